@@ -1,1 +1,3 @@
-//! agent.
+//! The node program: composition of decisions (`agent-core`) and effects.
+
+pub mod desired;

@@ -1,0 +1,188 @@
+//! What the node should run: the hub's view of this node, kept in the ledger.
+//!
+//! A change is durable before [`DesiredStore::apply`] returns and before anybody sees it, so that
+//! what was acknowledged to the hub and what was acted upon survive a power cut. At boot the last
+//! view is read back whole: no hub is needed.
+//!
+//! Absence of an object means anything only while [`DesiredObjects::complete`] holds.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use agent_ledger::{Ledger, Table};
+use agent_sync::{Change, ObjectKey};
+use serde_json::Value;
+use tokio::sync::{Mutex, watch};
+
+/// Version of a record in the ledger's desired table.
+const RECORD_VERSION: u8 = 1;
+/// Version byte and revision in front of the object's JSON.
+const HEADER: usize = 9;
+/// Record of the meta table that says whether the view is complete.
+const COMPLETE_KEY: &str = "desired-complete";
+
+/// One object as the hub last sent it.
+#[derive(Clone, Debug)]
+pub struct StoredObject {
+    pub revision: u64,
+    pub value: Arc<Value>,
+}
+
+/// The whole view at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct DesiredObjects {
+    pub objects: BTreeMap<ObjectKey, StoredObject>,
+    /// The set is known to have no holes: what is absent is not wanted.
+    pub complete: bool,
+    /// Counts changes since this process started.
+    pub generation: u64,
+}
+
+impl DesiredObjects {
+    /// The object of this name, if the node was shown it.
+    pub fn find(&self, kind: &str, namespace: &str, name: &str) -> Option<&StoredObject> {
+        self.objects.get(&ObjectKey::new(kind, namespace, name))
+    }
+
+    /// All objects of one kind, by namespace and name.
+    pub fn of_kind<'a>(
+        &'a self,
+        kind: &'a str,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a StoredObject)> {
+        self.objects
+            .range(ObjectKey::new(kind, "", "")..)
+            .take_while(move |(key, _)| key.kind == kind)
+    }
+}
+
+/// The changes could not be made durable; nothing of them is visible.
+#[derive(Debug, thiserror::Error)]
+#[error("could not keep {n_changes} desired objects in the ledger")]
+pub struct ApplyError {
+    n_changes: usize,
+    #[source]
+    err: agent_ledger::CommitError,
+}
+
+/// Holds the view in memory and in the ledger, the same in both.
+#[derive(Debug)]
+pub struct DesiredStore {
+    ledger: Ledger,
+    /// One writer at a time, so that memory follows the ledger's order.
+    writer: Mutex<()>,
+    current: RwLock<Arc<DesiredObjects>>,
+    generation_tx: watch::Sender<u64>,
+}
+
+impl DesiredStore {
+    /// Reads the last view from the ledger. A record that does not parse is left out and logged:
+    /// the hub's digest comparison will bring it again.
+    pub fn load(ledger: Ledger) -> Self {
+        let mut objects = BTreeMap::new();
+        let mut n_bad = 0_usize;
+        for (key, record) in ledger.scan(Table::Desired) {
+            match (key.parse::<ObjectKey>(), decode_record(&record)) {
+                (Ok(key), Some(object)) => {
+                    objects.insert(key, object);
+                }
+                _ => n_bad += 1,
+            }
+        }
+        if n_bad > 0 {
+            tracing::warn!(n_bad, "Left out desired objects that could not be read");
+        }
+        // A view with a hole proves nothing by absence.
+        let complete = n_bad == 0 && ledger.read(Table::Meta, COMPLETE_KEY).is_some();
+        let current = Arc::new(DesiredObjects { objects, complete, generation: 0 });
+        Self {
+            ledger,
+            writer: Mutex::new(()),
+            current: RwLock::new(current),
+            generation_tx: watch::Sender::new(0),
+        }
+    }
+
+    /// Makes the changes durable, then visible. `complete` says whether the view has no holes
+    /// once these changes are in.
+    ///
+    /// # Errors
+    /// The ledger could not write; memory is as before.
+    pub async fn apply(&self, changes: Vec<Change>, complete: bool) -> Result<(), ApplyError> {
+        let _writer = self.writer.lock().await;
+        let before = self.snapshot();
+        if changes.is_empty() && before.complete == complete {
+            return Ok(());
+        }
+        let n_changes = changes.len();
+        let mut next = DesiredObjects::clone(&before);
+        let mut records = Vec::with_capacity(n_changes + 1);
+        for change in changes {
+            match change {
+                Change::Upsert { key, revision, body } => {
+                    let Ok(value) = serde_json::from_slice::<Value>(&body) else {
+                        tracing::warn!(object = %key, "Left out a desired object that is no JSON");
+                        continue;
+                    };
+                    records.push(put(&key.to_string(), encode_record(revision, &body)));
+                    next.objects.insert(key, StoredObject { revision, value: Arc::new(value) });
+                }
+                Change::Delete { key } => {
+                    records.push(agent_ledger::Change::Delete {
+                        table: Table::Desired,
+                        key: key.to_string(),
+                    });
+                    next.objects.remove(&key);
+                }
+            }
+        }
+        if before.complete != complete {
+            let (table, key) = (Table::Meta, COMPLETE_KEY.to_owned());
+            records.push(if complete {
+                agent_ledger::Change::Put { table, key, value: vec![RECORD_VERSION] }
+            } else {
+                agent_ledger::Change::Delete { table, key }
+            });
+        }
+        self.ledger.commit(records).await.map_err(|err| ApplyError { n_changes, err })?;
+        next.complete = complete;
+        next.generation = before.generation + 1;
+        let generation = next.generation;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        self.generation_tx.send_replace(generation);
+        Ok(())
+    }
+
+    /// Changes whenever the view does.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.generation_tx.subscribe()
+    }
+
+    /// The view as it is now.
+    pub fn snapshot(&self) -> Arc<DesiredObjects> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn put(key: &str, value: Vec<u8>) -> agent_ledger::Change {
+    agent_ledger::Change::Put { table: Table::Desired, key: key.to_owned(), value }
+}
+
+fn encode_record(revision: u64, body: &[u8]) -> Vec<u8> {
+    let mut record = Vec::with_capacity(HEADER + body.len());
+    record.push(RECORD_VERSION);
+    record.extend_from_slice(&revision.to_be_bytes());
+    record.extend_from_slice(body);
+    record
+}
+
+fn decode_record(record: &[u8]) -> Option<StoredObject> {
+    let (&version, rest) = record.split_first()?;
+    let (revision, body) = rest.split_first_chunk::<8>()?;
+    if version != RECORD_VERSION {
+        return None;
+    }
+    let value = Arc::new(serde_json::from_slice(body).ok()?);
+    Some(StoredObject { revision: u64::from_be_bytes(*revision), value })
+}
