@@ -1,1 +1,27 @@
-//! agent-runtime.
+//! Runs containers: namespaces, cgroups, root file systems, security, logs, and the keeper that holds it all.
+//!
+//! Two halves in one crate. The keeper is a small single-threaded process, parent of every container; the
+//! agent talks to it through `Runtime` and may come and go. Decisions are made by neither: both do what a
+//! specification says. This crate knows OCI and kernel words and must never learn what a pod is.
+
+mod client;
+mod error;
+mod ids;
+mod types;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+pub use client::{ExecProcess, Runtime};
+pub use error::{CallError, ConnectError, Refusal, RefusalKind};
+pub use ids::{CgroupPath, ContainerId, InvalidName, SandboxId};
+pub use types::{
+    Capabilities, ContainerSpec, ContainerState, Device, ExecSpec, ExitStatus, Inventory, Mount, MountKind, Phase,
+    Propagation, Resources, RuntimeConfig, RuntimeEvent, SandboxSpec, SandboxState, Seccomp, Stats, User,
+};
+
+/// Runs this process as the keeper if the arguments say so. Must be the first thing in `main`.
+pub fn dispatch(args: &[OsString]) -> Option<ExitCode> {
+    let _ = args;
+    None
+}
