@@ -1,0 +1,305 @@
+//! The watch cache: every live object, and a bounded piece of history per kind.
+//!
+//! One writer publishes batches of events; any number of readers list, and any number of watches pull from the
+//! history at their own pace. A watch holds a position, not a queue: a slow one costs nothing, and when history has
+//! left it behind it ends with an error from which it can resume by listing.
+//!
+//! **Invariant**: a batch becomes visible as a whole, in revision order, and only after it was made durable.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    iter,
+    ops::Bound,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    Entry, Event, Key, List, ListError, ListRequest, Prefix, Revision, Watch, WatchError,
+};
+
+/// How much history is kept for each kind, at most.
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryLimits {
+    /// Number of events.
+    pub events: usize,
+    /// Bytes of encoded objects that events hold.
+    pub bytes: usize,
+}
+
+impl HistoryLimits {
+    /// Enough for minutes of a busy cluster.
+    pub const DEFAULT: Self = Self { events: 20_000, bytes: 32 << 20 };
+}
+
+/// Live objects and recent events in memory.
+#[derive(Debug)]
+pub struct WatchCache {
+    state: RwLock<State>,
+    limits: HistoryLimits,
+}
+
+#[derive(Debug)]
+struct State {
+    revision: Revision,
+    /// History before this was never here, or was compacted in every table.
+    base: Revision,
+    tables: BTreeMap<Box<str>, Table>,
+    /// `None` once closed.
+    progress: Option<watch::Sender<Revision>>,
+}
+
+#[derive(Debug)]
+struct Table {
+    entries: BTreeMap<Key, Arc<Entry>>,
+    log: VecDeque<Arc<Event>>,
+    log_bytes: usize,
+    /// The log holds every event of this table after this revision.
+    forgotten: Revision,
+    wake: Arc<watch::Sender<Revision>>,
+}
+
+impl WatchCache {
+    /// A cache that starts with these objects, at this revision, with no history.
+    pub fn new(
+        entries: impl IntoIterator<Item = Entry>,
+        revision: Revision,
+        limits: HistoryLimits,
+    ) -> Self {
+        let progress = Some(watch::Sender::new(revision));
+        let mut state = State { revision, base: revision, tables: BTreeMap::new(), progress };
+        for entry in entries {
+            let key = entry.key.clone();
+            state.table(key.table()).entries.insert(key, Arc::new(entry));
+        }
+        Self { state: RwLock::new(state), limits }
+    }
+
+    /// The object under a key.
+    pub fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+        self.read().tables.get(key.table())?.entries.get(key).cloned()
+    }
+
+    /// The newest revision.
+    pub fn revision(&self) -> Revision {
+        self.read().revision
+    }
+
+    /// Tells of every advance of the revision.
+    pub fn progress(&self) -> watch::Receiver<Revision> {
+        let state = self.read();
+        let closed = || watch::Sender::new(state.revision).subscribe();
+        state.progress.as_ref().map_or_else(closed, watch::Sender::subscribe)
+    }
+
+    /// See [`crate::Storage::list`].
+    pub fn list(&self, request: &ListRequest) -> Result<List, ListError> {
+        let state = self.read();
+        let at = request.at.unwrap_or(state.revision);
+        if at > state.revision {
+            return Err(ListError::Future { at, current: state.revision });
+        }
+        let table = state.tables.get(request.prefix.table());
+        let oldest = table.map_or(state.base, |it| it.forgotten);
+        if at < oldest {
+            return Err(ListError::Compacted { at, oldest });
+        }
+        let Some(table) = table else {
+            return Ok(List { entries: Vec::new(), revision: at, remaining: 0 });
+        };
+        let start = match &request.after {
+            Some(after) if after.as_str() >= request.prefix.as_str() => {
+                Bound::Excluded(after.clone())
+            }
+            Some(_) | None => Bound::Included(request.prefix.first()),
+        };
+        let mut found = table.entries_at(&request.prefix, start, at);
+        let limit = request.limit.unwrap_or(usize::MAX);
+        let entries = found.by_ref().take(limit).cloned().collect();
+        let remaining = found.count();
+        Ok(List { entries, revision: at, remaining })
+    }
+
+    /// See [`crate::Storage::watch`].
+    pub fn watch(self: &Arc<Self>, prefix: &Prefix, after: Revision) -> Result<Watch, WatchError> {
+        let mut state = self.write();
+        let current = state.revision;
+        if state.progress.is_none() {
+            return Err(WatchError::Closed);
+        }
+        if after > current {
+            return Err(WatchError::Future { after, current });
+        }
+        let table = state.table(prefix.table());
+        if after < table.forgotten {
+            return Err(WatchError::Compacted { after, oldest: table.forgotten });
+        }
+        let wake = table.wake.subscribe();
+        Ok(Watch::new(self.clone(), prefix.clone(), after, wake))
+    }
+
+    /// Events after a position: at most about `limit`, and the position up to which they are complete.
+    pub(crate) fn events_after(
+        &self,
+        prefix: &Prefix,
+        after: Revision,
+        limit: usize,
+        into: &mut VecDeque<Arc<Event>>,
+    ) -> Result<Revision, WatchError> {
+        let state = self.read();
+        if state.progress.is_none() {
+            return Err(WatchError::Closed);
+        }
+        let Some(table) = state.tables.get(prefix.table()) else {
+            return Ok(state.revision);
+        };
+        if after < table.forgotten {
+            return Err(WatchError::Compacted { after, oldest: table.forgotten });
+        }
+        for event in table.events_after(after).filter(|it| prefix.contains(it.key())) {
+            into.push_back(event.clone());
+            if into.len() >= limit {
+                return Ok(event.revision());
+            }
+        }
+        Ok(state.revision)
+    }
+
+    /// Makes a batch of durable events visible. Their revisions continue from the current one.
+    pub fn publish(&self, events: Vec<Event>) {
+        let mut state = self.write();
+        let mut touched: BTreeMap<Box<str>, Arc<watch::Sender<Revision>>> = BTreeMap::new();
+        for event in events {
+            state.revision = event.revision();
+            let name: Box<str> = event.key().table().into();
+            let table = state.table(&name);
+            touched.entry(name).or_insert_with(|| table.wake.clone());
+            table.absorb(event, &self.limits);
+        }
+        let revision = state.revision;
+        let progress = state.progress.clone();
+        drop(state);
+        for wake in touched.values() {
+            wake.send_replace(revision);
+        }
+        if let Some(progress) = progress {
+            progress.send_replace(revision);
+        }
+    }
+
+    /// Forgets history up to and including `revision`.
+    pub fn compact(&self, revision: Revision) {
+        let mut state = self.write();
+        let revision = revision.min(state.revision);
+        state.base = state.base.max(revision);
+        for table in state.tables.values_mut() {
+            table.forget(revision);
+        }
+    }
+
+    /// Ends every watch; later ones are refused.
+    pub fn close(&self) {
+        let mut state = self.write();
+        state.progress = None;
+        let revision = state.revision;
+        for table in state.tables.values() {
+            table.wake.send_replace(revision);
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn table(&mut self, name: &str) -> &mut Table {
+        if !self.tables.contains_key(name) {
+            self.tables.insert(name.into(), Table::new(self.base));
+        }
+        self.tables.get_mut(name).expect("inserted above")
+    }
+}
+
+impl Table {
+    fn new(forgotten: Revision) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            log: VecDeque::new(),
+            log_bytes: 0,
+            forgotten,
+            wake: Arc::new(watch::Sender::new(Revision::ZERO)),
+        }
+    }
+
+    fn absorb(&mut self, event: Event, limits: &HistoryLimits) {
+        match &event {
+            Event::Put { entry, .. } => self.entries.insert(entry.key.clone(), entry.clone()),
+            Event::Delete { key, .. } => self.entries.remove(key),
+        };
+        self.log_bytes += weight(&event);
+        self.log.push_back(Arc::new(event));
+        while self.log.len() > limits.events || self.log_bytes > limits.bytes {
+            self.forget_one();
+        }
+    }
+
+    fn forget(&mut self, revision: Revision) {
+        while self.log.front().is_some_and(|it| it.revision() <= revision) {
+            self.forget_one();
+        }
+        self.forgotten = self.forgotten.max(revision);
+    }
+
+    fn forget_one(&mut self) {
+        if let Some(event) = self.log.pop_front() {
+            self.log_bytes -= weight(&event);
+            self.forgotten = event.revision();
+        }
+    }
+
+    fn events_after(&self, after: Revision) -> impl Iterator<Item = &Arc<Event>> {
+        let from = self.log.partition_point(|it| it.revision() <= after);
+        self.log.range(from..)
+    }
+
+    /// The entries of a range as they were at a revision that the log reaches back to.
+    fn entries_at<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        start: Bound<Key>,
+        at: Revision,
+    ) -> impl Iterator<Item = &'a Arc<Entry>> {
+        // The first event after `at` of each key knows what was there at `at`.
+        let mut old: BTreeMap<&Key, Option<&Arc<Entry>>> = BTreeMap::new();
+        let range = (start, Bound::Unbounded);
+        for event in self.events_after(at) {
+            let key = event.key();
+            let inside = prefix.contains(key) && std::ops::RangeBounds::contains(&range, key);
+            if inside {
+                old.entry(key).or_insert_with(|| event.previous());
+            }
+        }
+        let kept: Vec<_> = old.iter().filter_map(|(_, entry)| *entry).collect();
+        let mut kept = kept.into_iter().peekable();
+        let live = self.entries.range(range).take_while(|(key, _)| prefix.contains(key));
+        let mut live = live.filter(move |(key, _)| !old.contains_key(key)).map(|(_, it)| it).peekable();
+        iter::from_fn(move || match (live.peek(), kept.peek()) {
+            (Some(a), Some(b)) if a.key < b.key => live.next(),
+            (_, Some(_)) => kept.next(),
+            (_, None) => live.next(),
+        })
+    }
+}
+
+fn weight(event: &Event) -> usize {
+    match event {
+        Event::Put { entry, .. } => entry.bytes.len(),
+        Event::Delete { previous, last, .. } => previous.bytes.len() + last.len(),
+    }
+}

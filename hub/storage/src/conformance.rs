@@ -1,0 +1,1 @@
+//! What every storage must do, as checks that run against any implementation.

@@ -1,0 +1,233 @@
+//! Storage on the local disk: one writer thread that gathers what is queued and makes it durable with one sync.
+//!
+//! ```text
+//! txn() -> queue -> writer: check conditions, number, stamp -> disk commit (durable) -> watch cache -> answers
+//! ```
+//!
+//! Callers encode; the writer only copies bytes. After a failed commit nothing is acknowledged any more: the storage
+//! is closed, and the next start shows what the disk really holds.
+
+mod record;
+mod writer;
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread::JoinHandle,
+};
+
+use agent_disk::Disk;
+use futures_util::future::BoxFuture;
+use tokio::sync::{oneshot, watch};
+
+use self::writer::{Request, Writer};
+use crate::{
+    Committed, Entry, HistoryLimits, Key, List, ListError, ListRequest, Prefix, Revision, Storage,
+    Txn, TxnError, Watch, WatchCache, WatchError, Write,
+};
+
+/// How to open the storage.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How much history is kept in memory.
+    pub history: HistoryLimits,
+    /// The largest object that is accepted.
+    pub object_bytes: usize,
+    /// Page cache of the database; the watch cache comes on top.
+    pub cache_bytes: u64,
+}
+
+impl Options {
+    /// What the hub uses unless told otherwise.
+    pub const DEFAULT: Self =
+        Self { history: HistoryLimits::DEFAULT, object_bytes: 3 << 19, cache_bytes: 16 << 20 };
+}
+
+/// What was found at open.
+#[derive(Debug)]
+pub struct OpenReport {
+    /// What the disk had to heal.
+    pub disk: agent_disk::OpenReport,
+    /// How many objects there are.
+    pub n_entries: usize,
+    /// Records that could not be read and were left out.
+    pub n_unreadable: usize,
+    /// Whether this is a new history: the first start, or something was lost.
+    pub new_epoch: bool,
+}
+
+/// Why the storage could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk could not be opened.
+    #[error("could not open the disk of the storage")]
+    Disk(#[source] agent_disk::OpenError),
+    /// Its content could not be read.
+    #[error("could not read the storage")]
+    Read(#[source] agent_disk::ReadError),
+    /// The first record could not be written.
+    #[error("could not write to the storage")]
+    Commit(#[source] agent_disk::CommitError),
+    /// The data was written by a later version of this program.
+    #[error("the storage has format {found}, this program knows {known}")]
+    Format {
+        /// The format on the disk.
+        found: u8,
+        /// The newest format that can be read.
+        known: u8,
+    },
+    /// The writer could not be started.
+    #[error("could not start the writer thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Identity of one history: drawn at its beginning, and anew when a part of it was lost.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct StorageEpoch(u128);
+
+impl StorageEpoch {
+    /// The epoch with this number.
+    pub const fn new(number: u128) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u128 {
+        self.0
+    }
+
+    fn draw() -> Self {
+        Self(uuid::Uuid::new_v4().as_u128())
+    }
+}
+
+impl fmt::Display for StorageEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for StorageEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// Storage in a directory of its own.
+#[derive(Debug)]
+pub struct SledStorage {
+    cache: Arc<WatchCache>,
+    epoch: StorageEpoch,
+    object_bytes: usize,
+    queue: mpsc::Sender<Request>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl SledStorage {
+    /// Opens the storage in `dir`, which is created if missing. Heals what can be healed, and says so.
+    pub fn open(dir: &Path, options: Options) -> Result<(Arc<Self>, OpenReport), OpenError> {
+        let disk_options =
+            agent_disk::Options { segment_bytes: 8 << 20, cache_bytes: options.cache_bytes };
+        let (mut disk, disk_report) =
+            Disk::open(dir, disk_options).map_err(OpenError::Disk)?;
+        let loaded = record::load(&disk)?;
+        let lost = disk_report.lost_data() || loaded.n_unreadable > 0;
+        let known = loaded.epoch.filter(|_| !lost);
+        let epoch = known.unwrap_or_else(StorageEpoch::draw);
+        if known.is_none() {
+            disk.commit(record::founding(epoch, loaded.revision)).map_err(OpenError::Commit)?;
+        }
+        let report = OpenReport {
+            disk: disk_report,
+            n_entries: loaded.entries.len(),
+            n_unreadable: loaded.n_unreadable,
+            new_epoch: known.is_none(),
+        };
+        let cache = WatchCache::new(loaded.entries, loaded.revision, options.history);
+        let cache = Arc::new(cache);
+        let (queue, requests) = mpsc::channel();
+        let writer = Writer::new(disk, cache.clone(), requests);
+        let thread = std::thread::Builder::new().name("storage".into());
+        let thread = thread.spawn(move || writer.run()).map_err(OpenError::Thread)?;
+        let storage = Self {
+            cache,
+            epoch,
+            object_bytes: options.object_bytes,
+            queue,
+            writer: Mutex::new(Some(thread)),
+        };
+        Ok((Arc::new(storage), report))
+    }
+
+    /// Finishes what is queued, then refuses everything. Returns when the directory can be opened again.
+    pub fn close(&self) {
+        // The writer may have gone before: then there is nothing to tell it.
+        let _ = self.queue.send(Request::Close);
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // A panic of the writer was printed where it happened.
+            let _ = writer.join();
+        }
+    }
+
+    fn check_size(&self, txn: &Txn) -> Result<(), TxnError> {
+        for write in &txn.writes {
+            if let Write::Put(key, body) = write
+                && body.size() > self.object_bytes
+            {
+                let (size, limit) = (body.size(), self.object_bytes);
+                return Err(TxnError::TooLarge { key: key.clone(), size, limit });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SledStorage {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Storage for SledStorage {
+    fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+        self.cache.get(key)
+    }
+
+    fn list(&self, request: &ListRequest) -> Result<List, ListError> {
+        self.cache.list(request)
+    }
+
+    fn watch(&self, prefix: &Prefix, after: Revision) -> Result<Watch, WatchError> {
+        self.cache.watch(prefix, after)
+    }
+
+    fn txn(&self, txn: Txn) -> BoxFuture<'static, Result<Committed, TxnError>> {
+        let checked = self.check_size(&txn);
+        let (answer, answered) = oneshot::channel();
+        let queued = checked.and_then(|()| {
+            self.queue.send(Request::Txn { txn, answer }).map_err(|_gone| TxnError::Closed)
+        });
+        Box::pin(async move {
+            queued?;
+            answered.await.unwrap_or(Err(TxnError::Closed))
+        })
+    }
+
+    fn revision(&self) -> Revision {
+        self.cache.revision()
+    }
+
+    fn progress(&self) -> watch::Receiver<Revision> {
+        self.cache.progress()
+    }
+
+    fn compact(&self, revision: Revision) {
+        self.cache.compact(revision);
+    }
+
+    fn epoch(&self) -> StorageEpoch {
+        self.epoch
+    }
+}
