@@ -4,14 +4,18 @@
 //! dir/lock        held while open
 //! dir/opening     one byte for each open that was begun and not finished: an abort inside does not repeat for ever
 //! dir/store/      the database
+//! dir/floor       number of batches that were there at the last open: a store that has fewer has lost some
+//! dir/store.new/  a fresh copy of it in the making
 //! dir/broken-N/   a database that could not be opened, kept for inspection
 //! ```
 //!
 //! sled underneath has traps, which this module must hide: `flush` alone does not survive a power cut, a leftover
 //! snapshot blocks opening, large values leak space, and its file never shrinks.
 
-mod chunks;
+mod floor;
 mod heal;
+mod records;
+mod rewrite;
 mod store;
 
 use std::{
@@ -21,7 +25,7 @@ use std::{
 };
 
 pub use self::heal::{Healing, OpenReport};
-use self::{chunks::Chunks, store::Store};
+use self::{floor::Floor, records::Records, store::Store};
 
 /// How to open a disk. The segment size must not change during its life.
 #[derive(Clone, Copy, Debug)]
@@ -122,12 +126,16 @@ pub struct ReadError {
     err: sled::Error,
 }
 
+/// The floor rises at each open, and after so many batches.
+const FLOOR_STEP: u64 = 1024;
+
 /// A durable key-value store with one writer.
 #[derive(Debug)]
 pub struct Disk {
     // Fields drop in order: the database before the lock.
     store: Store,
-    chunks: Chunks,
+    records: Records,
+    floor: Floor,
     dir: PathBuf,
     closed: bool,
     _lock: File,
@@ -143,14 +151,21 @@ impl Disk {
         fs::create_dir_all(dir).map_err(io_error(dir))?;
         let lock = lock(dir)?;
         let mut report = OpenReport::default();
-        let store = heal::open(dir, options, &mut report)?;
-        let mut chunks = Chunks::new(options.segment_bytes);
-        let damaged = chunks.load(&store.db).map_err(|err| OpenError::Database {
-            dir: dir.into(),
-            err,
-        })?;
-        let mut disk = Self { store, chunks, dir: dir.into(), closed: false, _lock: lock };
-        disk.drop_damaged(damaged, &mut report)?;
+        rewrite::finish(dir).map_err(io_error(dir))?;
+        let floor = Floor::open(dir);
+        let (store, records) = heal::open(dir, options, &mut report)?;
+        let intact = store.headers_intact(&dir.join("store"), options.segment_bytes);
+        if !intact.map_err(io_error(dir))? {
+            report.healed.push(Healing::FoundDamage);
+        }
+        if floor.is_above(&records) && !report.lost_data() {
+            report.healed.push(Healing::LostWrites { n_values: records.n_values() });
+        }
+        let mut disk = Self { store, records, floor, dir: dir.into(), closed: false, _lock: lock };
+        if let Some(why) = disk.rewrite_wanted(&report) {
+            disk = disk.rewrite(options, why, &mut report)?;
+        }
+        disk.floor.raise(&disk.records);
         Ok((disk, report))
     }
 
@@ -162,44 +177,27 @@ impl Disk {
         if batch.is_empty() {
             return Ok(());
         }
-        let batch = self.chunks.encode(batch);
-        let written = self.write(batch);
+        let written = write(&self.store, self.records.encode(batch), &self.dir);
         self.closed = written.is_err();
+        if self.records.n_batches() % FLOOR_STEP == 0 && written.is_ok() {
+            self.floor.raise(&self.records);
+        }
         written
     }
 
     /// Visits every key and value, in no promised order.
     pub fn scan(&self, visit: &mut dyn FnMut(&[u8], Vec<u8>)) -> Result<(), ReadError> {
-        chunks::scan(&self.store.db, visit)
+        records::scan(&self.store.db, visit)
             .map_err(|err| ReadError { dir: self.dir.clone(), err })
     }
+}
 
-    fn write(&self, batch: sled::Batch) -> Result<(), CommitError> {
-        let database = |err| CommitError::Database { dir: self.dir.clone(), err };
-        self.store.db.apply_batch(batch).map_err(database)?;
-        self.store.db.flush().map_err(database)?;
-        // `flush` only starts the writing of pages; what a power cut respects is this.
-        self.store
-            .file
-            .sync_data()
-            .map_err(|err| CommitError::Sync { dir: self.dir.clone(), err })
-    }
-
-    fn drop_damaged(
-        &mut self,
-        damaged: Vec<Vec<u8>>,
-        report: &mut OpenReport,
-    ) -> Result<(), OpenError> {
-        let mut batch = Batch::default();
-        for key in damaged {
-            batch.delete(key.clone());
-            report.healed.push(Healing::DroppedValue { key });
-        }
-        self.commit(batch).map_err(|err| OpenError::Io {
-            path: self.dir.clone(),
-            err: io::Error::other(err),
-        })
-    }
+fn write(store: &Store, batch: sled::Batch, dir: &Path) -> Result<(), CommitError> {
+    let database = |err| CommitError::Database { dir: dir.into(), err };
+    store.db.apply_batch(batch).map_err(database)?;
+    store.db.flush().map_err(database)?;
+    // `flush` only starts the writing of pages; what a power cut respects is this.
+    store.file.sync_data().map_err(|err| CommitError::Sync { dir: dir.into(), err })
 }
 
 fn lock(dir: &Path) -> Result<File, OpenError> {

@@ -15,6 +15,7 @@ use std::{
 
 use super::{
     OpenError, Options,
+    records::Records,
     store::{self, Failure, Store},
 };
 use crate::sync_dir;
@@ -35,10 +36,25 @@ impl OpenReport {
     /// Whether something that was acknowledged is gone.
     pub fn lost_data(&self) -> bool {
         self.healed.iter().any(|it| match it {
-            Healing::DroppedValue { .. } | Healing::Quarantined { .. } => true,
+            Healing::LostWrites { .. } | Healing::Quarantined { .. } => true,
             Healing::RemovedSnapshot { .. }
             | Healing::SetSnapshotsAside { .. }
-            | Healing::SetConfigAside { .. } => false,
+            | Healing::SetConfigAside { .. }
+            | Healing::FoundDamage
+            | Healing::Rewritten { .. } => false,
+        })
+    }
+
+    /// Whether the database was damaged in a way that it may not have noticed in full.
+    pub(super) fn damaged(&self) -> bool {
+        self.healed.iter().any(|it| match it {
+            Healing::LostWrites { .. }
+            | Healing::FoundDamage
+            | Healing::SetSnapshotsAside { .. }
+            | Healing::SetConfigAside { .. } => true,
+            Healing::RemovedSnapshot { .. }
+            | Healing::Quarantined { .. }
+            | Healing::Rewritten { .. } => false,
         })
     }
 }
@@ -51,20 +67,27 @@ pub enum Healing {
         /// The file.
         path: PathBuf,
     },
-    /// All snapshots were set aside and the log was replayed. Nothing is lost.
+    /// All snapshots were set aside and the log was replayed.
     SetSnapshotsAside {
         /// What opening had failed with.
         reason: String,
     },
-    /// The parameters of the database were written anew. Nothing is lost.
+    /// The parameters of the database were written anew.
     SetConfigAside {
         /// What opening had failed with.
         reason: String,
     },
-    /// A value was incomplete and is gone.
-    DroppedValue {
-        /// Its key.
-        key: Vec<u8>,
+    /// A part of the file is damaged that the database did not need to open, but might need later.
+    FoundDamage,
+    /// What is there is not what the last batch left: some writes are gone, or undone.
+    LostWrites {
+        /// How many values are there.
+        n_values: usize,
+    },
+    /// All values were copied into a fresh database.
+    Rewritten {
+        /// Where the old database is kept, if it was damaged.
+        kept: Option<PathBuf>,
     },
     /// The database was moved away, everything in it is lost to us.
     Quarantined {
@@ -80,7 +103,7 @@ pub(super) fn open(
     dir: &Path,
     options: Options,
     report: &mut OpenReport,
-) -> Result<Store, OpenError> {
+) -> Result<(Store, Records), OpenError> {
     let store_dir = dir.join("store");
     let mark = dir.join("opening");
     let at = |path: &Path| {
@@ -101,7 +124,12 @@ pub(super) fn open(
         rung.prepare(dir, &store_dir, reason, report).map_err(at(&store_dir))?;
         let opened = attempt(&store_dir, options, &mark)?;
         let (next, failure) = match (opened, rung.next()) {
-            (Ok(store), _) => return Ok(store),
+            (Ok((store, records, intact)), _) => {
+                if !intact {
+                    report.healed.push(Healing::LostWrites { n_values: records.n_values() });
+                }
+                return Ok((store, records));
+            }
             (Err(failure), Some(next)) => (next, failure),
             (Err(failure), None) => {
                 let err = sled::Error::ReportableBug(failure);
@@ -118,14 +146,14 @@ fn attempt(
     store_dir: &Path,
     options: Options,
     mark: &Path,
-) -> Result<Result<Store, String>, OpenError> {
+) -> Result<Result<(Store, Records, bool), String>, OpenError> {
     let set = File::options().append(true).create(true).open(mark);
     set.and_then(|mut it| it.write_all(b"."))
         .map_err(|err| OpenError::Io { path: mark.into(), err })?;
     let opened = store::open(store_dir, options);
     fs::remove_file(mark).map_err(|err| OpenError::Io { path: mark.into(), err })?;
     match opened {
-        Ok(store) => Ok(Ok(store)),
+        Ok(opened) => Ok(Ok(opened)),
         Err(Failure::Corrupt(reason)) => Ok(Err(reason)),
         Err(Failure::Io(err)) => Err(OpenError::Io { path: store_dir.into(), err }),
     }
@@ -169,6 +197,7 @@ impl Rung {
             }
             Self::Empty => {
                 let to = quarantine(dir, store_dir)?;
+                fs::create_dir_all(store_dir)?;
                 report.healed.push(Healing::Quarantined { to, reason });
             }
         }
@@ -201,7 +230,8 @@ fn set_aside(store_dir: &Path, prefix: &str) -> io::Result<()> {
     sync_dir(store_dir)
 }
 
-fn quarantine(dir: &Path, store_dir: &Path) -> io::Result<PathBuf> {
+/// Moves the database to a name of its own; of earlier ones the newest are kept.
+pub(super) fn quarantine(dir: &Path, store_dir: &Path) -> io::Result<PathBuf> {
     let mut broken: Vec<(u64, PathBuf)> = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -213,7 +243,6 @@ fn quarantine(dir: &Path, store_dir: &Path) -> io::Result<PathBuf> {
     let next = broken.last().map_or(1, |(number, _)| number + 1);
     let to = dir.join(format!("broken-{next}"));
     fs::rename(store_dir, &to)?;
-    fs::create_dir_all(store_dir)?;
     sync_dir(dir)?;
     let n_surplus = (broken.len() + 1).saturating_sub(KEPT);
     for (_, path) in broken.iter().take(n_surplus) {

@@ -1,15 +1,17 @@
 //! The database itself, and our own descriptor of its file.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io,
+    os::unix::fs::FileExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     thread,
     time::Duration,
 };
 
-use super::Options;
+use super::{Options, records::Records};
 use crate::sync_dir;
 
 /// An open database whose content was read once from end to end.
@@ -33,8 +35,9 @@ pub(super) enum Failure {
 const UNLOCK_TRIES: u32 = 100;
 const UNLOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// Opens the database in `dir`, reads everything, and makes its files durable.
-pub(super) fn open(dir: &Path, options: Options) -> Result<Store, Failure> {
+/// Opens the database in `dir`, reads everything, and makes its files durable. Also tells whether the content is what
+/// the last batch left.
+pub(super) fn open(dir: &Path, options: Options) -> Result<(Store, Records, bool), Failure> {
     let config = sled::Config::new()
         .path(dir)
         .mode(sled::Mode::LowSpace)
@@ -42,8 +45,14 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Store, Failure> {
         .cache_capacity(options.cache_bytes)
         .flush_every_ms(None);
     let mut tries = 0;
-    let db = loop {
-        match catch(|| config.open().and_then(|db| read_all(&db).map(|()| db))) {
+    let (db, records, intact) = loop {
+        let attempt = || {
+            let db = config.open()?;
+            let mut records = Records::new(options.segment_bytes);
+            let intact = records.load(&db)?;
+            Ok((db, records, intact))
+        };
+        match catch(attempt) {
             Err(err) if is_locked(&err) && tries < UNLOCK_TRIES => {
                 tries += 1;
                 thread::sleep(UNLOCK_PAUSE);
@@ -52,7 +61,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Store, Failure> {
         }
     };
     let file = make_durable(dir).map_err(Failure::Io)?;
-    Ok(Store { db, file })
+    Ok((Store { db, file }, records, intact))
 }
 
 /// Runs code of the database, turning its panics into values where panics unwind.
@@ -90,8 +99,52 @@ fn is_lock_text(err: &io::Error) -> bool {
     err.raw_os_error().is_none() && err.to_string().contains("acquire lock")
 }
 
-fn read_all(db: &sled::Db) -> Result<(), sled::Error> {
-    db.iter().try_for_each(|pair| pair.map(|_| ()))
+/// How a segment of the log begins: checksum u32 | position in the log, inverted u63 | another position u64.
+const HEADER_BYTES: usize = 20;
+
+impl Store {
+    /// Whether every segment of the log begins as it should, and the one that is written to is there. The database
+    /// looks at some of them only when it replays the log, and then gives up the rest of it, with all that was
+    /// written since.
+    pub(super) fn headers_intact(&self, dir: &Path, segment_bytes: usize) -> io::Result<bool> {
+        let step = u64::try_from(segment_bytes).unwrap_or(u64::MAX);
+        let len = self.file.metadata()?.len();
+        let mut positions = BTreeSet::new();
+        let mut at = 0;
+        while at + 20 <= len {
+            let mut header = [0; HEADER_BYTES];
+            self.file.read_exact_at(&mut header, at)?;
+            let unused = header.iter().all(|byte| *byte == header[0]);
+            let position = position(&header);
+            if !unused && position.is_none() {
+                return Ok(false);
+            }
+            positions.extend(position);
+            at += step;
+        }
+        let Some(stable) = newest_snapshot(dir)? else { return Ok(true) };
+        // The next segment may not have been begun yet.
+        let begun = stable % step > 20 && (stable + 1) % step != 0;
+        Ok(!begun || positions.contains(&(stable / step * step)))
+    }
+}
+
+fn position(header: &[u8; HEADER_BYTES]) -> Option<u64> {
+    let (checksum, rest) = header.split_at(4);
+    let position = u64::from_le_bytes(rest.get(..8)?.try_into().ok()?);
+    let intact = checksum == (crc32fast::hash(rest) ^ u32::MAX).to_le_bytes();
+    intact.then_some(position ^ (u64::MAX >> 1))
+}
+
+/// The position in the log that the newest snapshot covers; it stands in the file name.
+fn newest_snapshot(dir: &Path) -> io::Result<Option<u64>> {
+    let mut newest = None;
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let position = name.to_str().and_then(|it| it.strip_prefix("snap."));
+        newest = newest.max(position.and_then(|it| u64::from_str_radix(it, 16).ok()));
+    }
+    Ok(newest)
 }
 
 fn make_durable(dir: &Path) -> io::Result<File> {

@@ -1,0 +1,47 @@
+//! What the database must not fall below, kept beside it: a database that was cut short looks whole.
+//!
+//! The floor is a help to notice loss, never a reason not to open: where it cannot be read or written, there is none.
+
+use std::path::Path;
+
+use super::records::Records;
+use crate::DualSlot;
+
+/// The number of batches that were there once.
+#[derive(Debug)]
+pub(super) struct Floor {
+    slot: Option<DualSlot>,
+}
+
+impl Floor {
+    pub(super) fn open(dir: &Path) -> Self {
+        let path = dir.join("floor");
+        match DualSlot::open(&path, 8) {
+            Ok((slot, _)) => Self { slot: Some(slot) },
+            Err(err) => {
+                tracing::warn!(error = %err, cause = ?err, "Could not open the floor of a disk");
+                Self { slot: None }
+            }
+        }
+    }
+
+    /// Whether the database once had more batches than it has.
+    pub(super) fn is_above(&self, records: &Records) -> bool {
+        let value = self.slot.as_ref().and_then(DualSlot::value);
+        let floor = value.and_then(|it| it.try_into().ok()).map_or(0, u64::from_be_bytes);
+        floor > records.n_batches()
+    }
+
+    /// Raises (or after a loss lowers) the floor to what is there.
+    pub(super) fn raise(&mut self, records: &Records) {
+        let value = records.n_batches().to_be_bytes();
+        let Some(slot) = &mut self.slot else { return };
+        if slot.value() == Some(&value) {
+            return;
+        }
+        if let Err(err) = slot.set(&value) {
+            tracing::warn!(error = %err, cause = ?err, "Could not raise the floor of a disk");
+            self.slot = None;
+        }
+    }
+}
