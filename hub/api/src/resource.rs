@@ -1,0 +1,99 @@
+//! A resource is a row: names, scope, verbs, subresources, selectable fields, schema and strategy.
+//! The fields are `Cow`s so that rows can also be made at run time, for custom resources.
+
+use std::borrow::Cow;
+
+use crate::strategy::Strategy;
+
+/// One resource that the API serves.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    /// API group, empty for core.
+    pub group: Cow<'static, str>,
+    /// Version in the group.
+    pub version: Cow<'static, str>,
+    /// Kind of the objects.
+    pub kind: Cow<'static, str>,
+    /// Plural name, as in paths.
+    pub plural: Cow<'static, str>,
+    /// Singular name, for command lines.
+    pub singular: Cow<'static, str>,
+    /// Short names, for command lines.
+    pub short_names: Cow<'static, [&'static str]>,
+    /// Categories: `all` is what `kubectl get all` shows.
+    pub categories: Cow<'static, [&'static str]>,
+    /// Whether objects live in namespaces.
+    pub namespaced: bool,
+    /// Verbs of discovery.
+    pub verbs: Cow<'static, [&'static str]>,
+    /// What is below an object.
+    pub subresources: Cow<'static, [Subresource]>,
+    /// Name of the schema definition, such as `io.k8s.api.core.v1.Pod`.
+    pub schema: Cow<'static, str>,
+    /// Fields that field selectors may name, beyond `metadata.name` and `metadata.namespace`.
+    pub field_labels: Cow<'static, [FieldLabel]>,
+    /// The rules of writes.
+    pub strategy: &'static dyn Strategy,
+}
+
+/// Something below an object: `status`, `scale`, `log`, ...
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Subresource {
+    /// The path segment.
+    pub name: &'static str,
+    /// Group of the kind that is exchanged, empty for core.
+    pub group: &'static str,
+    /// Version of the kind that is exchanged.
+    pub version: &'static str,
+    /// Kind that is exchanged.
+    pub kind: &'static str,
+    /// Verbs of discovery.
+    pub verbs: &'static [&'static str],
+}
+
+/// A field that field selectors may name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FieldLabel {
+    /// What the selector says.
+    pub label: &'static str,
+    /// Where the value stands in the object, dotted.
+    pub path: &'static str,
+    /// What an absent value equals: empty, or `false` for booleans.
+    pub absent: &'static str,
+}
+
+impl Resource {
+    /// `apps/v1`, or `v1` for core.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// The group as the first part of storage keys: `core` stands for the empty one.
+    pub fn storage_group(&self) -> &str {
+        if self.group.is_empty() { "core" } else { &self.group }
+    }
+
+    /// Kind of a list of these objects.
+    pub fn list_kind(&self) -> String {
+        format!("{}List", self.kind)
+    }
+
+    /// Looks up what is below an object.
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|it| it.name == name)
+    }
+
+    /// Whether `status` is written apart from the rest.
+    pub fn has_status(&self) -> bool {
+        self.subresource("status").is_some()
+    }
+
+    /// Whether discovery offers the verb.
+    pub fn has_verb(&self, verb: &str) -> bool {
+        self.verbs.contains(&verb)
+    }
+}

@@ -1,0 +1,105 @@
+//! The schema table: what every built-in definition looks like, read once from the checked-in data
+//! file that `cargo xtask codegen` makes.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A definition, or the place of a field, an item or a map value.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Schema {
+    /// JSON type; absent for a reference or for any JSON value.
+    #[serde(rename = "type")]
+    pub ty: Option<Type>,
+    /// Narrower form: `int32`, `int-or-string`, `quantity`, `date-time`, ...
+    pub format: Option<String>,
+    /// Name of the definition that says the rest.
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    /// Fields of an object.
+    pub properties: BTreeMap<String, Self>,
+    /// Fields that must be present.
+    pub required: Vec<String>,
+    /// Items of an array.
+    pub items: Option<Box<Self>>,
+    /// Values of a map.
+    pub additional_properties: Option<Box<Self>>,
+    /// How appliers own items: `atomic`, `set` or `map`.
+    pub list_type: Option<String>,
+    /// Keys of the items of a `map` list.
+    pub list_map_keys: Vec<String>,
+    /// How a strategic patch treats the field: `merge`, `replace`, `retainKeys`.
+    pub patch_strategy: Option<String>,
+    /// Key of the items under a strategic patch.
+    pub patch_merge_key: Option<String>,
+    /// How appliers own entries: `atomic` or `granular`.
+    pub map_type: Option<String>,
+    /// Value of an absent field.
+    pub default: Option<Value>,
+    /// Group, version and kind, for definitions that are kinds.
+    pub kinds: Vec<(String, String, String)>,
+    /// Whether any content is allowed below.
+    pub open: bool,
+}
+
+/// JSON types.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Type {
+    /// `{}`.
+    Object,
+    /// `[]`.
+    Array,
+    /// `""`.
+    String,
+    /// A number without a fraction.
+    Integer,
+    /// Any number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+}
+
+impl Schema {
+    /// Follows references to where the shape is said.
+    pub fn resolved(&self) -> &Self {
+        let mut at = self;
+        // Definitions that are mere references are at most two deep; the bound guards the data file.
+        for _ in 0..4 {
+            match at.reference.as_deref().and_then(lookup) {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        at
+    }
+}
+
+#[derive(Deserialize)]
+struct File {
+    definitions: BTreeMap<String, Schema>,
+}
+
+static TABLE: LazyLock<BTreeMap<String, Schema>> = LazyLock::new(|| {
+    let mut text = String::new();
+    let mut reader = flate2::read::GzDecoder::new(DATA);
+    reader.read_to_string(&mut text).expect("the embedded schema is gzip");
+    let file: File = serde_json::from_str(&text).expect("the embedded schema has the agreed shape");
+    file.definitions
+});
+
+static DATA: &[u8] = include_bytes!("../data/schema.json.gz");
+
+/// Looks up a definition by its full name.
+pub fn lookup(name: &str) -> Option<&'static Schema> {
+    TABLE.get(name)
+}
+
+/// All definitions by their full names.
+pub fn definitions() -> &'static BTreeMap<String, Schema> {
+    &TABLE
+}

@@ -1,0 +1,91 @@
+//! Strategies: what is special about the writes of each kind. Everything general is in [`crate::write`].
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::names;
+use crate::status::FieldError;
+use crate::write::WriteContext;
+
+mod apps;
+mod core;
+mod pod;
+mod service;
+
+pub use self::apps::{Deployment, ReplicaSet};
+pub use self::core::{
+    ConfigMap, Endpoints, EndpointSlice, Event, Lease, Namespace, Node, Secret, ServiceAccount,
+};
+pub use self::pod::Pod;
+pub use self::service::Service;
+
+/// What is special about the writes of one kind.
+pub trait Strategy: fmt::Debug + Send + Sync {
+    /// Fills in what the client left out. Idempotent.
+    fn default(&self, _object: &mut Value) {}
+
+    /// Checks a name: returns what is wrong with it.
+    fn check_name(&self, name: &str) -> Vec<String> {
+        names::dns1123_subdomain(name)
+    }
+
+    /// Sets what the server decides about a new object, after defaults.
+    fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
+        if let Some(map) = object.as_object_mut() {
+            map.remove("status");
+        }
+    }
+
+    /// Sets what the server decides about a changed object, after defaults.
+    fn prepare_update(&self, _new: &mut Value, _old: &Value) {}
+
+    /// Sets what the server decides about a changed status.
+    fn prepare_status(&self, _new: &mut Value, _old: &Value) {}
+
+    /// Checks a whole object, beyond its metadata.
+    fn validate(&self, _object: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Checks a change, beyond what holds of the new object by itself.
+    fn validate_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Checks a changed status.
+    fn validate_status(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Top-level fields whose change is a new generation; none where objects have no generation.
+    fn generation_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether a PUT on a name that does not exist creates the object.
+    fn creates_on_update(&self) -> bool {
+        false
+    }
+
+    /// Seconds the object may take to terminate; absent where it goes at once.
+    fn grace_period(&self, _object: &Value, _wanted: Option<i64>) -> Option<i64> {
+        None
+    }
+
+    /// Whether something besides finalizers in the metadata keeps a terminating object.
+    fn holds_deletion(&self, _object: &Value) -> bool {
+        false
+    }
+
+    /// Sets what the server decides about an object that is marked as terminating.
+    fn prepare_delete(&self, _object: &mut Value) {}
+}
+
+/// A kind without rules of its own.
+#[derive(Debug)]
+pub struct Plain;
+
+impl Strategy for Plain {
+    fn prepare_create(&self, _object: &mut Value, _context: &WriteContext<'_>) {}
+}

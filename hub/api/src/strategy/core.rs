@@ -1,0 +1,205 @@
+//! Kinds with few rules: configuration, namespaces, nodes, endpoints, leases, events.
+
+use serde_json::{Value, json};
+
+use super::Strategy;
+use crate::defaults;
+use crate::names;
+use crate::object;
+use crate::status::FieldError;
+use crate::validation;
+use crate::write::WriteContext;
+
+/// ConfigMaps.
+#[derive(Debug)]
+pub struct ConfigMap;
+
+impl Strategy for ConfigMap {
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        validation::config::config_map(object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validation::config::config_map_update(new, old)
+    }
+}
+
+/// Secrets.
+#[derive(Debug)]
+pub struct Secret;
+
+impl Strategy for Secret {
+    fn default(&self, object: &mut Value) {
+        defaults::core::secret(object);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        // An update that names no type means the old one.
+        if let (Some(map), Some(ty)) = (new.as_object_mut(), old.get("type"))
+            && map.get("type").and_then(Value::as_str).is_none_or(str::is_empty)
+        {
+            map.insert("type".to_owned(), ty.clone());
+        }
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        validation::config::secret(object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validation::config::secret_update(new, old)
+    }
+}
+
+/// ServiceAccounts.
+#[derive(Debug)]
+pub struct ServiceAccount;
+
+impl Strategy for ServiceAccount {}
+
+/// Namespaces.
+#[derive(Debug)]
+pub struct Namespace;
+
+impl Strategy for Namespace {
+    fn default(&self, object: &mut Value) {
+        defaults::core::namespace(object);
+    }
+
+    fn check_name(&self, name: &str) -> Vec<String> {
+        names::dns1123_label(name)
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
+        let spec = object::ensure(object, "spec");
+        let finalizers = spec.entry("finalizers").or_insert_with(|| json!([]));
+        if let Some(finalizers) = finalizers.as_array_mut()
+            && !finalizers.contains(&json!("kubernetes"))
+        {
+            finalizers.push(json!("kubernetes"));
+        }
+        object["status"] = json!({"phase": "Active"});
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        // Finalizers change through `finalize` alone.
+        let map = object::as_map(new);
+        match old.get("spec") {
+            Some(spec) => map.insert("spec".to_owned(), spec.clone()),
+            None => map.remove("spec"),
+        };
+    }
+
+    fn holds_deletion(&self, object: &Value) -> bool {
+        !object::list(object, "spec.finalizers").is_empty()
+    }
+
+    fn prepare_delete(&self, object: &mut Value) {
+        if object::is_terminating(object) {
+            object::ensure(object, "status").insert("phase".to_owned(), json!("Terminating"));
+            // Kubernetes shows no grace on namespaces.
+            object::ensure(object, "metadata").remove("deletionGracePeriodSeconds");
+        }
+    }
+}
+
+/// Nodes.
+#[derive(Debug)]
+pub struct Node;
+
+impl Strategy for Node {
+    fn default(&self, object: &mut Value) {
+        defaults::core::node(object);
+    }
+
+    /// A node registers itself together with its status.
+    fn prepare_create(&self, _object: &mut Value, _context: &WriteContext<'_>) {}
+
+    fn prepare_status(&self, new: &mut Value, _old: &Value) {
+        defaults::core::node(new);
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        validation::node::node(object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validation::node::update(new, old)
+    }
+
+    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        validation::node::node(new)
+    }
+}
+
+/// Endpoints.
+#[derive(Debug)]
+pub struct Endpoints;
+
+impl Strategy for Endpoints {
+    fn default(&self, object: &mut Value) {
+        defaults::core::endpoints(object);
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        validation::endpoints::endpoints(object)
+    }
+
+    fn creates_on_update(&self) -> bool {
+        true
+    }
+}
+
+/// EndpointSlices.
+#[derive(Debug)]
+pub struct EndpointSlice;
+
+impl Strategy for EndpointSlice {
+    fn default(&self, object: &mut Value) {
+        defaults::core::endpoint_slice(object);
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        validation::endpoints::endpoint_slice(object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validation::endpoints::endpoint_slice_update(new, old)
+    }
+
+    fn generation_fields(&self) -> &'static [&'static str] {
+        &["addressType", "endpoints", "ports"]
+    }
+}
+
+/// Leases.
+#[derive(Debug)]
+pub struct Lease;
+
+impl Strategy for Lease {
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        validation::lease::lease(object)
+    }
+
+    fn creates_on_update(&self) -> bool {
+        true
+    }
+}
+
+/// Events.
+#[derive(Debug)]
+pub struct Event;
+
+impl Strategy for Event {
+    fn default(&self, object: &mut Value) {
+        defaults::core::event(object);
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        validation::event::event(object)
+    }
+
+    fn creates_on_update(&self) -> bool {
+        true
+    }
+}

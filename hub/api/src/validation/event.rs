@@ -1,0 +1,10 @@
+//! Events.
+
+use serde_json::Value;
+
+use crate::status::FieldError;
+
+/// Checks the whole object.
+pub fn event(_object: &Value) -> Vec<FieldError> {
+    Vec::new()
+}

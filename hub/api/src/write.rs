@@ -1,0 +1,62 @@
+//! The rules of every write: what a request may set, what the server sets, and what stays.
+//!
+//! Order of a write: the caller decodes (or patches), these functions fill defaults, prepare and
+//! validate, the caller stores. Objects that come out carry no `metadata.resourceVersion`:
+//! storage stamps it.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::resource::Resource;
+
+mod create;
+mod delete;
+mod pod;
+mod scale;
+mod update;
+
+pub use create::create;
+pub use delete::{DeleteOptions, Deletion, Preconditions, Propagation, delete, is_gone};
+pub use pod::{bind, update_ephemeral_containers};
+pub use scale::{get_scale, put_scale};
+pub use update::{finalize, update, update_status};
+
+/// What a write is about, and the fresh material it may need.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteContext<'a> {
+    /// The resource of the path.
+    pub resource: &'a Resource,
+    /// The namespace of the path.
+    pub namespace: Option<&'a str>,
+    /// The name of the path.
+    pub name: Option<&'a str>,
+    /// The time of the write.
+    pub now: Timestamp,
+    /// A fresh UID.
+    pub uid: &'a str,
+    /// Five fresh characters for `generateName`, see [`SUFFIX_ALPHABET`].
+    pub suffix: &'a str,
+}
+
+/// The characters Kubernetes draws suffixes from: no vowels, nothing that reads like another.
+pub const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// Removes what clients may send but the server alone decides or does not keep.
+fn strip_server_fields(object: &mut Value) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        for key in ["resourceVersion", "selfLink", "managedFields"] {
+            metadata.remove(key);
+        }
+        // An empty map or list is absent, as in every typed client.
+        metadata.retain(|_, value| match value {
+            Value::Object(map) => !map.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::String(text) => !text.is_empty(),
+            Value::Null => false,
+            Value::Bool(_) | Value::Number(_) => true,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! The `scale` subresource: `autoscaling/v1 Scale` of what has replicas.
+
+use serde_json::{Value, json};
+
+use super::WriteContext;
+use super::create::invalid_unless_empty;
+use super::update::update;
+use crate::object;
+use crate::selector::LabelSelector;
+use crate::status::{FieldError, Status};
+
+/// Shows an object as a `Scale`. `metadata.resourceVersion` is shown if the object carries it.
+pub fn get_scale(object: &Value) -> Result<Value, Status> {
+    let selector = object::get(object, "spec.selector").unwrap_or(&Value::Null);
+    let selector = LabelSelector::from_value(selector)?.to_string();
+    let mut metadata = serde_json::Map::new();
+    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object["metadata"].get(key) {
+            metadata.insert(key.to_owned(), value.clone());
+        }
+    }
+    let mut status = json!({"replicas": object::int(object, "status.replicas").unwrap_or(0)});
+    if !selector.is_empty() {
+        status["selector"] = json!(selector);
+    }
+    let mut spec = json!({});
+    if let Some(replicas) = object::int(object, "spec.replicas").filter(|it| *it != 0) {
+        spec["replicas"] = json!(replicas);
+    }
+    Ok(json!({
+        "apiVersion": "autoscaling/v1",
+        "kind": "Scale",
+        "metadata": metadata,
+        "spec": spec,
+        "status": status,
+    }))
+}
+
+/// Takes `spec.replicas` of the scale, all else stays.
+pub fn put_scale(
+    scale: &Value,
+    old: &Value,
+    context: &WriteContext<'_>,
+) -> Result<Value, Status> {
+    let resource = context.resource;
+    let name = object::name(scale);
+    let wanted = object::name(old);
+    if !name.is_empty() && name != wanted {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({wanted})"
+        )));
+    }
+    let (uid, old_uid) = (object::uid(scale), object::uid(old));
+    if !uid.is_empty() && uid != old_uid {
+        let why =
+            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}");
+        return Err(Status::conflict(&resource.group, &resource.plural, wanted, &why));
+    }
+    let replicas = object::int(scale, "spec.replicas").unwrap_or(0);
+    if replicas < 0 {
+        let wrong = FieldError::invalid(
+            "spec.replicas",
+            replicas,
+            "must be greater than or equal to 0",
+        );
+        return Err(Status::invalid("autoscaling", "Scale", wanted, vec![wrong]));
+    }
+    invalid_unless_empty(context, old, Vec::new())?;
+    let mut new = old.clone();
+    object::ensure(&mut new, "spec").insert("replicas".to_owned(), json!(replicas));
+    update(new, old, context)
+}

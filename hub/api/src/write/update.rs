@@ -1,0 +1,170 @@
+//! Updating objects, their status and a namespace's finalizers.
+
+use serde_json::{Map, Value, json};
+
+use super::create::{invalid_unless_empty, set_scope, set_type};
+use super::{WriteContext, strip_server_fields};
+use crate::object;
+use crate::status::{FieldError, FieldErrorKind, Status, quote};
+use crate::validation::meta;
+
+/// Turns a whole new object into the one to store. The status stays where it is written apart.
+pub fn update(mut new: Value, old: &Value, context: &WriteContext<'_>) -> Result<Value, Status> {
+    let resource = context.resource;
+    let strategy = resource.strategy;
+    keep_metadata(&mut new, old, context)?;
+    if resource.has_status() {
+        keep_field(&mut new, old, "status");
+    }
+    strategy.default(&mut new);
+    strategy.prepare_update(&mut new, old);
+    set_generation(&mut new, old, strategy.generation_fields());
+
+    let mut errors = meta::validate_update(&new, old, resource);
+    errors.extend(strategy.validate(&new));
+    errors.extend(strategy.validate_update(&new, old));
+    errors.dedup();
+    invalid_unless_empty(context, &new, errors)?;
+    set_type(&mut new, context);
+    Ok(new)
+}
+
+/// Takes the status (and labels, annotations, finalizers) of the new object, all else stays.
+pub fn update_status(
+    mut new: Value,
+    old: &Value,
+    context: &WriteContext<'_>,
+) -> Result<Value, Status> {
+    let resource = context.resource;
+    keep_metadata(&mut new, old, context)?;
+    keep_all_but(&mut new, old, &["metadata", "status"]);
+    keep_meta_fields(&mut new, old, &["generation", "generateName", "ownerReferences"]);
+    resource.strategy.prepare_status(&mut new, old);
+    let mut errors = meta::validate_update(&new, old, resource);
+    errors.extend(resource.strategy.validate_status(&new, old));
+    invalid_unless_empty(context, &new, errors)?;
+    set_type(&mut new, context);
+    Ok(new)
+}
+
+/// Takes `spec.finalizers` of the new namespace, all else stays. See [`super::is_gone`].
+pub fn finalize(mut new: Value, old: &Value, context: &WriteContext<'_>) -> Result<Value, Status> {
+    keep_metadata(&mut new, old, context)?;
+    let finalizers = object::get(&new, "spec.finalizers").cloned();
+    let metadata = new["metadata"].take();
+    let mut out = old.clone();
+    out["metadata"] = metadata;
+    let spec = object::ensure(&mut out, "spec");
+    match finalizers {
+        Some(finalizers) => spec.insert("finalizers".to_owned(), finalizers),
+        None => spec.remove("finalizers"),
+    };
+    let errors = meta::validate_update(&out, old, context.resource);
+    invalid_unless_empty(context, &out, errors)?;
+    set_type(&mut out, context);
+    Ok(out)
+}
+
+/// Checks that the new object is the old one's next state, and keeps what the server owns.
+pub(super) fn keep_metadata(
+    new: &mut Value,
+    old: &Value,
+    context: &WriteContext<'_>,
+) -> Result<(), Status> {
+    let resource = context.resource;
+    object::prune_nulls(new);
+    object::ensure(new, "metadata");
+    strip_server_fields(new);
+    set_scope(new, context)?;
+    let (name, uid) = (object::name(new), object::uid(new));
+    let (old_name, old_uid) = (object::name(old), object::uid(old));
+    let wanted = context.name.unwrap_or(old_name);
+    if name.is_empty() {
+        new["metadata"]["name"] = json!(old_name);
+    } else if name != wanted {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({wanted})"
+        )));
+    } else if !uid.is_empty() && uid != old_uid {
+        return Err(Status::conflict(
+            &resource.group,
+            &resource.plural,
+            name,
+            &format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}"
+            ),
+        ));
+    }
+    keep_meta_fields(
+        new,
+        old,
+        &[
+            "uid",
+            "creationTimestamp",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "generation",
+        ],
+    );
+    Ok(())
+}
+
+/// No finalizer may be added to what is being deleted.
+pub(crate) fn added_finalizers(new: &Value, old: &Value) -> Option<FieldError> {
+    if !object::is_terminating(old) {
+        return None;
+    }
+    let before = object::list(old, "metadata.finalizers");
+    let added: Vec<String> = object::list(new, "metadata.finalizers")
+        .iter()
+        .filter(|it| !before.contains(it))
+        .map(|it| quote(it.as_str().unwrap_or_default()))
+        .collect();
+    if added.is_empty() {
+        return None;
+    }
+    let detail = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        added.join(", ")
+    );
+    let mut error = FieldError::forbidden("metadata.finalizers", detail);
+    error.kind = FieldErrorKind::Forbidden;
+    Some(error)
+}
+
+fn keep_meta_fields(new: &mut Value, old: &Value, fields: &[&str]) {
+    let metadata = object::ensure(new, "metadata");
+    for field in fields {
+        match old["metadata"].get(*field) {
+            Some(value) => metadata.insert((*field).to_owned(), value.clone()),
+            None => metadata.remove(*field),
+        };
+    }
+}
+
+fn keep_field(new: &mut Value, old: &Value, field: &str) {
+    let map = object::as_map(new);
+    match old.get(field) {
+        Some(value) => map.insert(field.to_owned(), value.clone()),
+        None => map.remove(field),
+    };
+}
+
+fn keep_all_but(new: &mut Value, old: &Value, taken: &[&str]) {
+    let map = object::as_map(new);
+    map.retain(|key, _| taken.contains(&key.as_str()));
+    for (key, value) in old.as_object().unwrap_or(&Map::new()) {
+        if !taken.contains(&key.as_str()) {
+            map.insert(key.clone(), value.clone());
+        }
+    }
+}
+
+fn set_generation(new: &mut Value, old: &Value, fields: &[&str]) {
+    if fields.is_empty() {
+        return;
+    }
+    let changed = fields.iter().any(|it| new.get(it) != old.get(it));
+    let generation = object::int(old, "metadata.generation").unwrap_or(1);
+    new["metadata"]["generation"] = json!(generation.saturating_add(i64::from(changed)));
+}
