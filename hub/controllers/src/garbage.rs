@@ -1,0 +1,163 @@
+//! Garbage collector: what becomes of objects when their owners go.
+//!
+//! Works on any kind by metadata alone. An owner that is not in the cache may only be late, so that
+//! every deletion carries the owners whose absence it rests on, and whoever performs it asks the store
+//! itself for each of them, by uid. Namespaces are not emptied here.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::object::{Name, Object, ObjectRef, OwnerRef, Uid};
+use crate::owned::without_owners;
+use crate::world::{Change, World};
+use crate::write::{Propagation, Write};
+use crate::{Controller, Plan};
+
+/// Finalizer of an owner that waits for its dependents to go first.
+const FOREGROUND: &str = "foregroundDeletion";
+/// Finalizer of an owner that sets its dependents free before it goes.
+const ORPHAN: &str = "orphan";
+
+#[derive(Debug)]
+pub struct GarbageCollector;
+
+impl Controller for GarbageCollector {
+    fn name(&self) -> &'static str {
+        "generic-garbage-collector"
+    }
+
+    fn affected(&self, change: &Change<'_>, world: &World) -> Vec<ObjectRef> {
+        let Some(object) = change.latest() else { return Vec::new() };
+        let mut keys = Vec::new();
+        let has_gone = change.is_removal();
+        if !has_gone && (object.owners().next().is_some() || is_going(object)) {
+            keys.push(object.key());
+        }
+        // Dependents follow their owner; only its going matters to them.
+        if has_gone || is_going(object) {
+            keys.extend(world.dependents(&object.uid).map(|it| it.key()));
+        }
+        // An owner that waits for its dependents looks again at each of their changes.
+        let owners = change.sides().flat_map(|side| side.owners());
+        let waiting = owners.filter_map(|owner| world.by_uid(owner.uid())).filter(|it| is_going(it));
+        keys.extend(waiting.map(|owner| owner.key()));
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    fn reconcile(&self, key: &ObjectRef, world: &World, _now: Timestamp) -> Plan {
+        let Some(object) = world.find(key) else { return Plan::default() };
+        if object.is_deleting() && object.has_finalizer(ORPHAN) {
+            return Plan::from(free_dependents(object, world));
+        }
+        if object.is_deleting() && object.has_finalizer(FOREGROUND) {
+            return Plan::from(await_dependents(object, world));
+        }
+        if object.is_deleting() || object.owners().next().is_none() {
+            return Plan::default();
+        }
+        Plan::from(follow_owners(object, world).into_iter().collect::<Vec<_>>())
+    }
+}
+
+/// Whether an object is being deleted in a way that concerns its dependents.
+fn is_going(object: &Object) -> bool {
+    object.is_deleting() && (object.has_finalizer(FOREGROUND) || object.has_finalizer(ORPHAN))
+}
+
+/// Owners by what is known of them.
+#[derive(Default)]
+struct Owners<'a> {
+    n_solid: usize,
+    /// Waiting for this dependent, among others, to go.
+    waiting: Vec<OwnerRef<'a>>,
+    absent: Vec<(OwnerRef<'a>, ObjectRef)>,
+}
+
+impl<'a> Owners<'a> {
+    fn of(object: &'a Object, world: &World) -> Self {
+        let mut owners = Self::default();
+        for owner in object.owners() {
+            // Of a kind that nobody watches nothing can be said.
+            let Some(row) = world.kind_of_owner(owner) else {
+                owners.n_solid += 1;
+                continue;
+            };
+            let namespace = if row.namespaced { object.name.namespace.as_str() } else { "" };
+            let key = row.kind.key(&Name::new(namespace, owner.name()));
+            match world.find(&key).filter(|it| it.uid.0 == owner.uid()) {
+                None => owners.absent.push((owner, key)),
+                Some(it) if it.is_deleting() && it.has_finalizer(FOREGROUND) => {
+                    owners.waiting.push(owner);
+                }
+                Some(_) => owners.n_solid += 1,
+            }
+        }
+        owners
+    }
+}
+
+/// Deletes an object that nobody owns any more, or takes the owners away that have gone.
+fn follow_owners(object: &Object, world: &World) -> Option<Write> {
+    let owners = Owners::of(object, world);
+    if owners.waiting.is_empty() && owners.absent.is_empty() {
+        return None;
+    }
+    if owners.n_solid > 0 {
+        // Those that are merely absent from the cache stay: a stale reference does no harm.
+        let is_waiting = |uid: &str| owners.waiting.iter().any(|owner| owner.uid() == uid);
+        let patch = without_owners(object, is_waiting);
+        let has_waiting = !owners.waiting.is_empty();
+        return has_waiting.then(|| Write::patch_exactly(object, None, patch));
+    }
+    let has_dependents = world.dependents(&object.uid).next().is_some();
+    let policy = match () {
+        () if object.has_finalizer(ORPHAN) => Propagation::Orphan,
+        () if object.has_finalizer(FOREGROUND) => Propagation::Foreground,
+        () if !owners.waiting.is_empty() && has_dependents => Propagation::Foreground,
+        () => Propagation::Background,
+    };
+    let absent =
+        owners.absent.iter().map(|(owner, key)| (key.clone(), Some(Uid(owner.uid().to_owned()))));
+    let mut write = Write::delete(object);
+    if let Write::Delete { propagation, only_without, .. } = &mut write {
+        *propagation = policy;
+        *only_without = absent.collect();
+    }
+    Some(write)
+}
+
+/// Removes the foreground finalizer once no dependent blocks it.
+fn await_dependents(object: &Object, world: &World) -> Vec<Write> {
+    let is_blocking = |dependent: &Object| {
+        let mut owners = dependent.owners();
+        owners.any(|owner| owner.uid() == object.uid.0 && owner.blocks_owner_deletion())
+    };
+    match world.dependents(&object.uid).any(|dependent| is_blocking(dependent)) {
+        true => Vec::new(),
+        false => vec![drop_finalizer(object, FOREGROUND)],
+    }
+}
+
+/// Takes the owner from every dependent, and only then the finalizer from the owner.
+fn free_dependents(object: &Object, world: &World) -> Vec<Write> {
+    let dependents: Vec<Write> = world
+        .dependents(&object.uid)
+        .map(|dependent| {
+            let patch = without_owners(dependent, |uid| uid == object.uid.0);
+            Write::patch_exactly(dependent, None, patch)
+        })
+        .collect();
+    match dependents.is_empty() {
+        true => vec![drop_finalizer(object, ORPHAN)],
+        false => dependents,
+    }
+}
+
+fn drop_finalizer(object: &Object, finalizer: &str) -> Write {
+    let left: Vec<&str> = object.finalizers().filter(|it| *it != finalizer).collect();
+    let finalizers = if left.is_empty() { Value::Null } else { json!(left) };
+    Write::patch_exactly(object, None, json!({"metadata": {"finalizers": finalizers}}))
+}
+

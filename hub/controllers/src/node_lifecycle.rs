@@ -1,0 +1,237 @@
+//! Node lifecycle: notices nodes that fell silent, taints them, and moves pods that do not want to wait.
+//!
+//! A node is lost when its lease is 40 s old. The hub itself may have been away, so that no lease is
+//! held against a node in the first 40 s of this process. Pods of a lost node stop being ready, so
+//! that Services drop them, and are ready again when the node is back: nobody else knows that they
+//! were not.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::condition::{self, Condition};
+use crate::object::{Kind, Name, Object, ObjectRef};
+use crate::taint::{Leave, leave};
+use crate::value::{at, bool_at, list_at, str_at, time_at, time_text};
+use crate::world::{Change, World};
+use crate::write::{Note, Write};
+use crate::{Controller, Plan, pods};
+
+/// Namespace of the leases that nodes renew.
+pub const LEASES: &str = "kube-node-lease";
+/// How long a node may be silent.
+pub const GRACE: SignedDuration = SignedDuration::from_secs(40);
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// Reason of a Ready condition that is false only because the node is out of sight.
+const OUT_OF_SIGHT: &str = "NodeUnreachable";
+
+/// Conditions that keep new pods away, with their taints.
+const PRESSURES: &[(&str, &str)] = &[
+    ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "node.kubernetes.io/disk-pressure"),
+    ("PIDPressure", "node.kubernetes.io/pid-pressure"),
+    ("NetworkUnavailable", "node.kubernetes.io/network-unavailable"),
+];
+
+#[derive(Debug)]
+pub struct NodeLifecycleController;
+
+impl Controller for NodeLifecycleController {
+    fn name(&self) -> &'static str {
+        "node-controller"
+    }
+
+    fn affected(&self, change: &Change<'_>, _world: &World) -> Vec<ObjectRef> {
+        let Some(object) = change.latest() else { return Vec::new() };
+        match change.kind {
+            Kind::NODE => vec![object.key()],
+            Kind::LEASE if object.name.namespace == LEASES => {
+                vec![Kind::NODE.key(&Name::cluster(&object.name.name))]
+            }
+            Kind::POD => match str_at(object.spec(), &["nodeName"]) {
+                "" => Vec::new(),
+                node => vec![Kind::NODE.key(&Name::cluster(node))],
+            },
+            _ => Vec::new(),
+        }
+    }
+
+    fn reconcile(&self, key: &ObjectRef, world: &World, now: Timestamp) -> Plan {
+        let Some(node) = world.find(key) else { return Plan::default() };
+        let mut plan = Plan::default();
+        let silent_at = last_heard(node, world).checked_add(GRACE).unwrap_or(Timestamp::MAX);
+        let sight = match silent_at <= now {
+            true => Sight::Lost,
+            false if condition::state(node.status(), "Ready") == "True" => Sight::Ready,
+            false => Sight::Known,
+        };
+        if sight != Sight::Lost {
+            plan.recheck_by(silent_at);
+        }
+        let taints = taints(node, sight, now);
+        // Taints come first, since they hold for the very revision that was looked at.
+        if taints != list_at(node.spec(), &["taints"]) {
+            let taints = if taints.is_empty() { Value::Null } else { json!(taints) };
+            let patch = json!({"spec": {"taints": taints}});
+            plan.writes.push(Write::patch_exactly(node, None, patch));
+        }
+        if sight == Sight::Lost {
+            plan.writes.extend(mark_lost(node, world, now));
+        }
+        for pod in world.pods_on(&node.name.name).filter(|pod| !pods::is_finished(pod)) {
+            plan.writes.extend(mark_pod(pod, sight, now));
+            match leave(pod, &taints, now) {
+                Leave::At(at) if pod.is_deleting() || at > now => plan.recheck_by(at.max(now)),
+                Leave::At(_) => plan.writes.extend(evict(pod, world, now)),
+                Leave::Never => {}
+            }
+        }
+        plan
+    }
+}
+
+/// What is known of a node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Sight {
+    /// It says that it is ready.
+    Ready,
+    /// It talks to us, and is not ready.
+    Known,
+    /// It has been silent for too long.
+    Lost,
+}
+
+fn last_heard(node: &Object, world: &World) -> Timestamp {
+    let lease = world.get(Kind::LEASE, &Name::new(LEASES, &node.name.name));
+    let renewed = lease.and_then(|lease| time_at(lease.spec(), &["renewTime"]));
+    let times = [renewed, node.created(), Some(world.started())];
+    times.into_iter().flatten().max().unwrap_or(Timestamp::MIN)
+}
+
+/// The taints that a node is to have: its own, and those that follow from its state.
+fn taints(node: &Object, sight: Sight, now: Timestamp) -> Vec<Value> {
+    let mut wanted: Vec<(&str, &str)> = Vec::new();
+    match (sight, condition::state(node.status(), "Ready")) {
+        (Sight::Lost, _) | (_, "Unknown") => {
+            wanted.extend([(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]);
+        }
+        (_, "False") => wanted.extend([(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]),
+        // It has joined and not said anything yet.
+        (_, "") => wanted.push((NOT_READY, "NoSchedule")),
+        _ => {}
+    }
+    let has = |condition: &str| condition::state(node.status(), condition) == "True";
+    let pressures = PRESSURES.iter().filter(|(condition, _)| has(condition));
+    wanted.extend(pressures.map(|(_, taint)| (*taint, "NoSchedule")));
+    if bool_at(node.spec(), &["unschedulable"]) {
+        wanted.push((UNSCHEDULABLE, "NoSchedule"));
+    }
+    let mut taints = Vec::new();
+    for taint in list_at(node.spec(), &["taints"]) {
+        let name = (str_at(taint, &["key"]), str_at(taint, &["effect"]));
+        let place = wanted.iter().position(|it| *it == name);
+        if place.is_none() && is_ours(name) {
+            continue;
+        }
+        if let Some(place) = place {
+            wanted.remove(place);
+        }
+        taints.push(dated(taint.clone(), now));
+    }
+    let new = wanted.into_iter().map(|(key, effect)| json!({"key": key, "effect": effect}));
+    taints.extend(new.map(|taint| dated(taint, now)));
+    taints
+}
+
+fn is_ours((key, effect): (&str, &str)) -> bool {
+    match effect {
+        "NoExecute" => key == NOT_READY || key == UNREACHABLE,
+        "NoSchedule" => {
+            [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&key)
+                || PRESSURES.iter().any(|(_, taint)| *taint == key)
+        }
+        _ => false,
+    }
+}
+
+/// A taint that drives pods away says since when, so that a restart of the hub gives no new patience.
+fn dated(mut taint: Value, now: Timestamp) -> Value {
+    if str_at(&taint, &["effect"]) == "NoExecute" && at(&taint, &["timeAdded"]).is_null() {
+        taint["timeAdded"] = json!(time_text(now));
+    }
+    taint
+}
+
+fn mark_lost(node: &Object, world: &World, now: Timestamp) -> Vec<Write> {
+    let mut conditions = condition::list(node.status());
+    let mut is_change = false;
+    for kind in ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"] {
+        let is_known = condition::find(node.status(), kind).is_some();
+        if is_known && condition::state(node.status(), kind) == "Unknown" {
+            continue;
+        }
+        let (reason, message) = match is_known {
+            true => ("NodeStatusUnknown", "Kubelet stopped posting node status."),
+            false => ("NodeStatusNeverUpdated", "Kubelet never posted node status."),
+        };
+        let heartbeat = condition::find(node.status(), kind).map(|it| it["lastHeartbeatTime"].clone());
+        let message = message.to_owned();
+        let new = Condition { kind, status: "Unknown", reason, message };
+        is_change |= condition::set(&mut conditions, &new, None, now);
+        let place = conditions.iter_mut().find(|it| str_at(it, &["type"]) == kind);
+        if let (Some(condition), Some(heartbeat)) = (place, heartbeat) {
+            condition["lastHeartbeatTime"] = heartbeat;
+        }
+    }
+    if !is_change {
+        return Vec::new();
+    }
+    let mut writes =
+        vec![Write::patch(node, Some("status"), json!({"status": {"conditions": conditions}}))];
+    if condition::state(node.status(), "Ready") == "True" {
+        let message = format!("Node {} status is now: NodeNotReady", node.name.name);
+        writes.push(Write::Note(Note::normal(node, world, "NodeNotReady", message)));
+    }
+    writes
+}
+
+/// Takes readiness from a pod that is out of sight, and gives it back.
+fn mark_pod(pod: &Object, sight: Sight, now: Timestamp) -> Option<Write> {
+    let ready = condition::find(pod.status(), "Ready")?;
+    let new = match (sight, str_at(ready, &["status"])) {
+        (Sight::Lost, "True") => Condition {
+            kind: "Ready",
+            status: "False",
+            reason: OUT_OF_SIGHT,
+            message: "The node of this pod is unreachable.".to_owned(),
+        },
+        (Sight::Ready, "False") if str_at(ready, &["reason"]) == OUT_OF_SIGHT => {
+            Condition { kind: "Ready", status: "True", reason: "", message: String::new() }
+        }
+        _ => return None,
+    };
+    let mut conditions = condition::list(pod.status());
+    condition::set(&mut conditions, &new, None, now);
+    for condition in &mut conditions {
+        crate::value::object_mut(condition).retain(|_, value| value != "");
+    }
+    let patch = json!({"status": {"conditions": conditions}});
+    Some(Write::patch_exactly(pod, Some("status"), patch))
+}
+
+fn evict(pod: &Object, world: &World, now: Timestamp) -> Vec<Write> {
+    let new = Condition {
+        kind: "DisruptionTarget",
+        status: "True",
+        reason: "DeletionByTaintManager",
+        message: "Taint manager: deleting due to NoExecute taint".to_owned(),
+    };
+    let mut conditions = condition::list(pod.status());
+    let is_change = condition::set(&mut conditions, &new, None, now);
+    let patch = json!({"status": {"conditions": conditions}});
+    let mark = is_change.then(|| Write::patch(pod, Some("status"), patch));
+    let message = format!("Marking for deletion Pod {}", pod.name);
+    let note = Write::Note(Note::normal(pod, world, "TaintManagerEviction", message));
+    mark.into_iter().chain([Write::delete(pod), note]).collect()
+}
