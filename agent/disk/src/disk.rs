@@ -126,9 +126,6 @@ pub struct ReadError {
     err: sled::Error,
 }
 
-/// The floor rises at each open, and after so many batches.
-const FLOOR_STEP: u64 = 1024;
-
 /// A durable key-value store with one writer.
 #[derive(Debug)]
 pub struct Disk {
@@ -179,16 +176,15 @@ impl Disk {
         }
         let written = write(&self.store, self.records.encode(batch), &self.dir);
         self.closed = written.is_err();
-        if self.records.n_batches() % FLOOR_STEP == 0 && written.is_ok() {
-            self.floor.raise(&self.records);
+        if written.is_ok() {
+            self.floor.follow(&self.records);
         }
         written
     }
 
     /// Visits every key and value, in no promised order.
     pub fn scan(&self, visit: &mut dyn FnMut(&[u8], Vec<u8>)) -> Result<(), ReadError> {
-        records::scan(&self.store.db, visit)
-            .map_err(|err| ReadError { dir: self.dir.clone(), err })
+        records::scan(&self.store.db, visit).map_err(|err| ReadError { dir: self.dir.clone(), err })
     }
 }
 

@@ -156,8 +156,7 @@ impl DualSlot {
         let (sequence, index) = (self.sequence + 1, 1 - self.newest);
         let slot = encode(sequence, value);
         let offset = offset(index * self.slot_bytes);
-        let written =
-            self.file.write_all_at(&slot, offset).and_then(|()| self.file.sync_data());
+        let written = self.file.write_all_at(&slot, offset).and_then(|()| self.file.sync_data());
         if let Err(err) = written {
             self.failed = true;
             return Err(DualSlotError::Write { path: self.path.clone(), err });

@@ -130,7 +130,12 @@ pub struct Entry {
 
 impl Entry {
     /// An object at the moment of its write.
-    pub(crate) fn written(key: Key, revision: Revision, created: Revision, body: &Body) -> Arc<Self> {
+    pub(crate) fn written(
+        key: Key,
+        revision: Revision,
+        created: Revision,
+        body: &Body,
+    ) -> Arc<Self> {
         let hole = body.before.len();
         Arc::new(Self::stored(key, revision, created, body.at(revision), hole))
     }

@@ -15,9 +15,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::{
-    Entry, Event, Key, List, ListError, ListRequest, Prefix, Revision, Watch, WatchError,
-};
+use crate::{Entry, Event, Key, List, ListError, ListRequest, Prefix, Revision, Watch, WatchError};
 
 /// How much history is kept for each kind, at most.
 #[derive(Clone, Copy, Debug)]
@@ -285,10 +283,11 @@ impl Table {
                 old.entry(key).or_insert_with(|| event.previous());
             }
         }
-        let kept: Vec<_> = old.iter().filter_map(|(_, entry)| *entry).collect();
+        let kept: Vec<_> = old.values().filter_map(|entry| *entry).collect();
         let mut kept = kept.into_iter().peekable();
         let live = self.entries.range(range).take_while(|(key, _)| prefix.contains(key));
-        let mut live = live.filter(move |(key, _)| !old.contains_key(key)).map(|(_, it)| it).peekable();
+        let mut live =
+            live.filter(move |(key, _)| !old.contains_key(key)).map(|(_, it)| it).peekable();
         iter::from_fn(move || match (live.peek(), kept.peek()) {
             (Some(a), Some(b)) if a.key < b.key => live.next(),
             (_, Some(_)) => kept.next(),

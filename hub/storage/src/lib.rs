@@ -185,7 +185,10 @@ pub struct Txn {
 impl Txn {
     /// Puts an object that must not exist yet.
     pub fn create(key: Key, body: Body) -> Self {
-        Self { conditions: vec![Condition::Absent(key.clone())], writes: vec![Write::Put(key, body)] }
+        Self {
+            conditions: vec![Condition::Absent(key.clone())],
+            writes: vec![Write::Put(key, body)],
+        }
     }
 
     /// Replaces an object that must still be at `revision`.

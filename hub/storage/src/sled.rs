@@ -129,8 +129,7 @@ impl SledStorage {
     pub fn open(dir: &Path, options: Options) -> Result<(Arc<Self>, OpenReport), OpenError> {
         let disk_options =
             agent_disk::Options { segment_bytes: 8 << 20, cache_bytes: options.cache_bytes };
-        let (mut disk, disk_report) =
-            Disk::open(dir, disk_options).map_err(OpenError::Disk)?;
+        let (mut disk, disk_report) = Disk::open(dir, disk_options).map_err(OpenError::Disk)?;
         let loaded = record::load(&disk)?;
         let lost = disk_report.lost_data() || loaded.n_unreadable > 0;
         let known = loaded.epoch.filter(|_| !lost);
@@ -231,3 +230,6 @@ impl Storage for SledStorage {
         self.epoch
     }
 }
+
+#[cfg(test)]
+mod tests;

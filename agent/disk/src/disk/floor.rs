@@ -11,16 +11,21 @@ use crate::DualSlot;
 #[derive(Debug)]
 pub(super) struct Floor {
     slot: Option<DualSlot>,
+    /// Raised when there are so many batches.
+    next: u64,
 }
+
+/// The floor rises at each open, with the first batch after it, and then once in so many batches.
+const STEP: u64 = 1024;
 
 impl Floor {
     pub(super) fn open(dir: &Path) -> Self {
         let path = dir.join("floor");
         match DualSlot::open(&path, 8) {
-            Ok((slot, _)) => Self { slot: Some(slot) },
+            Ok((slot, _)) => Self { slot: Some(slot), next: 0 },
             Err(err) => {
                 tracing::warn!(error = %err, cause = ?err, "Could not open the floor of a disk");
-                Self { slot: None }
+                Self { slot: None, next: 0 }
             }
         }
     }
@@ -30,6 +35,14 @@ impl Floor {
         let value = self.slot.as_ref().and_then(DualSlot::value);
         let floor = value.and_then(|it| it.try_into().ok()).map_or(0, u64::from_be_bytes);
         floor > records.n_batches()
+    }
+
+    /// Raises the floor if enough was written since.
+    pub(super) fn follow(&mut self, records: &Records) {
+        if records.n_batches() >= self.next {
+            self.raise(records);
+            self.next = records.n_batches() + STEP;
+        }
     }
 
     /// Raises (or after a loss lowers) the floor to what is there.

@@ -38,14 +38,18 @@ struct Record {
 
 impl Records {
     pub(super) fn new(segment_bytes: usize) -> Self {
-        Self { chunk_bytes: segment_bytes / 128, known: BTreeMap::new(), sum: 0, n_batches: 0, n_bytes: 0 }
+        Self {
+            chunk_bytes: segment_bytes / 128,
+            known: BTreeMap::new(),
+            sum: 0,
+            n_batches: 0,
+            n_bytes: 0,
+        }
     }
 
     /// Learns what is there. Whether it is what the last batch left.
     pub(super) fn load(&mut self, db: &sled::Db) -> Result<bool, sled::Error> {
-        visit(db, &mut |key, value, n_chunks| {
-            self.learn(key.to_vec(), &value, n_chunks);
-        })?;
+        visit(db, &mut |it| self.learn(it.key.to_vec(), &it.value, it.n_chunks))?;
         let found = db.get(FINGERPRINT)?;
         let Some(found) = found else { return Ok(db.is_empty()) };
         let mut n_batches = [0; 8];
@@ -140,25 +144,25 @@ fn hash(key: &[u8], value: &[u8]) -> u64 {
 }
 
 /// Visits whole values; incomplete ones are left out.
-pub(super) fn scan(
-    db: &sled::Db,
-    seen: &mut dyn FnMut(&[u8], Vec<u8>),
-) -> Result<(), sled::Error> {
-    visit(db, &mut |key, value, _| seen(key, value))
+pub(super) fn scan(db: &sled::Db, seen: &mut dyn FnMut(&[u8], Vec<u8>)) -> Result<(), sled::Error> {
+    visit(db, &mut |it| seen(it.key, it.value))
 }
 
-fn visit(
-    db: &sled::Db,
-    seen: &mut dyn FnMut(&[u8], Vec<u8>, u32),
-) -> Result<(), sled::Error> {
+struct Found<'a> {
+    key: &'a [u8],
+    value: Vec<u8>,
+    n_chunks: u32,
+}
+
+fn visit(db: &sled::Db, seen: &mut dyn FnMut(Found<'_>)) -> Result<(), sled::Error> {
     for pair in db.scan_prefix(b"v") {
         let (key, record) = pair?;
         let key = &key[1..];
         match head(&record) {
-            Head::Inline(value) => seen(key, value.to_vec(), 0),
+            Head::Inline(value) => seen(Found { key, value: value.to_vec(), n_chunks: 0 }),
             Head::Chunked(n_chunks) => {
                 if let Some(value) = join(db, key, n_chunks)? {
-                    seen(key, value, n_chunks);
+                    seen(Found { key, value, n_chunks });
                 }
             }
             Head::Unknown => {}

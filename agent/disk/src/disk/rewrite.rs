@@ -75,15 +75,14 @@ impl Disk {
         fs::rename(&fresh, &old).map_err(at(&fresh))?;
         sync_dir(&dir).map_err(at(&dir))?;
         report.healed.push(Healing::Rewritten { kept });
-        let (store, records, intact) = store::open(&old, options).map_err(|failure| {
-            match failure {
+        let (store, records, intact) =
+            store::open(&old, options).map_err(|failure| match failure {
                 Failure::Io(err) => at(&old)(err),
                 Failure::Corrupt(reason) => OpenError::Database {
                     dir: old.clone(),
                     err: sled::Error::ReportableBug(reason),
                 },
-            }
-        })?;
+            })?;
         debug_assert!(intact, "a fresh copy is what was copied");
         Ok(Self { store, records, floor, dir, closed: false, _lock })
     }

@@ -145,7 +145,8 @@ impl Damage {
             Self::Truncate(at) => file.set_len(at).unwrap(),
             Self::Zero(at, n) => file.write_all_at(&fill(n, len - at, |_| 0), at).unwrap(),
             Self::Garbage(at, n) => {
-                let noise = fill(n, len - at, |i| (i.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()[0]);
+                let noise =
+                    fill(n, len - at, |i| (i.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()[0]);
                 file.write_all_at(&noise, at).unwrap();
             }
         }

@@ -11,17 +11,17 @@ use agent_disk::{Batch, Disk};
 use tokio::sync::oneshot;
 
 use super::record;
-use crate::{
-    Committed, Condition, Entry, Event, Key, Revision, Txn, TxnError, WatchCache, Write,
-};
+use crate::{Committed, Condition, Entry, Event, Key, Revision, Txn, TxnError, WatchCache, Write};
 
 /// A batch ends at so many transactions or bytes, so that the first in it does not wait too long.
 const BATCH_TXNS: usize = 1024;
 const BATCH_BYTES: usize = 4 << 20;
 
+type Answer = oneshot::Sender<Result<Committed, TxnError>>;
+
 /// What is asked of the writer.
 pub(super) enum Request {
-    Txn { txn: Txn, answer: oneshot::Sender<Result<Committed, TxnError>> },
+    Txn { txn: Txn, answer: Answer },
     Close,
 }
 
@@ -39,7 +39,7 @@ struct Staged {
     overlay: BTreeMap<Key, Option<Arc<Entry>>>,
     events: Vec<Event>,
     disk: Batch,
-    answers: Vec<(oneshot::Sender<Result<Committed, TxnError>>, Result<Committed, TxnError>)>,
+    answers: Vec<(Answer, Result<Committed, TxnError>)>,
     bytes: usize,
     revision: Revision,
 }
