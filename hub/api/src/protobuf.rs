@@ -5,7 +5,7 @@
 //! does, and what is optional stays as sent, even if zero. Fields that the table does not know are skipped.
 
 mod messages;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -25,7 +25,7 @@ const MAX_DEPTH: usize = 100;
 
 /// Why a body cannot be decoded.
 #[derive(Debug, thiserror::Error)]
-enum DecodeError {
+pub(crate) enum DecodeError {
     #[error("the body does not start with the k8s protobuf prefix")]
     Magic,
     #[error("unexpected end of message")]

@@ -4,7 +4,7 @@ use super::DecodeError;
 
 /// The content of one field, as far as the wire tells.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Wire<'a> {
+pub(crate) enum Wire<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
@@ -13,19 +13,19 @@ pub(super) enum Wire<'a> {
 
 /// What a packed list consists of.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Packed {
+pub(crate) enum Packed {
     Varint,
     Fixed64,
 }
 
 /// The fields of a message, in the order sent.
 #[derive(Debug)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(message: &'a [u8]) -> Self {
+    pub(crate) fn new(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
 
@@ -66,7 +66,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// The elements of a packed list.
-pub(super) fn packed(
+pub(crate) fn packed(
     mut bytes: &[u8],
     kind: Packed,
 ) -> impl Iterator<Item = Result<Wire<'_>, DecodeError>> {
