@@ -20,6 +20,7 @@
 
 pub mod digest;
 mod hub;
+pub mod join;
 mod key;
 mod node;
 pub mod stream;

@@ -1,0 +1,154 @@
+//! The connection to the hub: opened by the node, kept for as long as there is a road, and never
+//! needed by anything else on this node.
+//!
+//! ```text
+//! dial ─ (renew) ─ session ─┬─ batches ─> ledger ─> Ack
+//!   ^                       ├─ outbox ─> Report, Done ─> outbox
+//!   └──── back-off ─────────┴─ streams of the hub (exec, logs, ..)
+//! ```
+
+mod dial;
+mod session;
+pub(crate) mod tls;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use agent_ledger::Ledger;
+use agent_sync::stream::StreamRequest;
+use futures_util::future::BoxFuture;
+use hub_api::Clock;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{desired::DesiredStore, outbox::Outbox};
+
+pub use dial::DialError;
+pub(crate) use dial::{HUB_ADDRESS, exchange};
+
+/// First pause after a failed connection; doubled up to [`MAX_BACKOFF`].
+const MIN_BACKOFF: Duration = Duration::from_millis(200);
+/// A node notices within this time that its hub is back.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// After so long without a hub, the pause grows further to spare a metered link.
+const PATIENCE: u32 = 60;
+const PATIENT_BACKOFF: Duration = Duration::from_secs(15);
+
+/// Serves one stream that the hub opened.
+pub type StreamHandler = Arc<
+    dyn Fn(StreamRequest, quinn::RecvStream, quinn::SendStream) -> BoxFuture<'static, ()>
+        + Send
+        + Sync,
+>;
+
+/// What the link needs.
+#[derive(Clone)]
+pub struct LinkConfig {
+    pub ledger: Ledger,
+    pub desired: Arc<DesiredStore>,
+    pub outbox: Arc<Outbox>,
+    pub clock: Arc<dyn Clock>,
+    pub on_stream: StreamHandler,
+    /// Follow a hub whose storage was replaced.
+    pub accept_new_epoch: bool,
+}
+
+impl std::fmt::Debug for LinkConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkConfig").finish_non_exhaustive()
+    }
+}
+
+/// How the link is, for `status`.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct LinkStatus {
+    pub hub: String,
+    pub connected: bool,
+    /// Why not, in words for the operator.
+    pub last_error: Option<String>,
+    /// Failed attempts since the last connection.
+    pub n_failures: u32,
+}
+
+/// Talks to the running link.
+#[derive(Clone, Debug)]
+pub struct LinkHandle {
+    status: Arc<Mutex<LinkStatus>>,
+}
+
+impl LinkHandle {
+    pub fn status(&self) -> LinkStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn update(&self, change: impl FnOnce(&mut LinkStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Starts the link. A node that never joined a hub has none, and runs all the same.
+pub fn spawn(
+    config: LinkConfig,
+    tasks: &TaskTracker,
+    shutdown: CancellationToken,
+) -> LinkHandle {
+    let handle = LinkHandle { status: Arc::default() };
+    let running = handle.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = run(&config, &running) => {}
+            // A session that is cut off here resumes by digest.
+            () = shutdown.cancelled() => {}
+        }
+    });
+    handle
+}
+
+async fn run(config: &LinkConfig, handle: &LinkHandle) {
+    let mut n_failures: u32 = 0;
+    loop {
+        let err = match dial::connect(config).await {
+            Ok(dialled) => {
+                tracing::info!(hub = dialled.hub, "Connected to the hub");
+                n_failures = 0;
+                handle.update(|it| {
+                    *it = LinkStatus { hub: dialled.hub.clone(), connected: true, ..LinkStatus::default() };
+                });
+                let err = session::run(config, &dialled).await;
+                tracing::info!(hub = dialled.hub, reason = err, "Disconnected from the hub");
+                err
+            }
+            Err(err) => crate::chain(&err),
+        };
+        n_failures += 1;
+        if n_failures == 1 {
+            tracing::warn!(error = err, "The hub is out of reach; this node goes on by itself");
+        }
+        handle.update(|it| {
+            it.connected = false;
+            it.last_error = Some(err);
+            it.n_failures = n_failures;
+        });
+        tokio::time::sleep(backoff(n_failures)).await;
+    }
+}
+
+fn backoff(n_failures: u32) -> Duration {
+    if n_failures > PATIENCE {
+        return PATIENT_BACKOFF;
+    }
+    let doubled = MIN_BACKOFF.saturating_mul(1 << n_failures.saturating_sub(1).min(16));
+    doubled.min(MAX_BACKOFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_grows_to_its_bounds() {
+        let at = |n| backoff(n).as_millis();
+        assert_eq!([at(1), at(2), at(3), at(5), at(60), at(61)], [200, 400, 800, 2000, 2000, 15_000]);
+    }
+}

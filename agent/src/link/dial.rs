@@ -1,0 +1,122 @@
+//! Opens the connection, and renews the certificate on the way when it is time.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use agent_ledger::Table;
+use agent_sync::join::{JoinAnswer, JoinRequest, MAX_MESSAGE};
+use quinn::{Connection, Endpoint};
+
+use super::{LinkConfig, tls};
+use crate::join;
+
+/// From the first packet to an open connection, or from request to answer.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Record of the meta table that holds the hub's address.
+pub(crate) const HUB_ADDRESS: &str = "hub-address";
+
+/// The hub could not be reached, or refused.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error("this node has not joined a hub; run `outbye-agent join`")]
+    NotJoined,
+    #[error("could not resolve the hub's address {address}")]
+    Resolve { address: String, #[source] err: io::Error },
+    #[error("the hub's address {address} has no IP address")]
+    NoAddress { address: String },
+    #[error("could not open a UDP socket")]
+    Socket(#[source] io::Error),
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    #[error("could not start a connection to {address}")]
+    Connect { address: SocketAddr, #[source] err: quinn::ConnectError },
+    #[error("could not connect to the hub at {address}")]
+    Connection { address: SocketAddr, #[source] err: quinn::ConnectionError },
+    #[error("the hub at {address} did not answer in {DIAL_TIMEOUT:?}")]
+    Timeout { address: SocketAddr },
+    #[error("could not exchange certificates with the hub: {reason}")]
+    Exchange { reason: String },
+    #[error("the hub refused: {message}")]
+    Refused { message: String },
+}
+
+/// An open connection. The endpoint lives as long as it.
+pub(super) struct Dialled {
+    pub(super) hub: String,
+    pub(super) connection: Connection,
+    _endpoint: Endpoint,
+}
+
+pub(super) async fn connect(config: &LinkConfig) -> Result<Dialled, DialError> {
+    let hub = config.ledger.read(Table::Meta, HUB_ADDRESS).ok_or(DialError::NotJoined)?;
+    let hub = String::from_utf8_lossy(&hub).into_owned();
+    let vital = config.ledger.vital();
+    if vital.cert_pem.is_empty() {
+        return Err(DialError::NotJoined);
+    }
+    if join::wants_renewal(&vital, config.clock.now())
+        && let Err(err) = join::renew(&hub, &config.ledger, config.clock.clone()).await
+    {
+        // An old certificate may do for a while yet; if not, the connection says so.
+        tracing::warn!(error = crate::chain(&err), "Could not renew the node's certificate");
+    }
+    let vital = config.ledger.vital();
+    let tls = tls::session(
+        config.clock.clone(),
+        vital.time_floor,
+        &vital.ca_pem,
+        &vital.cert_pem,
+        &vital.key_pem,
+    )?;
+    let (endpoint, connection) = open(&hub, tls).await?;
+    Ok(Dialled { hub, connection, _endpoint: endpoint })
+}
+
+/// Opens a connection to `host:port`.
+pub(crate) async fn open(
+    hub: &str,
+    tls: quinn::ClientConfig,
+) -> Result<(Endpoint, Connection), DialError> {
+    let address = tokio::net::lookup_host(hub)
+        .await
+        .map_err(|err| DialError::Resolve { address: hub.to_owned(), err })?
+        .next()
+        .ok_or_else(|| DialError::NoAddress { address: hub.to_owned() })?;
+    let any: SocketAddr =
+        if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+    let endpoint = Endpoint::client(any).map_err(DialError::Socket)?;
+    let connecting = endpoint
+        .connect_with(tls, address, tls::SERVER_NAME)
+        .map_err(|err| DialError::Connect { address, err })?;
+    let connection = tokio::time::timeout(DIAL_TIMEOUT, connecting)
+        .await
+        .map_err(|_elapsed| DialError::Timeout { address })?
+        .map_err(|err| DialError::Connection { address, err })?;
+    Ok((endpoint, connection))
+}
+
+/// One request and its answer on a join connection.
+pub(crate) async fn exchange(
+    hub: &str,
+    tls: quinn::ClientConfig,
+    request: &JoinRequest,
+) -> Result<(String, String), DialError> {
+    let failed = |reason: String| DialError::Exchange { reason };
+    let (endpoint, connection) = open(hub, tls).await?;
+    let answer = tokio::time::timeout(DIAL_TIMEOUT, async {
+        let (mut send, mut recv) = connection.open_bi().await.map_err(|err| err.to_string())?;
+        let bytes = serde_json::to_vec(request).map_err(|err| err.to_string())?;
+        send.write_all(&bytes).await.map_err(|err| err.to_string())?;
+        send.finish().map_err(|err| err.to_string())?;
+        let answer = recv.read_to_end(MAX_MESSAGE).await.map_err(|err| err.to_string())?;
+        serde_json::from_slice::<JoinAnswer>(&answer).map_err(|err| err.to_string())
+    })
+    .await
+    .map_err(|_elapsed| failed(format!("no answer in {DIAL_TIMEOUT:?}")))?
+    .map_err(failed)?;
+    connection.close(quinn::VarInt::from_u32(0), b"done");
+    endpoint.wait_idle().await;
+    match answer {
+        JoinAnswer::Accepted { cert_pem, authority_pem } => Ok((cert_pem, authority_pem)),
+        JoinAnswer::Refused { message } => Err(DialError::Refused { message }),
+    }
+}

@@ -1,0 +1,190 @@
+//! TLS towards the hub: its authority is known by certificate, or by the hash in a join token.
+//!
+//! Certificates are judged by a time that never lies below the persisted floor: a machine that
+//! boots in 1970 still finds its hub.
+
+use std::{sync::Arc, time::Duration};
+
+use hub_api::Clock;
+use quinn::{IdleTimeout, TransportConfig};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::CryptoProvider,
+    time_provider::TimeProvider,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+use x509_parser::prelude::FromDer;
+
+/// The name in every hub's certificate, whatever its address.
+pub(crate) const SERVER_NAME: &str = "outbye-hub";
+/// A hub that is silent for so long is gone.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Keeps the connection and NAT mappings alive, and is the heartbeat.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Streams (exec, logs) that the hub may have open at once.
+const MAX_STREAMS: u32 = 256;
+
+/// The identity on disk cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("could not read the {what} in the ledger; join the hub again")]
+    Pem { what: &'static str, #[source] err: rustls_pki_types::pem::Error },
+    #[error("could not use the node's certificate")]
+    Config(#[source] rustls::Error),
+    #[error("could not use TLS 1.3 with QUIC")]
+    Quic(#[source] quinn::crypto::rustls::NoInitialCipherSuite),
+}
+
+/// A clock that does not fall below a floor.
+struct FlooredTime {
+    clock: Arc<dyn Clock>,
+    floor: i64,
+}
+
+impl std::fmt::Debug for FlooredTime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FlooredTime").field("floor", &self.floor).finish_non_exhaustive()
+    }
+}
+
+impl TimeProvider for FlooredTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now = self.clock.now().as_second().max(self.floor);
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or(0))))
+    }
+}
+
+/// Configuration of a session: both sides show certificates.
+pub(crate) fn session(
+    clock: Arc<dyn Clock>,
+    floor: i64,
+    authority_pem: &str,
+    cert_pem: &str,
+    key_pem: &str,
+) -> Result<quinn::ClientConfig, TlsError> {
+    let pem = |what| move |err| TlsError::Pem { what, err };
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_slice(authority_pem.as_bytes())
+        .map_err(pem("hub's authority"))?;
+    roots.add(authority).map_err(TlsError::Config)?;
+    let cert =
+        CertificateDer::from_pem_slice(cert_pem.as_bytes()).map_err(pem("node's certificate"))?;
+    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(pem("node's key"))?;
+    let mut tls = builder(clock, floor)?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![cert], key)
+        .map_err(TlsError::Config)?;
+    tls.alpn_protocols = vec![agent_sync::ALPN.to_vec()];
+    quic(tls)
+}
+
+/// Configuration of a join or a renewal: the hub's authority must have this key.
+pub(crate) fn pinned(
+    clock: Arc<dyn Clock>,
+    floor: i64,
+    authority_hash: &str,
+) -> Result<quinn::ClientConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Pinned { authority_hash: authority_hash.to_owned(), provider };
+    let mut tls = builder(clock, floor)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![agent_sync::ALPN_JOIN.to_vec()];
+    quic(tls)
+}
+
+/// SHA-256 of a certificate's public key, hexadecimal.
+pub(crate) fn key_hash(cert: &CertificateDer<'_>) -> Option<String> {
+    let (_, cert) = x509_parser::certificate::X509Certificate::from_der(cert).ok()?;
+    let hash = ring::digest::digest(&ring::digest::SHA256, cert.public_key().raw);
+    Some(hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Begin and end of a certificate's life, in seconds since 1970.
+pub(crate) fn validity(cert_pem: &str) -> Option<(i64, i64)> {
+    let cert = CertificateDer::from_pem_slice(cert_pem.as_bytes()).ok()?;
+    let (_, cert) = x509_parser::certificate::X509Certificate::from_der(&cert).ok()?;
+    let validity = cert.validity();
+    Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
+}
+
+fn builder(
+    clock: Arc<dyn Clock>,
+    floor: i64,
+) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_details(provider, Arc::new(FlooredTime { clock, floor }))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(TlsError::Config)
+}
+
+fn quic(tls: ClientConfig) -> Result<quinn::ClientConfig, TlsError> {
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).map_err(TlsError::Quic)?;
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    let mut transport = TransportConfig::default();
+    transport.max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok());
+    transport.keep_alive_interval(Some(KEEP_ALIVE));
+    transport.max_concurrent_bidi_streams(quinn::VarInt::from_u32(MAX_STREAMS));
+    transport.max_concurrent_uni_streams(quinn::VarInt::from_u32(0));
+    config.transport_config(Arc::new(transport));
+    Ok(config)
+}
+
+/// Accepts a hub whose chain holds an authority with the pinned key that signed its certificate.
+#[derive(Debug)]
+struct Pinned {
+    authority_hash: String,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let authority = intermediates
+            .iter()
+            .find(|it| key_hash(it).as_deref() == Some(self.authority_hash.as_str()))
+            .ok_or(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer))?;
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.clone().into_owned())?;
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
+                .build()
+                .map_err(|err| rustls::Error::General(err.to_string()))?;
+        verifier.verify_server_cert(end_entity, &[], server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
