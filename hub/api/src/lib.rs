@@ -9,6 +9,7 @@ pub mod resources;
 pub mod clock;
 pub mod names;
 pub mod object;
+pub mod path;
 pub mod quantity;
 pub mod selector;
 pub mod status;

@@ -66,7 +66,7 @@ pub enum Type {
 
 impl Schema {
     /// Follows references to where the shape is said.
-    pub fn resolved(&self) -> &Self {
+    pub fn resolved(&'static self) -> &'static Self {
         let mut at = self;
         // Definitions that are mere references are at most two deep; the bound guards the data file.
         for _ in 0..4 {
