@@ -1,1 +1,28 @@
-//! hub-apiserver.
+//! The hub's API server: Kubernetes' HTTP API over the rules of `hub_api` and the revisions of
+//! `hub_storage`.
+//!
+//! [`Registry`] is the one way to objects, for HTTP and for everything else in the hub.
+//! [`ApiServer`] puts HTTPS in front of it. Both are driven by the rows of
+//! `hub_api::resources`: nothing here knows one kind from another, but for what only pods,
+//! services and namespaces can do.
+//!
+//! Must never keep state that storage does not: a restart loses nothing but open connections.
+
+pub mod auth;
+mod handler;
+pub mod limits;
+mod metrics;
+pub mod registry;
+mod request;
+mod response;
+mod server;
+mod streaming;
+mod tls;
+
+pub use registry::{
+    BootstrapError, Deleted, List, ListOptions, PatchKind, Registry, RegistryConfig, RegistryWatch,
+    Selection, VersionMatch, WatchEvent, WatchOptions, WriteOptions, Written,
+};
+pub use server::{ApiServer, ServerConfig, VersionInfo};
+pub use streaming::{NoNodes, NodeStream, NodeStreams, OpenError};
+pub use tls::{TlsConfig, TlsError};

@@ -1,0 +1,55 @@
+//! Who sends a request, and what they may do.
+
+mod authorize;
+mod certificate;
+mod tokens;
+
+pub use authorize::{Attributes, Authorizer, Decision, MastersOnly};
+pub use certificate::{CertificateError, user_of_certificate};
+pub use tokens::{TokenFile, TokenFileError};
+
+/// Group whose members may do everything.
+pub const MASTERS: &str = "system:masters";
+/// Group of all whose identity is known.
+pub const AUTHENTICATED: &str = "system:authenticated";
+/// Group of those who showed nothing.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+
+/// Who sends a request.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct User {
+    /// User name, such as `system:node:a`.
+    pub name: String,
+    /// Unique id, often empty.
+    pub uid: String,
+    /// Groups, without the implied ones.
+    pub groups: Vec<String>,
+}
+
+impl User {
+    /// Somebody who showed neither certificate nor token.
+    pub fn anonymous() -> Self {
+        Self {
+            name: "system:anonymous".to_owned(),
+            uid: String::new(),
+            groups: vec![UNAUTHENTICATED.to_owned()],
+        }
+    }
+
+    /// Whether the user is in the group.
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|it| it == group)
+    }
+
+    /// Whether nothing is known of the sender.
+    pub fn is_anonymous(&self) -> bool {
+        self.is_in(UNAUTHENTICATED)
+    }
+
+    pub(crate) fn authenticated(mut self) -> Self {
+        if !self.is_in(AUTHENTICATED) {
+            self.groups.push(AUTHENTICATED.to_owned());
+        }
+        self
+    }
+}

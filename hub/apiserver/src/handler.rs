@@ -1,0 +1,355 @@
+//! One request, from its head to its answer: who sends it, where it goes, may they, do it.
+
+mod authenticate;
+mod body;
+mod documents;
+mod objects;
+mod options;
+mod plain;
+mod pods;
+mod render;
+mod watch;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, Request};
+use hub_api::{Resource, Status};
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::{Attributes, Authorizer, Decision, TokenFile, User};
+use crate::limits::{DRAIN_TIMEOUT, MAX_REQUESTS_IN_FLIGHT};
+use crate::metrics::{Gauge, Labels, Metrics};
+use crate::registry::Registry;
+use crate::request::path::{ResourcePath, Route};
+use crate::request::query::Query;
+use crate::response::{self, Answer};
+use crate::server::{Peer, VersionInfo};
+use crate::streaming::NodeStreams;
+use documents::Documents;
+
+/// What all requests share.
+pub(crate) struct Shared {
+    registry: Registry,
+    tokens: TokenFile,
+    authorizer: Arc<dyn Authorizer>,
+    nodes: Arc<dyn NodeStreams>,
+    resources: &'static [Resource],
+    version: VersionInfo,
+    documents: Documents,
+    metrics: Metrics,
+    places: Semaphore,
+    /// Streams that outlive their request's answer.
+    streams: TaskTracker,
+    /// Fires when watches and streams are to end.
+    stopping: CancellationToken,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        registry: Registry,
+        tokens: TokenFile,
+        authorizer: Arc<dyn Authorizer>,
+        nodes: Arc<dyn NodeStreams>,
+        resources: &'static [Resource],
+        version: VersionInfo,
+        address: String,
+    ) -> Self {
+        Self {
+            registry,
+            tokens,
+            authorizer,
+            nodes,
+            resources,
+            version,
+            documents: Documents::new(resources, address),
+            metrics: Metrics::default(),
+            places: Semaphore::new(MAX_REQUESTS_IN_FLIGHT),
+            streams: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        }
+    }
+
+    /// Ends watches and streams, and makes the server not ready.
+    pub(crate) fn stop(&self) {
+        self.stopping.cancel();
+        self.streams.close();
+    }
+
+    /// Waits for the streams to end.
+    pub(crate) async fn finish(&self) {
+        if tokio::time::timeout(DRAIN_TIMEOUT, self.streams.wait()).await.is_err() {
+            tracing::warn!(left = self.streams.len(), "Streams did not end");
+        }
+    }
+
+    fn find(&self, path: &ResourcePath) -> Option<&'static Resource> {
+        self.resources.iter().find(|it| {
+            it.plural == path.plural && it.group == path.group && it.version == path.version
+        })
+    }
+
+    fn serves(&self, group: &str, version: &str) -> bool {
+        self.resources.iter().any(|it| it.group == group && it.version == version)
+    }
+}
+
+/// Counts an open watch or stream for as long as it lives.
+struct Open(Arc<Shared>);
+
+impl Open {
+    fn new(shared: Arc<Shared>) -> Self {
+        shared.metrics.long_running.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.metrics.long_running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request for a resource, with everything that was found out about it.
+struct Call {
+    shared: Arc<Shared>,
+    user: User,
+    resource: &'static Resource,
+    path: ResourcePath,
+    verb: &'static str,
+    query: Query,
+    headers: HeaderMap,
+}
+
+impl Call {
+    fn namespace(&self) -> Option<&str> {
+        self.path.namespace.as_deref()
+    }
+
+    fn name(&self) -> &str {
+        self.path.name.as_deref().unwrap_or_default()
+    }
+
+    fn subresource(&self) -> Option<&str> {
+        self.path.subresource.as_deref()
+    }
+
+    fn header(&self, name: http::header::HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|it| it.to_str().ok())
+    }
+}
+
+/// Answers one request. Never fails: whatever goes wrong is an answer as well.
+pub(crate) async fn handle(shared: Arc<Shared>, peer: Peer, request: Request<Incoming>) -> Answer {
+    let audit_id = audit_id(request.headers());
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let answer = AssertUnwindSafe(route(shared, peer, request)).catch_unwind().await;
+    let mut answer = match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(status)) => response::status(&status),
+        Err(_) => {
+            tracing::error!(%method, path, "A request panicked");
+            response::status(&Status::internal(format!(
+                "this request caused apiserver to panic. Look in the logs for details, audit ID {}",
+                audit_id.to_str().unwrap_or_default()
+            )))
+        }
+    };
+    response::finish(answer.headers_mut(), &audit_id);
+    tracing::debug!(%method, path, code = answer.status().as_u16(), "Answered a request");
+    answer
+}
+
+fn audit_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get("audit-id").filter(|it| !it.is_empty() && it.len() <= 64).cloned();
+    given.unwrap_or_else(|| {
+        let drawn = uuid::Uuid::new_v4().to_string();
+        HeaderValue::from_str(&drawn).unwrap_or(HeaderValue::from_static("none"))
+    })
+}
+
+async fn route(
+    shared: Arc<Shared>,
+    peer: Peer,
+    mut request: Request<Incoming>,
+) -> Result<Answer, Status> {
+    let user = authenticate::user(&shared, &peer, request.headers())?;
+    // Whoever serves the request must not pass the secret on by accident.
+    request.headers_mut().remove(http::header::AUTHORIZATION);
+    let path = request.uri().path().to_owned();
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    match Route::parse(&path) {
+        Route::Resource(path) => {
+            let Some(resource) = shared.find(&path) else {
+                return Ok(plain::no_such_resource(&shared, &path));
+            };
+            let subresource = match path.subresource.as_deref() {
+                Some(name) => match resource.subresource(name) {
+                    Some(found) => found.name,
+                    None => return Err(Status::no_such_resource()),
+                },
+                None => "",
+            };
+            let verb = verb(request.method(), &path, subresource, &query)?;
+            let headers = request.headers().clone();
+            let call = Call { shared, user, resource, path, verb, query, headers };
+            check_path(&call)?;
+            authorize(&call)?;
+            serve(call, subresource, request).await
+        }
+        route => {
+            let verb = request.method().as_str().to_ascii_lowercase();
+            let attributes = Attributes {
+                user: &user,
+                verb: if verb == "head" { "get" } else { &verb },
+                group: "",
+                resource: "",
+                subresource: "",
+                namespace: "",
+                name: "",
+                path: &path,
+            };
+            if let Decision::Deny { .. } = shared.authorizer.authorize(&attributes) {
+                if user.is_anonymous() && !matches!(route, Route::Health { .. } | Route::Version) {
+                    return Err(Status::unauthorized());
+                }
+                let why = format!("User \"{}\" cannot {verb} path \"{path}\"", user.name);
+                return Err(Status::forbidden("", "", "", &why));
+            }
+            plain::answer(&shared, &route, &request, &query)
+        }
+    }
+}
+
+async fn serve(
+    call: Call,
+    subresource: &'static str,
+    request: Request<Incoming>,
+) -> Result<Answer, Status> {
+    let shared = call.shared.clone();
+    let resource = call.resource;
+    let labels = Labels {
+        verb: call.verb,
+        group: &resource.group,
+        resource: &resource.plural,
+        subresource,
+        code: 0,
+    };
+    let long_running =
+        call.verb == "watch" || matches!(subresource, "log" | "exec" | "attach" | "portforward");
+    let result = if long_running {
+        objects::serve(call, request).await
+    } else {
+        let Ok(_place) = shared.places.try_acquire() else {
+            return Err(Status::too_many_requests("too many requests, please try again later", 1));
+        };
+        let _gauge = Gauge::raise(&shared.metrics.in_flight);
+        objects::serve(call, request).await
+    };
+    let code = match &result {
+        Ok(answer) => answer.status().as_u16(),
+        Err(status) => status.code,
+    };
+    shared.metrics.count(Labels { code, ..labels });
+    result
+}
+
+/// What a request does, in the words of authorization.
+fn verb(
+    method: &Method,
+    path: &ResourcePath,
+    subresource: &str,
+    query: &Query,
+) -> Result<&'static str, Status> {
+    // Opening a stream into a container is a write, whatever the method.
+    if matches!(subresource, "exec" | "attach" | "portforward") {
+        return match *method {
+            Method::GET | Method::POST => Ok("create"),
+            _ => Err(Status::method_not_allowed()),
+        };
+    }
+    let named = path.name.is_some();
+    Ok(match *method {
+        Method::GET if query.flag("watch") && subresource.is_empty() => "watch",
+        Method::GET if named => "get",
+        Method::GET => "list",
+        Method::POST => "create",
+        Method::PUT if named => "update",
+        Method::PATCH if named => "patch",
+        Method::DELETE if named => "delete",
+        Method::DELETE => "deletecollection",
+        _ => return Err(Status::method_not_allowed()),
+    })
+}
+
+/// Names must be single path segments, and scopes must fit.
+fn check_path(call: &Call) -> Result<(), Status> {
+    for part in [&call.path.namespace, &call.path.name].into_iter().flatten() {
+        let wrong = hub_api::names::path_segment(part);
+        if !wrong.is_empty() {
+            return Err(Status::bad_request(format!(
+                "invalid resource name \"{part}\": [{}]",
+                wrong.join(", ")
+            )));
+        }
+    }
+    let resource = call.resource;
+    let named = call.path.name.is_some();
+    match (&call.path.namespace, resource.namespaced) {
+        (Some(_), false) => return Err(Status::no_such_resource()),
+        (None, true) if named || call.verb == "create" => return Err(Status::no_such_resource()),
+        (Some(_) | None, _) => {}
+    }
+    let allowed = match call.subresource() {
+        Some(name) => resource.subresource(name).is_some_and(|it| {
+            it.verbs.contains(&call.verb) || call.verb == "create" && it.verbs.contains(&"get")
+        }),
+        None if call.verb == "create" => !named && resource.has_verb("create"),
+        None => resource.has_verb(call.verb),
+    };
+    if allowed { Ok(()) } else { Err(Status::method_not_allowed()) }
+}
+
+fn authorize(call: &Call) -> Result<(), Status> {
+    let resource = call.resource;
+    let (namespace, name) = (call.namespace().unwrap_or_default(), call.name());
+    let attributes = Attributes {
+        user: &call.user,
+        verb: call.verb,
+        group: &resource.group,
+        resource: &resource.plural,
+        subresource: call.subresource().unwrap_or_default(),
+        namespace,
+        name,
+        path: "",
+    };
+    let Decision::Deny { reason } = call.shared.authorizer.authorize(&attributes) else {
+        return Ok(());
+    };
+    if call.user.is_anonymous() {
+        return Err(Status::unauthorized());
+    }
+    let what = match call.subresource() {
+        Some(subresource) => format!("{}/{subresource}", resource.plural),
+        None => resource.plural.to_string(),
+    };
+    let scope = if namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace \"{namespace}\"")
+    };
+    let mut why = format!(
+        "User \"{}\" cannot {} resource \"{what}\" in API group \"{}\" {scope}",
+        call.user.name, call.verb, resource.group
+    );
+    if !reason.is_empty() {
+        why = format!("{why}: {reason}");
+    }
+    Err(Status::forbidden(&resource.group, &resource.plural, name, &why))
+}

@@ -1,0 +1,258 @@
+//! Create, read, update, delete: the verbs that every resource has.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
+use http::{Request, StatusCode};
+use hub_api::{Status, decode, object, write};
+use hub_storage::Revision;
+use hyper::body::Incoming;
+use serde_json::Value;
+
+use super::render::View;
+use super::{Call, body, options, pods, watch};
+use crate::limits::FRESHNESS_TIMEOUT;
+use crate::registry::{Deleted, PatchKind, Written};
+use crate::request::accept::{Answer as Wanted, accepts_gzip, body_media, essence, negotiate};
+use crate::response::{self, Answer, Pieces};
+
+const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+const BINDING: &str = "io.k8s.api.core.v1.Binding";
+const EVICTION: &str = "io.k8s.api.policy.v1.Eviction";
+const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
+
+/// Does what the request wants of a resource.
+pub(super) async fn serve(call: Call, request: Request<Incoming>) -> Result<Answer, Status> {
+    match (call.verb, call.subresource()) {
+        ("watch", _) => watch::serve(call).await,
+        ("get", Some("log")) => pods::log(call).await,
+        ("create", Some("exec" | "attach" | "portforward")) => pods::stream(call, request).await,
+        ("get", None | Some("status" | "ephemeralcontainers")) => get(&call).await,
+        ("get", Some("scale")) => get_scale(&call),
+        ("list", None) => list(&call).await,
+        ("create", None) => create(&call, request).await,
+        ("create", Some("binding")) => bind(&call, request).await,
+        ("create", Some("eviction")) => evict(&call, request).await,
+        ("update", _) => update(&call, request).await,
+        ("patch", _) => patch(&call, request).await,
+        ("delete", None) => delete(&call, request).await,
+        ("deletecollection", None) => delete_collection(&call, request).await,
+        _ => Err(Status::method_not_allowed()),
+    }
+}
+
+fn view(call: &Call) -> Result<View, Status> {
+    View::new(call, negotiate(call.header(ACCEPT), Wanted::Objects)?)
+}
+
+async fn answer(call: &Call, code: StatusCode, body: Pieces) -> Answer {
+    let gzip = accepts_gzip(call.header(ACCEPT_ENCODING));
+    response::compressed(code, response::JSON, body, gzip).await
+}
+
+/// Waits a little for a revision that lies ahead; what is then still ahead is refused below.
+async fn freshen(call: &Call, revision: Option<u64>) {
+    let registry = &call.shared.registry;
+    if let Some(wanted) = revision.map(Revision::new).filter(|it| *it > registry.revision()) {
+        // Whether it was reached is looked at by whoever reads.
+        let _ = tokio::time::timeout(FRESHNESS_TIMEOUT, registry.wait_for(wanted)).await;
+    }
+}
+
+async fn get(call: &Call) -> Result<Answer, Status> {
+    let view = view(call)?;
+    let wanted = options::revision(call)?;
+    freshen(call, wanted).await;
+    let registry = &call.shared.registry;
+    if let Some(wanted) = wanted.filter(|it| *it > registry.revision().get()) {
+        return Err(Status::timeout_rv_too_large(wanted, registry.revision().get()));
+    }
+    let entry = registry.get(call.resource, call.namespace(), call.name())?;
+    let value = || entry.decode();
+    let body = view.object(call.resource, entry.bytes.clone(), value, registry.now());
+    Ok(answer(call, StatusCode::OK, body).await)
+}
+
+fn get_scale(call: &Call) -> Result<Answer, Status> {
+    let view = View::new(call, negotiate(call.header(ACCEPT), Wanted::JsonOnly)?)?;
+    let entry = call.shared.registry.get(call.resource, call.namespace(), call.name())?;
+    let scale = write::get_scale(entry.value())?;
+    Ok(response::ready(StatusCode::OK, response::JSON, view.value(scale)))
+}
+
+async fn list(call: &Call) -> Result<Answer, Status> {
+    let view = view(call)?;
+    let options = options::list(call)?;
+    freshen(call, options.revision).await;
+    let registry = &call.shared.registry;
+    let list = registry.list(call.resource, call.namespace(), &options)?;
+    let body = view.list(call.resource, &list, registry.now());
+    Ok(answer(call, StatusCode::OK, body).await)
+}
+
+async fn create(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+    let view = view(call)?;
+    let options = options::write(call, "CreateOptions")?;
+    let media = body_media(call.header(CONTENT_TYPE))?;
+    let bytes = body::read(request.into_body()).await?;
+    let decoded = decode::decode(call.resource, &bytes, media, options.field_validation)?;
+    let registry = &call.shared.registry;
+    let written =
+        registry.create(call.resource, call.namespace(), decoded.object, &options).await?;
+    Ok(show(call, view, StatusCode::CREATED, &written, &decoded.warnings).await)
+}
+
+async fn show(
+    call: &Call,
+    view: View,
+    code: StatusCode,
+    written: &Written,
+    warnings: &[String],
+) -> Answer {
+    let now = call.shared.registry.now();
+    let body = if call.subresource() == Some("scale") {
+        // Scales were shown before: the object has one.
+        view.value(write::get_scale(written.value()).unwrap_or_default())
+    } else {
+        view.object(call.resource, written.bytes(), || written.value().clone(), now)
+    };
+    let mut answer = answer(call, code, body).await;
+    response::warn(answer.headers_mut(), warnings);
+    answer
+}
+
+async fn update(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+    let view = view(call)?;
+    let options = options::write(call, "UpdateOptions")?;
+    let media = body_media(call.header(CONTENT_TYPE))?;
+    let bytes = body::read(request.into_body()).await?;
+    let (object, warnings) = if call.subresource() == Some("scale") {
+        (body::plain_value(&bytes, media, SCALE)?, Vec::new())
+    } else {
+        let decoded = decode::decode(call.resource, &bytes, media, options.field_validation)?;
+        (decoded.object, decoded.warnings)
+    };
+    let existed = call.shared.registry.get(call.resource, call.namespace(), call.name()).is_ok();
+    let written = call
+        .shared
+        .registry
+        .update(call.resource, call.namespace(), call.name(), object, call.subresource(), &options)
+        .await?;
+    let code = if existed { StatusCode::OK } else { StatusCode::CREATED };
+    Ok(show(call, view, code, &written, &warnings).await)
+}
+
+async fn patch(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+    let view = view(call)?;
+    let kind = match essence(call.header(CONTENT_TYPE)).as_str() {
+        "application/json-patch+json" => PatchKind::Json,
+        "application/merge-patch+json" => PatchKind::Merge,
+        "application/strategic-merge-patch+json" => PatchKind::Strategic,
+        "application/apply-patch+yaml" => {
+            return Err(Status::unsupported_media_type(&[
+                "application/json-patch+json",
+                "application/merge-patch+json",
+                "application/strategic-merge-patch+json",
+            ]));
+        }
+        _ => return Err(Status::unsupported_media_type_for_route()),
+    };
+    let options = options::write(call, "PatchOptions")?;
+    let bytes = body::read(request.into_body()).await?;
+    let patch: Value = serde_json::from_slice(&bytes)
+        .map_err(|err| Status::bad_request(format!("error decoding patch: {err}")))?;
+    let (written, warnings) = call
+        .shared
+        .registry
+        .patch(
+            call.resource,
+            call.namespace(),
+            call.name(),
+            kind,
+            &patch,
+            call.subresource(),
+            &options,
+        )
+        .await?;
+    Ok(show(call, view, StatusCode::OK, &written, &warnings).await)
+}
+
+async fn delete_options(
+    call: &Call,
+    request: Request<Incoming>,
+) -> Result<hub_api::DeleteOptions, Status> {
+    let bytes = body::read(request.into_body()).await?;
+    let value = if bytes.is_empty() {
+        Value::Null
+    } else {
+        body::plain_value(&bytes, body_media(call.header(CONTENT_TYPE))?, DELETE_OPTIONS)?
+    };
+    options::delete(call, value)
+}
+
+async fn delete(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+    let view = view(call)?;
+    let options = delete_options(call, request).await?;
+    let registry = &call.shared.registry;
+    let deleted = registry.delete(call.resource, call.namespace(), call.name(), &options).await?;
+    Ok(match deleted {
+        Deleted::Marked(written) => show(call, view, StatusCode::OK, &written, &[]).await,
+        Deleted::Removed(last) if returns_object(call) => {
+            show(call, view, StatusCode::OK, &Written::Removed(last), &[]).await
+        }
+        Deleted::Removed(last) => {
+            let (resource, value) = (call.resource, last.value());
+            response::status(&Status::success_deleted(
+                &resource.group,
+                &resource.plural,
+                object::name(value),
+                object::uid(value),
+            ))
+        }
+    })
+}
+
+/// These resources answer a deletion with what was deleted, all others with a `Status`.
+fn returns_object(call: &Call) -> bool {
+    call.resource.group.is_empty() && matches!(&*call.resource.plural, "pods" | "serviceaccounts")
+}
+
+async fn delete_collection(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+    let view = view(call)?;
+    let list_options = options::list(call)?;
+    let options = delete_options(call, request).await?;
+    let registry = &call.shared.registry;
+    let list = registry
+        .delete_collection(call.resource, call.namespace(), &list_options, &options)
+        .await?;
+    let body = view.list(call.resource, &list, registry.now());
+    Ok(answer(call, StatusCode::OK, body).await)
+}
+
+async fn plain_body(call: &Call, body: Incoming, definition: &str) -> Result<Value, Status> {
+    let media = body_media(call.header(CONTENT_TYPE))?;
+    let bytes: Bytes = body::read(body).await?;
+    body::plain_value(&bytes, media, definition)
+}
+
+async fn bind(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+    let options = options::write(call, "CreateOptions")?;
+    let binding = plain_body(call, request.into_body(), BINDING).await?;
+    let node = object::text(&binding, "target.name");
+    if node.is_empty() {
+        let wrong = hub_api::FieldError::required("target.name", "");
+        return Err(Status::invalid("", "Binding", call.name(), vec![wrong]));
+    }
+    let uid = Some(object::uid(&binding));
+    let namespace = call.namespace().unwrap_or_default();
+    call.shared.registry.bind(namespace, call.name(), node, uid, &options).await?;
+    Ok(response::status(&Status::success(201)))
+}
+
+async fn evict(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+    let eviction = plain_body(call, request.into_body(), EVICTION).await?;
+    let options = eviction.get("deleteOptions").cloned().unwrap_or_default();
+    let options = options::delete(call, options)?;
+    let namespace = call.namespace().unwrap_or_default();
+    call.shared.registry.evict(namespace, call.name(), &options).await?;
+    Ok(response::status(&Status::success(201)))
+}

@@ -1,0 +1,182 @@
+//! Query parameters turned into options, refused in Kubernetes' words.
+
+use hub_api::selector::{FieldSelector, LabelSelector};
+use hub_api::{DeleteOptions, FieldError, FieldValidation, Status};
+use serde_json::{Value, json};
+
+use super::Call;
+use crate::registry::{ListOptions, Selection, VersionMatch, WatchOptions, WriteOptions};
+
+/// Which objects a list, watch or deletecollection means.
+fn selection(call: &Call) -> Result<Selection, Status> {
+    let mut selection = Selection::default();
+    if let Some(text) = call.query.text("labelSelector") {
+        selection.labels = LabelSelector::parse(text)?;
+    }
+    if let Some(text) = call.query.text("fieldSelector") {
+        selection.fields = FieldSelector::parse(text, call.resource)?;
+    }
+    // `GET .../pods/x?watch=true` means one object.
+    if call.verb == "watch"
+        && let Some(name) = &call.path.name
+    {
+        selection.fields = FieldSelector::parse(&format!("metadata.name={name}"), call.resource)?;
+    }
+    Ok(selection)
+}
+
+/// `resourceVersion`, if there is one.
+pub(super) fn revision(call: &Call) -> Result<Option<u64>, Status> {
+    let Some(text) = call.query.text("resourceVersion") else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| {
+        Status::bad_request(format!(
+            "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
+        ))
+    })
+}
+
+fn version_match(call: &Call, errors: &mut Vec<FieldError>, known: &[&str]) -> VersionMatch {
+    const FIELD: &str = "resourceVersionMatch";
+    let text = call.query.text(FIELD).unwrap_or_default();
+    match text {
+        "" => VersionMatch::Unset,
+        "Exact" if known.contains(&"Exact") => VersionMatch::Exact,
+        "NotOlderThan" => VersionMatch::NotOlderThan,
+        _ => {
+            errors.push(FieldError::not_supported(FIELD, text, known));
+            VersionMatch::Unset
+        }
+    }
+}
+
+fn refuse_unless_empty(errors: Vec<FieldError>) -> Result<(), Status> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid("meta.k8s.io", "ListOptions", "", errors))
+}
+
+pub(super) fn list(call: &Call) -> Result<ListOptions, Status> {
+    const FIELD: &str = "resourceVersionMatch";
+    let text = call.query.text(FIELD);
+    let version = call.query.text("resourceVersion");
+    let continue_token = call.query.text("continue").unwrap_or_default().to_owned();
+    let mut errors = Vec::new();
+    if text.is_some() && version.is_none() {
+        errors.push(FieldError::forbidden(
+            FIELD,
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ));
+    }
+    if text.is_some() && !continue_token.is_empty() {
+        errors.push(FieldError::forbidden(
+            FIELD,
+            "resourceVersionMatch is forbidden when continue is provided",
+        ));
+    }
+    let version_match = version_match(call, &mut errors, &["Exact", "NotOlderThan", ""]);
+    if version_match == VersionMatch::Exact && version == Some("0") {
+        errors.push(FieldError::forbidden(
+            FIELD,
+            "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+        ));
+    }
+    if call.query.text("sendInitialEvents").is_some() {
+        errors.push(FieldError::forbidden(
+            "sendInitialEvents",
+            "sendInitialEvents is forbidden for list",
+        ));
+    }
+    refuse_unless_empty(errors)?;
+    let limit = call.query.number::<i64>("limit")?;
+    Ok(ListOptions {
+        selection: selection(call)?,
+        limit: limit.and_then(|it| usize::try_from(it).ok()).filter(|it| *it > 0),
+        continue_token,
+        revision: revision(call)?,
+        version_match,
+    })
+}
+
+pub(super) fn watch(call: &Call) -> Result<WatchOptions, Status> {
+    const FIELD: &str = "resourceVersionMatch";
+    let text = call.query.text(FIELD);
+    let initial_events = call.query.optional_flag("sendInitialEvents");
+    let mut errors = Vec::new();
+    if initial_events.is_some() && text != Some("NotOlderThan") {
+        errors.push(FieldError::forbidden(
+            FIELD,
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        ));
+    }
+    if text.is_some() && initial_events.is_none() {
+        errors.push(FieldError::forbidden(
+            FIELD,
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        ));
+    }
+    version_match(call, &mut errors, &["NotOlderThan"]);
+    if text.is_some() && call.query.text("continue").is_some() {
+        errors.push(FieldError::forbidden(
+            FIELD,
+            "resourceVersionMatch is forbidden when continue is provided",
+        ));
+    }
+    refuse_unless_empty(errors)?;
+    Ok(WatchOptions { selection: selection(call)?, revision: revision(call)?, initial_events })
+}
+
+/// Options of create, update and patch. `kind` is the name of the options in messages.
+pub(super) fn write(call: &Call, kind: &str) -> Result<WriteOptions, Status> {
+    let mut errors = Vec::new();
+    let dry_run = dry_run(call, &mut errors);
+    let field_manager = call.query.text("fieldManager").unwrap_or_default().to_owned();
+    if field_manager.len() > 128 {
+        errors.push(FieldError::too_long("fieldManager", 128));
+    }
+    let validation = call.query.text("fieldValidation").unwrap_or_default();
+    let field_validation = match validation {
+        "" | "Warn" => FieldValidation::Warn,
+        "Ignore" => FieldValidation::Ignore,
+        "Strict" => FieldValidation::Strict,
+        _ => {
+            errors.push(FieldError::not_supported(
+                "fieldValidation",
+                validation,
+                &["", "Ignore", "Warn", "Strict"],
+            ));
+            FieldValidation::Warn
+        }
+    };
+    if !errors.is_empty() {
+        return Err(Status::invalid("meta.k8s.io", kind, "", errors));
+    }
+    Ok(WriteOptions { dry_run, field_manager, user: call.user.name.clone(), field_validation })
+}
+
+fn dry_run(call: &Call, errors: &mut Vec<FieldError>) -> bool {
+    let values: Vec<&str> = call.query.all("dryRun").filter(|it| !it.is_empty()).collect();
+    if values.iter().any(|it| *it != "All") {
+        errors.push(FieldError::not_supported("dryRun", json!(values), &["All"]));
+    }
+    !values.is_empty()
+}
+
+/// Options of a deletion: the body, completed by the query.
+pub(super) fn delete(call: &Call, mut body: Value) -> Result<DeleteOptions, Status> {
+    let map = hub_api::object::as_map(&mut body);
+    if let Some(seconds) = call.query.number::<i64>("gracePeriodSeconds")? {
+        map.entry("gracePeriodSeconds").or_insert(json!(seconds));
+    }
+    if let Some(policy) = call.query.text("propagationPolicy") {
+        map.entry("propagationPolicy").or_insert(json!(policy));
+    }
+    if let Some(orphan) = call.query.optional_flag("orphanDependents") {
+        map.entry("orphanDependents").or_insert(json!(orphan));
+    }
+    let dry_run: Vec<&str> = call.query.all("dryRun").filter(|it| !it.is_empty()).collect();
+    if !dry_run.is_empty() {
+        map.entry("dryRun").or_insert(json!(dry_run));
+    }
+    DeleteOptions::from_value(&body)
+}

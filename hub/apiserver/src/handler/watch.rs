@@ -1,0 +1,261 @@
+//! Watches over HTTP: one JSON object a line, until the client leaves, the time is up, or the
+//! server stops.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::stream;
+use http::header::ACCEPT;
+use http_body_util::StreamBody;
+use hub_api::table::TableMeta;
+use hub_api::{Resource, Status};
+use hub_storage::Revision;
+use hyper::body::Frame;
+use serde_json::{Value, json};
+use tokio::time::{Interval, MissedTickBehavior, Sleep};
+
+use super::render::{View, meta_version, partial, with_version};
+use super::{Call, Open, Shared, options};
+use crate::limits::{BOOKMARK_INTERVAL, DEFAULT_WATCH_TIMEOUT, MAX_WATCH_TIMEOUT, WATCH_BATCH};
+use crate::registry::{RegistryWatch, WatchEvent};
+use crate::request::accept::{Answer as Wanted, Form, negotiate};
+use crate::response::{self, Answer};
+
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// Starts a watch and answers with its events.
+pub(super) async fn serve(call: Call) -> Result<Answer, Status> {
+    let view = View::new(&call, negotiate(call.header(ACCEPT), Wanted::Objects)?)?;
+    let options = options::watch(&call)?;
+    let timeout = call.query.number::<u64>("timeoutSeconds")?.filter(|it| *it > 0);
+    let timeout = timeout.map_or(DEFAULT_WATCH_TIMEOUT, Duration::from_secs).min(MAX_WATCH_TIMEOUT);
+    if options.initial_events == Some(true) {
+        let wanted = options.revision.map(Revision::new).unwrap_or_default();
+        let registry = &call.shared.registry;
+        let wait = registry.wait_for(wanted);
+        // What is still ahead then is refused by the registry.
+        let _ = tokio::time::timeout(crate::limits::FRESHNESS_TIMEOUT, wait).await;
+    }
+    let watch = match call.shared.registry.watch(call.resource, call.namespace(), &options) {
+        Ok(watch) => Some(watch),
+        // Clients look for this one in the stream, not in the answer's code.
+        Err(status) if status.code == 410 => return Ok(expired(&status)),
+        Err(status) => return Err(status),
+    };
+    let mut bookmarks = tokio::time::interval(BOOKMARK_INTERVAL);
+    bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    bookmarks.reset();
+    let stream = WatchStream {
+        view,
+        resource: call.resource,
+        watch,
+        deadline: Box::pin(tokio::time::sleep(timeout)),
+        bookmarks: call.query.flag("allowWatchBookmarks").then_some(bookmarks),
+        columns_sent: false,
+        _open: Open::new(call.shared.clone()),
+        shared: call.shared,
+    };
+    let frames = stream::unfold(stream, |mut stream| async move {
+        let bytes = stream.next().await?;
+        Some((Ok::<_, Infallible>(Frame::data(bytes)), stream))
+    });
+    Ok(response::streamed(response::JSON, StreamBody::new(frames)))
+}
+
+fn expired(status: &Status) -> Answer {
+    let mut out = BytesMut::new();
+    put_event(&mut out, "ERROR", &serde_json::to_vec(&status.to_value()).unwrap_or_default());
+    response::ready(http::StatusCode::OK, response::JSON, out.freeze())
+}
+
+struct WatchStream {
+    view: View,
+    resource: &'static Resource,
+    /// `None` once the last event was sent.
+    watch: Option<RegistryWatch>,
+    deadline: std::pin::Pin<Box<Sleep>>,
+    /// `None` if the client wants none.
+    bookmarks: Option<Interval>,
+    columns_sent: bool,
+    shared: Arc<Shared>,
+    _open: Open,
+}
+
+enum Wake {
+    Event(Result<WatchEvent, Status>),
+    Bookmark,
+    End,
+}
+
+impl WatchStream {
+    /// The next lines; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let wake = self.wake().await?;
+            let mut out = BytesMut::new();
+            match wake {
+                Wake::Event(Ok(event)) => {
+                    self.put(&mut out, event);
+                    self.drain(&mut out);
+                }
+                Wake::Event(Err(status)) => self.put_error(&mut out, &status),
+                Wake::Bookmark => self.put_bookmark(&mut out),
+                Wake::End => {
+                    self.put_bookmark(&mut out);
+                    self.watch = None;
+                }
+            }
+            if !out.is_empty() {
+                return Some(out.freeze());
+            }
+        }
+    }
+
+    async fn wake(&mut self) -> Option<Wake> {
+        let watch = self.watch.as_mut()?;
+        let bookmark = async {
+            match &mut self.bookmarks {
+                Some(interval) => {
+                    interval.tick().await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        Some(tokio::select! {
+            biased;
+            () = self.shared.stopping.cancelled() => Wake::End,
+            () = self.deadline.as_mut() => Wake::End,
+            event = watch.next() => Wake::Event(event),
+            () = bookmark => Wake::Bookmark,
+        })
+    }
+
+    /// What is ready goes out in the same frame.
+    fn drain(&mut self, out: &mut BytesMut) {
+        while out.len() < WATCH_BATCH
+            && let Some(watch) = &mut self.watch
+        {
+            match watch.try_next() {
+                Ok(Some(event)) => self.put(out, event),
+                Ok(None) => return,
+                Err(status) => return self.put_error(out, &status),
+            }
+        }
+    }
+
+    fn put(&mut self, out: &mut BytesMut, event: WatchEvent) {
+        match event {
+            WatchEvent::Added(entry) => {
+                let shown = self.show(&entry.bytes, || entry.decode());
+                put_event(out, "ADDED", &shown);
+            }
+            WatchEvent::Modified(entry) => {
+                let shown = self.show(&entry.bytes, || entry.decode());
+                put_event(out, "MODIFIED", &shown);
+            }
+            WatchEvent::Deleted { bytes, .. } => {
+                let value = || serde_json::from_slice(&bytes).unwrap_or_default();
+                let shown = self.show(&bytes, value);
+                put_event(out, "DELETED", &shown);
+            }
+            WatchEvent::InitialEventsEnd(revision) => {
+                if self.bookmarks.is_some() {
+                    let annotations = json!({ (INITIAL_EVENTS_END): "true" });
+                    self.put_bookmark_at(out, revision, Some(annotations));
+                }
+            }
+        }
+    }
+
+    fn show(&mut self, bytes: &Bytes, value: impl FnOnce() -> Value) -> Bytes {
+        match self.view.form {
+            Form::Plain | Form::Aggregated { .. } => bytes.clone(),
+            Form::Metadata { beta } => encode(&partial(&value(), beta)),
+            Form::Table { beta } => {
+                let value = value();
+                let version = hub_api::object::resource_version(&value).to_owned();
+                let meta = TableMeta { resource_version: version, ..TableMeta::default() };
+                let now = self.shared.registry.now();
+                let include = self.view.include;
+                let made = hub_api::table::table(self.resource, &[&value], meta, include, now);
+                encode(&self.without_columns(with_version(made, beta)))
+            }
+        }
+    }
+
+    /// Columns are told once, as kubectl expects of a watch.
+    fn without_columns(&mut self, mut table: Value) -> Value {
+        if self.columns_sent {
+            table["columnDefinitions"] = Value::Null;
+        }
+        self.columns_sent = true;
+        table
+    }
+
+    fn put_bookmark(&mut self, out: &mut BytesMut) {
+        if self.bookmarks.is_none() {
+            return;
+        }
+        let Some(watch) = &mut self.watch else { return };
+        match watch.bookmark() {
+            Ok(Some(revision)) => self.put_bookmark_at(out, revision, None),
+            Ok(None) => {}
+            Err(status) => self.put_error(out, &status),
+        }
+    }
+
+    fn put_bookmark_at(
+        &mut self,
+        out: &mut BytesMut,
+        revision: Revision,
+        annotations: Option<Value>,
+    ) {
+        let mut metadata = json!({
+            "resourceVersion": revision.to_string(),
+            "creationTimestamp": null,
+        });
+        if let Some(annotations) = annotations {
+            metadata["annotations"] = annotations;
+        }
+        let object = match self.view.form {
+            Form::Plain | Form::Aggregated { .. } => json!({
+                "kind": self.resource.kind,
+                "apiVersion": self.resource.api_version(),
+                "metadata": metadata,
+            }),
+            Form::Metadata { beta } => json!({
+                "kind": "PartialObjectMetadata",
+                "apiVersion": meta_version(beta),
+                "metadata": metadata,
+            }),
+            Form::Table { beta } => json!({
+                "kind": "Table",
+                "apiVersion": meta_version(beta),
+                "metadata": metadata,
+                "columnDefinitions": null,
+                "rows": [],
+            }),
+        };
+        put_event(out, "BOOKMARK", &encode(&object));
+    }
+
+    fn put_error(&mut self, out: &mut BytesMut, status: &Status) {
+        put_event(out, "ERROR", &encode(&status.to_value()));
+        self.watch = None;
+    }
+}
+
+fn encode(value: &Value) -> Bytes {
+    serde_json::to_vec(value).unwrap_or_default().into()
+}
+
+fn put_event(out: &mut BytesMut, kind: &str, object: &[u8]) {
+    out.reserve(object.len() + 40);
+    out.put_slice(b"{\"type\":\"");
+    out.put_slice(kind.as_bytes());
+    out.put_slice(b"\",\"object\":");
+    out.put_slice(object);
+    out.put_slice(b"}\n");
+}

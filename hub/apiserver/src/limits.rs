@@ -1,0 +1,72 @@
+//! Every bound of the API server, in one place and by name.
+
+use std::time::Duration;
+
+/// Connections served at once; more wait in the listen queue.
+pub const MAX_CONNECTIONS: usize = 8192;
+/// Requests that are neither watches nor streams, served at once; more are told to come again.
+pub const MAX_REQUESTS_IN_FLIGHT: usize = 1024;
+/// Time for the TLS handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time between two requests of an HTTP/1.1 connection, and for the head of one.
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// Time for the whole body of a request.
+pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest body of a request.
+pub const MAX_BODY: usize = 3 << 20;
+/// Largest head of an HTTP/1.1 request, and largest header list of HTTP/2.
+pub const MAX_HEAD: u32 = 1 << 20;
+/// Streams of one HTTP/2 connection.
+pub const H2_MAX_STREAMS: u32 = 1000;
+/// HTTP/2 flow control window of one stream.
+pub const H2_STREAM_WINDOW: u32 = 256 << 10;
+/// HTTP/2 flow control window of one connection.
+pub const H2_CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes buffered for one HTTP/2 stream before its producer waits.
+pub const H2_SEND_BUFFER: usize = 256 << 10;
+/// HTTP/2 pings go out this often, so that dead peers are noticed.
+pub const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// A peer that does not answer a ping for this long is dead.
+pub const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Answers above this many bytes are compressed for those who accept it.
+pub const GZIP_THRESHOLD: usize = 128 << 10;
+/// Length of a watch whose client names none.
+pub const DEFAULT_WATCH_TIMEOUT: Duration = Duration::from_mins(30);
+/// Longest watch.
+pub const MAX_WATCH_TIMEOUT: Duration = Duration::from_hours(12);
+/// Bookmarks go out this often.
+pub const BOOKMARK_INTERVAL: Duration = Duration::from_mins(1);
+/// How long a list waits for a resourceVersion that lies ahead.
+pub const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bytes gathered into one frame of a watch answer.
+pub const WATCH_BATCH: usize = 64 << 10;
+/// Objects read from storage at a time when a selector drops some.
+pub const LIST_PAGE: usize = 500;
+/// Retries of a write that met another one.
+pub const MAX_CONFLICT_RETRIES: usize = 32;
+/// Retries with a fresh suffix for `generateName`.
+pub const MAX_NAME_RETRIES: usize = 8;
+/// Time that requests get to finish when the server shuts down.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for the node to open a stream.
+pub const STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for the client to open all streams of an exec over SPDY.
+pub const STREAM_SETUP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for the client to close after the last frame was sent.
+pub const STREAM_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pings on exec and attach connections.
+pub const STREAM_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Messages buffered in each direction of an exec.
+pub const STREAM_QUEUE: usize = 4;
+/// How long a log request waits for the node's first word before it sends its head.
+pub const LOG_FIRST_WORD: Duration = Duration::from_millis(500);
+/// Largest WebSocket message.
+pub const MAX_WS_MESSAGE: usize = 1 << 20;
+/// Largest SPDY frame.
+pub const MAX_SPDY_FRAME: usize = 1 << 20;
+/// Largest SPDY header block, decompressed.
+pub const MAX_SPDY_HEADERS: usize = 64 << 10;
+/// Streams of one SPDY connection that are open at once.
+pub const MAX_SPDY_STREAMS: usize = 512;
+/// Chunks buffered for one SPDY stream before the connection waits for its reader.
+pub const SPDY_STREAM_QUEUE: usize = 8;

@@ -1,0 +1,150 @@
+//! The one way to objects: HTTP, controllers, scheduler and fleet sessions all read and write
+//! through a [`Registry`]. It joins the rules of `hub_api` with the revisions of `hub_storage`,
+//! and adds what needs both: conflicts, selectors over history, namespaces, addresses of services.
+
+mod delete;
+mod list;
+mod namespaces;
+mod options;
+mod patch;
+mod pods;
+mod service_ips;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use hub_api::{Clock, Resource, Status, WriteContext};
+use hub_storage::{Entry, Key, Prefix, Revision, Storage};
+use ipnet::Ipv4Net;
+use jiff::Timestamp;
+use serde_json::Value;
+
+pub use delete::Deleted;
+pub use list::List;
+pub use namespaces::BootstrapError;
+pub use options::{ListOptions, PatchKind, Selection, VersionMatch, WatchOptions, WriteOptions};
+pub use watch::{RegistryWatch, WatchEvent};
+pub use write::Written;
+
+/// What a registry must be told.
+#[derive(Clone, Debug)]
+pub struct RegistryConfig {
+    /// Where cluster addresses of services come from.
+    pub service_cidr: Ipv4Net,
+}
+
+/// Reads and writes objects. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    storage: Arc<dyn Storage>,
+    clock: Arc<dyn Clock>,
+    config: Arc<RegistryConfig>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// A registry over a storage.
+    pub fn new(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, config: RegistryConfig) -> Self {
+        Self { storage, clock, config: Arc::new(config) }
+    }
+
+    /// The storage below, for what is not an object.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    /// The time, as everything that is written has it.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The revision up to which writes are visible.
+    pub fn revision(&self) -> Revision {
+        self.storage.revision()
+    }
+
+    /// Waits until the revision is reached. The caller bounds the time.
+    pub async fn wait_for(&self, revision: Revision) {
+        let mut progress = self.storage.progress();
+        // An error means that the storage is closed: what follows will say so.
+        let _ = progress.wait_for(|reached| *reached >= revision).await;
+    }
+
+    /// One object.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn get(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Arc<Entry>, Status> {
+        self.storage
+            .get(&key(resource, namespace, name))
+            .ok_or_else(|| Status::not_found(&resource.group, &resource.plural, name))
+    }
+}
+
+/// Where an object is stored.
+pub(crate) fn key(resource: &Resource, namespace: Option<&str>, name: &str) -> Key {
+    Key::new(resource.storage_group(), &resource.plural, namespace, name)
+}
+
+/// Where the objects of a resource are stored.
+pub(crate) fn prefix(resource: &Resource, namespace: Option<&str>) -> Prefix {
+    match namespace {
+        Some(namespace) => Prefix::namespace(resource.storage_group(), &resource.plural, namespace),
+        None => Prefix::all(resource.storage_group(), &resource.plural),
+    }
+}
+
+/// Takes `metadata.resourceVersion` out of an object; empty if there is none.
+pub(crate) fn take_revision(object: &mut Value) -> String {
+    match object.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+        Some(metadata) => match metadata.remove("resourceVersion") {
+            Some(Value::String(text)) => text,
+            _ => String::new(),
+        },
+        None => String::new(),
+    }
+}
+
+/// Random material of one write: nothing below draws any.
+pub(crate) struct Fresh {
+    uid: String,
+    suffix: String,
+}
+
+impl Fresh {
+    pub(crate) fn draw() -> Self {
+        let letters = uuid::Uuid::new_v4();
+        let suffix = letters
+            .as_bytes()
+            .iter()
+            // Bytes 6 and 8 of a UUID are not fully random.
+            .take(5)
+            .map(|byte| {
+                let alphabet = hub_api::write::SUFFIX_ALPHABET;
+                char::from(alphabet[usize::from(*byte) % alphabet.len()])
+            })
+            .collect();
+        Self { uid: uuid::Uuid::new_v4().to_string(), suffix }
+    }
+
+    pub(crate) fn context<'a>(
+        &'a self,
+        resource: &'a Resource,
+        namespace: Option<&'a str>,
+        name: Option<&'a str>,
+        now: Timestamp,
+    ) -> WriteContext<'a> {
+        WriteContext { resource, namespace, name, now, uid: &self.uid, suffix: &self.suffix }
+    }
+}

@@ -1,0 +1,79 @@
+//! Namespaces: what may be created in them, how they are finished, and those that always exist.
+
+use std::borrow::Cow;
+
+use hub_api::status::{Cause, Details};
+use hub_api::{Resource, Status, object, resources};
+use hub_storage::Condition;
+use serde_json::json;
+
+use super::write::Companions;
+use super::{Registry, WriteOptions, key};
+
+/// Namespaces that are there from the first start.
+const SYSTEM: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+
+/// Why the first objects could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("could not create the namespace {name}")]
+pub struct BootstrapError {
+    name: &'static str,
+    #[source]
+    err: Status,
+}
+
+impl Registry {
+    /// Creates what every cluster has. Harmless if it is there.
+    ///
+    /// # Errors
+    /// The storage refuses.
+    pub async fn bootstrap(&self) -> Result<(), BootstrapError> {
+        let Some(resource) = resources::find("", "v1", "namespaces") else { return Ok(()) };
+        for name in SYSTEM {
+            let namespace =
+                json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+            match self.create(resource, None, namespace, &WriteOptions::default()).await {
+                Ok(_) => {}
+                Err(err) if err.reason == "AlreadyExists" => {}
+                Err(err) => return Err(BootstrapError { name, err }),
+            }
+        }
+        Ok(())
+    }
+
+    /// The namespace must exist and must not be terminating; that must still hold when the object
+    /// is stored.
+    pub(super) fn check_namespace_open(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        companions: &mut Companions,
+    ) -> Result<(), Status> {
+        let Some(namespace) = namespace.filter(|_| resource.namespaced) else { return Ok(()) };
+        let Some(namespaces) = resources::find("", "v1", "namespaces") else { return Ok(()) };
+        let entry = self.get(namespaces, None, namespace)?;
+        if object::is_terminating(entry.value()) {
+            return Err(terminating(resource, namespace, name));
+        }
+        let key = key(namespaces, None, namespace);
+        companions.conditions.push(Condition::Unchanged(key, entry.revision));
+        Ok(())
+    }
+}
+
+fn terminating(resource: &Resource, namespace: &str, name: &str) -> Status {
+    let why = format!(
+        "unable to create new content in namespace {namespace} because it is being terminated"
+    );
+    let status = Status::forbidden(&resource.group, &resource.plural, name, &why);
+    let details = status.details.clone().unwrap_or_default();
+    status.with_details(Details {
+        causes: vec![Cause {
+            reason: Cow::Borrowed("NamespaceTerminating"),
+            message: format!("namespace {namespace} is being terminated"),
+            field: "metadata.namespace".to_owned(),
+        }],
+        ..*details
+    })
+}

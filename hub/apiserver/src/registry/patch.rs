@@ -1,0 +1,54 @@
+//! Patches: the change is applied to the newest object, read again by its schema, and stored.
+
+use std::sync::{Mutex, PoisonError};
+
+use hub_api::{Media, Resource, Status, decode, patch};
+use serde_json::Value;
+
+use super::{PatchKind, Registry, WriteOptions, Written};
+
+impl Registry {
+    /// Patches an object, or the part of it that `subresource` names. Returns warnings as well.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict` if the patch names another `resourceVersion`, `Invalid`.
+    #[expect(clippy::too_many_arguments, reason = "each names a part of one request")]
+    pub async fn patch(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        kind: PatchKind,
+        patch: &Value,
+        subresource: Option<&str>,
+        options: &WriteOptions,
+    ) -> Result<(Written, Vec<String>), Status> {
+        let warnings = Mutex::new(Vec::new());
+        let scale = subresource == Some("scale");
+        let written = self
+            .modify(resource, namespace, name, subresource, options, |view, _| {
+                let patched = match kind {
+                    PatchKind::Json => patch::json(view, patch)?,
+                    PatchKind::Merge => patch::merge(view, patch),
+                    PatchKind::Strategic => {
+                        let definition = if scale {
+                            "io.k8s.api.autoscaling.v1.Scale"
+                        } else {
+                            &*resource.schema
+                        };
+                        patch::strategic(view, patch, definition)?
+                    }
+                };
+                if scale {
+                    return Ok(patched);
+                }
+                let bytes = serde_json::to_vec(&patched).unwrap_or_default();
+                let decoded =
+                    decode::decode(resource, &bytes, Media::Json, options.field_validation)?;
+                *warnings.lock().unwrap_or_else(PoisonError::into_inner) = decoded.warnings;
+                Ok(decoded.object)
+            })
+            .await?;
+        Ok((written, warnings.into_inner().unwrap_or_else(PoisonError::into_inner)))
+    }
+}

@@ -1,0 +1,209 @@
+//! Watches: every change of the selected objects, in order, each once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hub_api::{Resource, Status};
+use hub_storage::{Entry, Event, Prefix, Revision, Watch, WatchError};
+
+use super::{ListOptions, Registry, Selection, WatchOptions, prefix};
+
+/// One change, as a watcher with a selector sees it.
+#[derive(Clone, Debug)]
+pub enum WatchEvent {
+    /// The object is new, or begins to match.
+    Added(Arc<Entry>),
+    /// The object matched and still does.
+    Modified(Arc<Entry>),
+    /// The object is gone, or matches no longer.
+    Deleted {
+        /// The object as it last matched.
+        last: Arc<Entry>,
+        /// The same with the revision of the change as `resourceVersion`.
+        bytes: Bytes,
+        /// The revision of the change.
+        revision: Revision,
+    },
+    /// All that was there at the start has been sent.
+    InitialEventsEnd(Revision),
+}
+
+/// A running watch. Dropping it ends it.
+#[derive(Debug)]
+pub struct RegistryWatch {
+    initial: VecDeque<Arc<Entry>>,
+    /// Set while the end of the initial events is still to be told.
+    initial_end: Option<Revision>,
+    live: Watch,
+    selection: Selection,
+    /// Events up to here are not wanted.
+    floor: Revision,
+}
+
+impl Registry {
+    /// Watches objects of one resource, in one namespace or in all.
+    ///
+    /// # Errors
+    /// `Expired` if history does not reach back so far, `Timeout` if initial events are wanted of a
+    /// future state.
+    pub fn watch(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        options: &WatchOptions,
+    ) -> Result<RegistryWatch, Status> {
+        let namespace = namespace.or_else(|| {
+            let fields = &options.selection.fields;
+            fields.required_value("metadata.namespace").filter(|_| resource.namespaced)
+        });
+        let prefix = prefix(resource, namespace);
+        let wanted = options.revision.filter(|it| *it != 0).map(Revision::new);
+        let with_state = options.initial_events.unwrap_or(wanted.is_none());
+        if with_state {
+            self.watch_with_state(resource, namespace, &prefix, wanted, options)
+        } else {
+            self.watch_after(&prefix, wanted, options)
+        }
+    }
+
+    fn watch_with_state(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        prefix: &Prefix,
+        wanted: Option<Revision>,
+        options: &WatchOptions,
+    ) -> Result<RegistryWatch, Status> {
+        let list_options = ListOptions {
+            selection: options.selection.clone(),
+            revision: wanted.map(Revision::get),
+            ..ListOptions::default()
+        };
+        let list = self.list(resource, namespace, &list_options)?;
+        let live = self.storage.watch(prefix, list.revision).map_err(refusal)?;
+        Ok(RegistryWatch {
+            initial: list.entries.into(),
+            initial_end: (options.initial_events == Some(true)).then_some(list.revision),
+            live,
+            selection: options.selection.clone(),
+            floor: list.revision,
+        })
+    }
+
+    fn watch_after(
+        &self,
+        prefix: &Prefix,
+        wanted: Option<Revision>,
+        options: &WatchOptions,
+    ) -> Result<RegistryWatch, Status> {
+        let current = self.storage.revision();
+        let floor = wanted.unwrap_or(current);
+        // A position ahead of us is waited for: events up to it are skipped when they come.
+        let live = self.storage.watch(prefix, floor.min(current)).map_err(refusal)?;
+        Ok(RegistryWatch {
+            initial: VecDeque::new(),
+            initial_end: None,
+            live,
+            selection: options.selection.clone(),
+            floor,
+        })
+    }
+}
+
+impl RegistryWatch {
+    /// The next event; waits for it. Cancel-safe.
+    ///
+    /// # Errors
+    /// `Expired` if the reader was too slow: list again. `ServiceUnavailable` at shutdown.
+    pub async fn next(&mut self) -> Result<WatchEvent, Status> {
+        if let Some(event) = self.next_initial() {
+            return Ok(event);
+        }
+        loop {
+            let event = self.live.next().await.map_err(refusal)?;
+            if let Some(event) = self.select(&event) {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// The next event if there is one.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn try_next(&mut self) -> Result<Option<WatchEvent>, Status> {
+        if let Some(event) = self.next_initial() {
+            return Ok(Some(event));
+        }
+        while let Some(event) = self.live.try_next().map_err(refusal)? {
+            if let Some(event) = self.select(&event) {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The revision up to which everything was delivered; `None` while events are waiting.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn bookmark(&mut self) -> Result<Option<Revision>, Status> {
+        if !self.initial.is_empty() || self.initial_end.is_some() {
+            return Ok(None);
+        }
+        let synced = self.live.synced().map_err(refusal)?;
+        Ok(synced.filter(|it| *it >= self.floor))
+    }
+
+    fn next_initial(&mut self) -> Option<WatchEvent> {
+        if let Some(entry) = self.initial.pop_front() {
+            return Some(WatchEvent::Added(entry));
+        }
+        // A large first list is not carried along for the rest of the watch.
+        self.initial.shrink_to_fit();
+        self.initial_end.take().map(WatchEvent::InitialEventsEnd)
+    }
+
+    fn select(&self, event: &Event) -> Option<WatchEvent> {
+        if event.revision() <= self.floor {
+            return None;
+        }
+        let everything = self.selection.is_everything();
+        let matched = |entry: &Arc<Entry>| everything || self.selection.matches(entry.value());
+        match event {
+            Event::Put { entry, previous } => {
+                let before = previous.as_ref().filter(|it| matched(it));
+                match (before, matched(entry)) {
+                    (None, true) => Some(WatchEvent::Added(entry.clone())),
+                    (Some(_), true) => Some(WatchEvent::Modified(entry.clone())),
+                    (Some(last), false) => Some(WatchEvent::Deleted {
+                        last: last.clone(),
+                        bytes: last.stamped(entry.revision),
+                        revision: entry.revision,
+                    }),
+                    (None, false) => None,
+                }
+            }
+            Event::Delete { revision, previous, last, .. } => {
+                matched(previous).then(|| WatchEvent::Deleted {
+                    last: previous.clone(),
+                    bytes: last.clone(),
+                    revision: *revision,
+                })
+            }
+        }
+    }
+}
+
+fn refusal(err: WatchError) -> Status {
+    match err {
+        WatchError::Compacted { after, oldest } => {
+            Status::expired(format!("too old resource version: {after} ({oldest})"))
+        }
+        WatchError::Future { after, current } => {
+            Status::timeout_rv_too_large(after.get(), current.get())
+        }
+        WatchError::Closed => Status::service_unavailable("the server is shutting down"),
+    }
+}

@@ -1,0 +1,305 @@
+//! Creating and changing objects. Every change is read, made, checked and stored under the
+//! condition that nothing came between; if something did, it is made again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hub_api::{Resource, Status, object, write};
+use hub_storage::{Body, Condition, Entry, Txn, TxnError, Write};
+use serde_json::Value;
+
+use super::{Fresh, Registry, WriteOptions, key, take_revision};
+use crate::limits::{MAX_CONFLICT_RETRIES, MAX_NAME_RETRIES};
+
+/// What a write left behind.
+#[derive(Clone, Debug)]
+pub enum Written {
+    /// The object as it is stored now.
+    Stored(Arc<Entry>),
+    /// The object as it would be stored, after a dry run.
+    Dry(Value),
+    /// The object as it was last: the change took its last finalizer, and it is gone.
+    Removed(Arc<Entry>),
+}
+
+impl Written {
+    /// The object's JSON.
+    pub fn bytes(&self) -> Bytes {
+        match self {
+            Self::Stored(entry) | Self::Removed(entry) => entry.bytes.clone(),
+            Self::Dry(value) => serde_json::to_vec(value).unwrap_or_default().into(),
+        }
+    }
+
+    /// The object.
+    pub fn value(&self) -> &Value {
+        match self {
+            Self::Stored(entry) | Self::Removed(entry) => entry.value(),
+            Self::Dry(value) => value,
+        }
+    }
+}
+
+/// What a transaction needs beside the object itself.
+#[derive(Debug, Default)]
+pub(super) struct Companions {
+    pub(super) conditions: Vec<Condition>,
+    pub(super) writes: Vec<Write>,
+}
+
+impl Companions {
+    fn join(self, mut txn: Txn) -> Txn {
+        txn.conditions.extend(self.conditions);
+        txn.writes.extend(self.writes);
+        txn
+    }
+}
+
+impl Registry {
+    /// Creates an object.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `Invalid`, `NotFound` or `Forbidden` for a namespace that is missing or
+    /// terminating.
+    pub async fn create(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Written, Status> {
+        if !take_revision(&mut object).is_empty() {
+            return Err(Status::bad_request(
+                "resourceVersion should not be set on objects to be created",
+            ));
+        }
+        if resource.namespaced && namespace.is_none() {
+            return Err(Status::bad_request("an empty namespace may not be set during creation"));
+        }
+        let generated = object::name(&object).is_empty();
+        let mut name_retries = 0;
+        for _ in 0..MAX_CONFLICT_RETRIES {
+            let mut companions = Companions::default();
+            let fresh = Fresh::draw();
+            let context = fresh.context(resource, namespace, None, self.now());
+            let mut made = write::create(object.clone(), &context)?;
+            let name = object::name(&made).to_owned();
+            self.check_namespace_open(resource, namespace, &name, &mut companions)?;
+            self.allocate(resource, None, &mut made, &mut companions)?;
+            if options.dry_run {
+                if self.storage.get(&key(resource, namespace, &name)).is_some() {
+                    return Err(exists(resource, &name));
+                }
+                return Ok(Written::Dry(made));
+            }
+            let key = key(resource, namespace, &name);
+            let txn = companions.join(Txn::create(key.clone(), Body::from_value(&made)));
+            match self.storage.txn(txn).await {
+                Ok(committed) => return stored(committed.entries),
+                Err(TxnError::Conflict { key: at, .. }) if at == key => {
+                    name_retries += 1;
+                    if !generated || name_retries > MAX_NAME_RETRIES {
+                        return Err(exists(resource, &name));
+                    }
+                }
+                // The namespace changed, or an address was taken: look again.
+                Err(TxnError::Conflict { .. }) => {}
+                Err(err) => return Err(storage_refusal(err)),
+            }
+        }
+        Err(too_busy())
+    }
+
+    /// Replaces an object, or the part of it that `subresource` names.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict` if `metadata.resourceVersion` is given and not the stored one,
+    /// `Invalid`.
+    pub async fn update(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        object: Value,
+        subresource: Option<&str>,
+        options: &WriteOptions,
+    ) -> Result<Written, Status> {
+        let creates = subresource.is_none()
+            && resource.strategy.creates_on_update()
+            && object::resource_version(&object).is_empty();
+        if creates && self.get(resource, namespace, name).is_err() {
+            let mut object = object;
+            object::default_text(object::ensure(&mut object, "metadata"), "name", name);
+            return self.create(resource, namespace, object, options).await;
+        }
+        self.modify(resource, namespace, name, subresource, options, |_, _| Ok(object.clone()))
+            .await
+    }
+
+    /// Reads an object, lets `change` make the next one of it, and stores that; again if another
+    /// write came between. `change` sees the object with its `resourceVersion`, or the view that
+    /// the subresource gives (such as `Scale`), and the whole object. A `resourceVersion` in its
+    /// result is a precondition.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict`, `Invalid`, and whatever `change` returns.
+    pub async fn modify(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        subresource: Option<&str>,
+        options: &WriteOptions,
+        change: impl Fn(&Value, &Value) -> Result<Value, Status>,
+    ) -> Result<Written, Status> {
+        for _ in 0..MAX_CONFLICT_RETRIES {
+            let current = self.get(resource, namespace, name)?;
+            let mut wanted = if subresource == Some("scale") {
+                change(&write::get_scale(current.value())?, current.value())?
+            } else {
+                change(current.value(), current.value())?
+            };
+            let wanted_revision = take_revision(&mut wanted);
+            if !wanted_revision.is_empty() && wanted_revision != current.revision.to_string() {
+                return Err(Status::modified(&resource.group, &resource.plural, name));
+            }
+            match self.replace(resource, namespace, &current, wanted, subresource, options).await? {
+                Attempt::Done(written) => return Ok(written),
+                Attempt::Conflict if !wanted_revision.is_empty() => {
+                    return Err(Status::modified(&resource.group, &resource.plural, name));
+                }
+                Attempt::Conflict => {}
+            }
+        }
+        Err(too_busy())
+    }
+
+    async fn replace(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        current: &Arc<Entry>,
+        wanted: Value,
+        subresource: Option<&str>,
+        options: &WriteOptions,
+    ) -> Result<Attempt, Status> {
+        let mut old = current.decode();
+        let old_revision = take_revision(&mut old);
+        let fresh = Fresh::draw();
+        let name = current.key.name();
+        let context = fresh.context(resource, namespace, Some(name), self.now());
+        let mut made = match subresource {
+            None => write::update(keep_allocations(resource, wanted, &old), &old, &context)?,
+            Some("status") => write::update_status(wanted, &old, &context)?,
+            Some("scale") => write::put_scale(&wanted, &old, &context)?,
+            Some("finalize") => write::finalize(wanted, &old, &context)?,
+            Some("ephemeralcontainers") => {
+                write::update_ephemeral_containers(wanted, &old, &context)?
+            }
+            // The change is the rule, see `bind`.
+            Some("binding") => wanted,
+            Some(_) => return Err(Status::method_not_allowed()),
+        };
+        let mut companions = Companions::default();
+        self.allocate(resource, Some(&old), &mut made, &mut companions)?;
+        let removed = write::is_gone(&made, &context);
+        if options.dry_run {
+            object::ensure(&mut made, "metadata")
+                .insert("resourceVersion".to_owned(), old_revision.into());
+            return Ok(Attempt::Done(Written::Dry(made)));
+        }
+        if made == old && !removed {
+            return Ok(Attempt::Done(Written::Stored(current.clone())));
+        }
+        let key = current.key.clone();
+        let txn = if removed {
+            let mut companions = Companions::default();
+            self.release(resource, &old, &mut companions);
+            companions.join(Txn::delete(key, current.revision))
+        } else {
+            companions.join(Txn::update(key, current.revision, Body::from_value(&made)))
+        };
+        match self.storage.txn(txn).await {
+            Ok(_) if removed => Ok(Attempt::Done(Written::Removed(current.clone()))),
+            Ok(committed) => stored(committed.entries).map(Attempt::Done),
+            Err(TxnError::Conflict { .. }) => Ok(Attempt::Conflict),
+            Err(err) => Err(storage_refusal(err)),
+        }
+    }
+
+    /// Runs a transaction that removes an object and what belongs to it.
+    pub(super) async fn remove(
+        &self,
+        resource: &Resource,
+        current: &Arc<Entry>,
+    ) -> Result<bool, Status> {
+        let mut companions = Companions::default();
+        self.release(resource, current.value(), &mut companions);
+        let txn = companions.join(Txn::delete(current.key.clone(), current.revision));
+        match self.storage.txn(txn).await {
+            Ok(_) => Ok(true),
+            Err(TxnError::Conflict { .. }) => Ok(false),
+            Err(err) => Err(storage_refusal(err)),
+        }
+    }
+
+    /// Runs a transaction that replaces an object; nothing if another write came between.
+    pub(super) async fn put(
+        &self,
+        current: &Arc<Entry>,
+        next: &Value,
+    ) -> Result<Option<Written>, Status> {
+        let txn = Txn::update(current.key.clone(), current.revision, Body::from_value(next));
+        match self.storage.txn(txn).await {
+            Ok(committed) => stored(committed.entries).map(Some),
+            Err(TxnError::Conflict { .. }) => Ok(None),
+            Err(err) => Err(storage_refusal(err)),
+        }
+    }
+}
+
+enum Attempt {
+    Done(Written),
+    Conflict,
+}
+
+/// What clients may leave out of an update because the server chose it.
+fn keep_allocations(resource: &Resource, mut wanted: Value, old: &Value) -> Value {
+    let is_service = resource.group.is_empty() && resource.plural == "services";
+    if is_service && object::text(&wanted, "spec.type") != "ExternalName" {
+        let spec = object::ensure(&mut wanted, "spec");
+        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            if let Some(value) = object::get(old, "spec").and_then(|it| it.get(field)) {
+                object::default(spec, field, value.clone());
+                if spec.get(field).and_then(Value::as_str) == Some("") {
+                    spec.insert(field.to_owned(), value.clone());
+                }
+            }
+        }
+    }
+    wanted
+}
+
+fn stored(entries: Vec<Arc<Entry>>) -> Result<Written, Status> {
+    // The object itself is always the first that is put.
+    let entry = entries.into_iter().next();
+    entry.map(Written::Stored).ok_or_else(|| Status::internal("the storage returned no object"))
+}
+
+fn exists(resource: &Resource, name: &str) -> Status {
+    Status::already_exists(&resource.group, &resource.plural, name)
+}
+
+fn too_busy() -> Status {
+    Status::too_many_requests("the object is written too often, please try again later", 1)
+}
+
+pub(super) fn storage_refusal(err: TxnError) -> Status {
+    match err {
+        TxnError::TooLarge { size, limit, .. } => Status::request_entity_too_large(&format!(
+            "the object has {size} bytes, limit is {limit}"
+        )),
+        TxnError::Closed => Status::service_unavailable("the server is shutting down"),
+        TxnError::Conflict { key, .. } => Status::internal(format!("{key} changed meanwhile")),
+    }
+}

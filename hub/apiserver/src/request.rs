@@ -1,0 +1,5 @@
+//! What a request says, parsed: its path, its query, what it accepts and what it sends.
+
+pub(crate) mod accept;
+pub(crate) mod path;
+pub(crate) mod query;

@@ -1,0 +1,232 @@
+//! The server: accepts connections, serves requests on them, and drains them at the end.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hub_api::Resource;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::{Authorizer, TokenFile, User, user_of_certificate};
+use crate::handler::{Shared, handle};
+use crate::limits::{
+    DRAIN_TIMEOUT, H2_CONNECTION_WINDOW, H2_MAX_STREAMS, H2_PING_INTERVAL, H2_PING_TIMEOUT,
+    H2_SEND_BUFFER, H2_STREAM_WINDOW, HANDSHAKE_TIMEOUT, HEADER_READ_TIMEOUT, MAX_CONNECTIONS,
+    MAX_HEAD,
+};
+use crate::registry::Registry;
+use crate::streaming::NodeStreams;
+use crate::tls::{TlsConfig, TlsError, server_config};
+
+/// What the server must be told.
+pub struct ServerConfig {
+    /// Certificates.
+    pub tls: TlsConfig,
+    /// Bearer tokens.
+    pub tokens: TokenFile,
+    /// Decides what users may do.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// The way to containers.
+    pub nodes: Arc<dyn NodeStreams>,
+    /// The resources that are served.
+    pub resources: &'static [Resource],
+    /// What `/version` says.
+    pub version: VersionInfo,
+    /// `host:port` under which clients reach this server.
+    pub address: String,
+}
+
+impl std::fmt::Debug for ServerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerConfig").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// What `/version` says.
+#[derive(Clone, Debug)]
+pub struct VersionInfo {
+    /// Major version of the Kubernetes API.
+    pub major: String,
+    /// Minor version of the Kubernetes API.
+    pub minor: String,
+    /// Version of the API, with the program's own behind a `+`.
+    pub git_version: String,
+    /// Commit of the program.
+    pub git_commit: String,
+    /// When it was built.
+    pub build_date: String,
+}
+
+/// An API server that is ready to serve.
+pub struct ApiServer {
+    shared: Arc<Shared>,
+    acceptor: TlsAcceptor,
+}
+
+impl std::fmt::Debug for ApiServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiServer").finish_non_exhaustive()
+    }
+}
+
+/// What is known of a connection's other end.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// Whom the client certificate names, if one was shown.
+    pub(crate) user: Option<Arc<User>>,
+}
+
+impl ApiServer {
+    /// Sets up a server.
+    ///
+    /// # Errors
+    /// The certificates cannot be used.
+    pub fn new(registry: Registry, config: ServerConfig) -> Result<Self, TlsError> {
+        let ServerConfig { tls, tokens, authorizer, nodes, resources, version, address } = config;
+        let acceptor = TlsAcceptor::from(server_config(tls)?);
+        let shared = Shared::new(registry, tokens, authorizer, nodes, resources, version, address);
+        Ok(Self { shared: Arc::new(shared), acceptor })
+    }
+
+    /// Serves until `shutdown` fires, then lets requests finish for a while.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+        let connections = TaskTracker::new();
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let hang_up = CancellationToken::new();
+        let accepting = async {
+            loop {
+                let Ok(place) = places.clone().acquire_owned().await else { return };
+                let (stream, address) = match listener.accept().await {
+                    Ok(accepted) => accepted,
+                    Err(err) => {
+                        // Out of descriptors, most likely: the connection stays in the queue.
+                        tracing::warn!(error = %err, "Could not accept a connection");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                };
+                let connection = Connection {
+                    shared: self.shared.clone(),
+                    acceptor: self.acceptor.clone(),
+                    tasks: connections.clone(),
+                    shutdown: shutdown.clone(),
+                };
+                let hang_up = hang_up.clone();
+                connections.spawn(async move {
+                    // A connection that is hung up on has nothing left to say.
+                    let _ = hang_up.run_until_cancelled(connection.serve(stream, address)).await;
+                    drop(place);
+                });
+            }
+        };
+        // `None` is the shutdown: accepting never ends by itself.
+        let _ = shutdown.run_until_cancelled(accepting).await;
+        drop(listener);
+        self.shared.stop();
+        connections.close();
+        if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
+            tracing::info!(left = connections.len(), "Hanging up on connections that did not end");
+            hang_up.cancel();
+            connections.wait().await;
+        }
+        self.shared.finish().await;
+    }
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    acceptor: TlsAcceptor,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream, address: SocketAddr) {
+        // Only a hint: without it small answers wait for the peer's acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream));
+        let tls = match handshake.await {
+            Ok(Ok(tls)) => tls,
+            Ok(Err(err)) => {
+                tracing::debug!(%address, error = %err, "TLS handshake failed");
+                return;
+            }
+            Err(_) => {
+                tracing::debug!(%address, "TLS handshake took too long");
+                return;
+            }
+        };
+        let certificate = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let user = match certificate.map(|it| user_of_certificate(it)).transpose() {
+            Ok(user) => user.map(Arc::new),
+            Err(err) => {
+                tracing::debug!(%address, error = %err, "Client certificate names nobody");
+                return;
+            }
+        };
+        let peer = Peer { address, user };
+        let shared = self.shared.clone();
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let (shared, peer) = (shared.clone(), peer.clone());
+            async move { Ok::<_, Infallible>(handle(shared, peer, request).await) }
+        });
+        let builder = self.builder();
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(tls), service);
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(err) = ended {
+            tracing::debug!(%address, error = %err, "Connection ended early");
+        }
+    }
+
+    fn builder(&self) -> Builder<TrackedExecutor> {
+        let mut builder = Builder::new(TrackedExecutor(self.tasks.clone()));
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_READ_TIMEOUT)
+            .half_close(true);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(H2_STREAM_WINDOW)
+            .initial_connection_window_size(H2_CONNECTION_WINDOW)
+            .max_concurrent_streams(H2_MAX_STREAMS)
+            .max_send_buf_size(H2_SEND_BUFFER)
+            .max_header_list_size(MAX_HEAD)
+            .keep_alive_interval(H2_PING_INTERVAL)
+            .keep_alive_timeout(H2_PING_TIMEOUT);
+        builder
+    }
+}
+
+/// Runs the tasks of HTTP/2 connections where shutdown waits for them.
+#[derive(Clone)]
+struct TrackedExecutor(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for TrackedExecutor
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}
