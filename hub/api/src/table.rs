@@ -1,9 +1,27 @@
-//! Tables: what `kubectl get` prints, computed by the server.
+//! Tables: what `kubectl get` prints. The server computes the cells, the client only aligns them.
+//!
+//! `columns` says which columns a resource has and where each cell comes from; cells that are more than a field
+//! are computed in the files named after their objects, in the words of Kubernetes' printers.
+
+mod columns;
+
+mod event;
+mod network;
+mod node;
+mod pod;
+mod storage;
+mod workload;
+
+mod cells;
+mod duration;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::resource::Resource;
+use columns::{Cell, Column};
+
+pub use duration::human_duration;
 
 /// What a table tells about the list it stands for.
 #[derive(Clone, Debug, Default)]
@@ -28,13 +46,114 @@ pub enum IncludeObject {
     None,
 }
 
+impl IncludeObject {
+    /// Reads the query parameter `includeObject`; absent means metadata.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "" | "Metadata" => Some(Self::Metadata),
+            "None" => Some(Self::None),
+            "Object" => Some(Self::Object),
+            _ => None,
+        }
+    }
+}
+
 /// Makes the `meta.k8s.io/v1` table of objects.
 pub fn table(
-    _resource: &Resource,
-    _items: &[&Value],
-    _meta: TableMeta,
-    _include: IncludeObject,
-    _now: Timestamp,
+    resource: &Resource,
+    items: &[&Value],
+    meta: TableMeta,
+    include: IncludeObject,
+    now: Timestamp,
 ) -> Value {
-    json!({})
+    let columns = columns::of(&resource.group, &resource.plural);
+    let rows: Vec<Value> = items.iter().map(|it| row(columns, it, resource, include, now)).collect();
+    json!({
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": list_meta(meta),
+        "columnDefinitions": columns.iter().map(definition).collect::<Vec<Value>>(),
+        "rows": rows,
+    })
 }
+
+fn list_meta(meta: TableMeta) -> Value {
+    let mut value = Map::new();
+    if !meta.resource_version.is_empty() {
+        value.insert("resourceVersion".to_owned(), meta.resource_version.into());
+    }
+    if !meta.continue_token.is_empty() {
+        value.insert("continue".to_owned(), meta.continue_token.into());
+    }
+    if let Some(remaining) = meta.remaining {
+        value.insert("remainingItemCount".to_owned(), remaining.into());
+    }
+    value.into()
+}
+
+fn definition(column: &Column) -> Value {
+    json!({
+        "name": column.name,
+        "type": column.ty,
+        "format": column.format,
+        "description": column.description,
+        "priority": column.priority,
+    })
+}
+
+fn row(
+    columns: &[Column],
+    object: &Value,
+    resource: &Resource,
+    include: IncludeObject,
+    now: Timestamp,
+) -> Value {
+    let cells: Vec<Value> = columns.iter().map(|it| cell(it.cell, object, now)).collect();
+    let mut row = json!({ "cells": cells });
+    if (&*resource.group, &*resource.plural) == ("", "pods")
+        && let Some(condition) = pod::row_condition(object)
+    {
+        row["conditions"] = json!([condition]);
+    }
+    match include {
+        IncludeObject::Object => {
+            let mut object = object.clone();
+            object["kind"] = json!(resource.kind);
+            object["apiVersion"] = resource.api_version().into();
+            row["object"] = object;
+        }
+        IncludeObject::Metadata => {
+            row["object"] = json!({
+                "kind": "PartialObjectMetadata",
+                "apiVersion": "meta.k8s.io/v1",
+                "metadata": object["metadata"],
+            });
+        }
+        IncludeObject::None => {}
+    }
+    row
+}
+
+fn cell(cell: Cell, object: &Value, now: Timestamp) -> Value {
+    let at = |path: &str| object.pointer(path).filter(|it| !it.is_null());
+    match cell {
+        Cell::Age => cells::age(at("/metadata/creationTimestamp"), now).into(),
+        Cell::Boolean(path) => at(path).and_then(Value::as_bool).unwrap_or_default().into(),
+        Cell::Computed(compute) => compute(object),
+        Cell::ComputedSince(compute) => compute(object, now),
+        Cell::Count(paths) => {
+            let sizes = paths.iter().map(|path| cells::size(at(path)));
+            sizes.sum::<usize>().into()
+        }
+        Cell::Integer(path) => at(path).cloned().unwrap_or_else(|| 0.into()),
+        Cell::Text(path, missing) => match at(path) {
+            None => missing.into(),
+            Some(Value::String(text)) if text.is_empty() => missing.into(),
+            Some(Value::String(text)) => text.as_str().into(),
+            Some(other) => other.to_string().into(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;
