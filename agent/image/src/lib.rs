@@ -17,11 +17,26 @@ mod platform;
 mod reference;
 mod store;
 
+mod blob;
+mod collect;
+mod keyed_lock;
+mod layer;
+mod layout;
+mod manifest;
+mod open;
+mod pull;
+mod record;
+mod registry;
+mod snapshot;
+mod state;
+
 pub use auth::Auth;
+pub use collect::GcReport;
 pub use config::{ImageConfig, Limits};
 pub use digest::{ChainId, DiffId, Digest, DigestParseError};
 pub use error::{GcError, MalformedImage, OpenError, PullError};
 pub use image::Image;
+pub use open::OpenReport;
 pub use platform::Platform;
 pub use reference::{ImageRef, ReferenceParseError};
-pub use store::{GcReport, ImageStore, OpenReport};
+pub use store::ImageStore;

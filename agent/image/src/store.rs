@@ -1,90 +1,180 @@
-//! The store: what is on disk, and the one way in.
+//! The store: the one way in to the images of a node.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use crate::{Auth, Digest, GcError, Image, ImageConfig, ImageRef, OpenError, PullError};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared, WeakShared},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    Auth, Digest, GcError, GcReport, Image, ImageConfig, ImageRef, OpenError, PullError,
+    collect::{self, Orphans},
+    keyed_lock::KeyedLock,
+    layout::Layout,
+    open::{self, OpenReport},
+    pull::Pull,
+    state,
+};
 
 /// All images of a node. Cheap to clone; clones share pulls.
 #[derive(Clone, Debug)]
 pub struct ImageStore {
-    config: ImageConfig,
+    inner: Arc<Inner>,
 }
 
-/// What `open` found and did.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct OpenReport {
-    /// The last run did not end properly, so that everything was looked at.
-    pub unclean: bool,
-    /// Leftovers of interrupted work that were removed.
-    pub leftovers: usize,
-    /// Snapshots that could not be trusted and were dropped.
-    pub dropped_snapshots: usize,
-    /// Image records that did not parse and were dropped.
-    pub dropped_records: usize,
-    /// Images that need layers again.
-    pub incomplete_images: Vec<ImageRef>,
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) layout: Layout,
+    pub(crate) config: ImageConfig,
+    pub(crate) state: state::Shared,
+    pub(crate) blob_locks: KeyedLock,
+    pub(crate) snapshot_locks: KeyedLock,
+    pulls: Mutex<BTreeMap<PullKey, WeakShared<PullFuture>>>,
+    report: OpenReport,
+    counter: AtomicU64,
+    _lock: File,
 }
 
-/// What `gc` removed.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct GcReport {
-    /// Images removed.
-    pub images: Vec<ImageRef>,
-    /// Snapshots removed.
-    pub snapshots: usize,
-    /// Blobs removed.
-    pub blobs: usize,
-    /// Bytes of unpacked layers and blobs that came free.
-    pub freed_bytes: u64,
-}
+/// Pulls with other credentials are other pulls: a wrong password must not fail the right one.
+type PullKey = (ImageRef, Auth, bool);
+type PullFuture = BoxFuture<'static, Result<Image, PullError>>;
 
 impl ImageStore {
-    /// Opens the store below `dir`, removing what interrupted work left there.
+    /// Opens the store below `dir`, removing what interrupted work left there. Blocks on the disk.
     pub fn open(dir: &Path, config: ImageConfig) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(dir)
-            .map_err(|err| OpenError::Prepare { path: dir.to_owned(), err })?;
-        Ok(Self { config })
+        let layout = Layout::new(dir);
+        let opened = open::open(&layout)?;
+        let inner = Inner {
+            layout,
+            config,
+            state: state::Shared::new(opened.state),
+            blob_locks: KeyedLock::default(),
+            snapshot_locks: KeyedLock::default(),
+            pulls: Mutex::default(),
+            report: opened.report,
+            counter: AtomicU64::new(0),
+            _lock: opened.lock,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What `open` found.
-    pub fn open_report(&self) -> OpenReport {
-        OpenReport::default()
+    pub fn open_report(&self) -> &OpenReport {
+        &self.inner.report
     }
 
-    /// Makes sure that the image is here: returns it at once if it is complete, pulls what is missing
-    /// otherwise. Concurrent calls for one image share one pull.
-    pub async fn ensure(&self, image: &ImageRef, _auth: &Auth) -> Result<Image, PullError> {
-        tokio::task::yield_now().await;
-        Err(PullError::NotFound { image: image.clone() })
+    /// Makes sure that the image is here: returns it at once if it is complete, and pulls what is
+    /// missing otherwise. Concurrent calls for one image share one pull, which is given up when the
+    /// last of them is dropped.
+    pub async fn ensure(&self, image: &ImageRef, auth: &Auth) -> Result<Image, PullError> {
+        if let Some(found) = self.lookup(image) {
+            self.inner.state.lock().touched.insert(found.digest.clone());
+            return Ok(found);
+        }
+        self.pull(image, auth, false).await
     }
 
     /// Asks the registry what the name stands for today, and pulls what is missing.
     pub async fn refresh(&self, image: &ImageRef, auth: &Auth) -> Result<Image, PullError> {
-        self.ensure(image, auth).await
+        self.pull(image, auth, true).await
     }
 
-    /// The image, if it is complete. Never touches the network.
-    pub fn lookup(&self, _image: &ImageRef) -> Option<Image> {
-        let _ = &self.config;
-        None
+    /// The image, if it is complete. Never touches network or disk.
+    pub fn lookup(&self, image: &ImageRef) -> Option<Image> {
+        let state = self.inner.state.lock();
+        let stored = state.find(image)?;
+        state.image(image, &stored, &self.inner.layout)
     }
 
     /// All complete images, one for each name.
     pub fn list(&self) -> Vec<Image> {
-        Vec::new()
+        let state = self.inner.state.lock();
+        let images = state.images.iter();
+        images.filter_map(|(name, it)| state.image(name, it, &self.inner.layout)).collect()
     }
 
-    /// Forgets a name. Its layers go with the next `gc`, unless another name has them.
-    pub fn remove(&self, _image: &ImageRef) -> Result<bool, GcError> {
-        Ok(false)
+    /// Forgets a name; says whether it was known. The image stays under its digest until a
+    /// collection removes it. Blocks on the disk.
+    pub fn remove(&self, image: &ImageRef) -> Result<bool, GcError> {
+        collect::forget(&self.inner, image)
     }
 
-    /// Removes every image whose digest is not in `keep`, and then whatever no image needs.
-    /// Running pulls are left alone. Blocks on the disk.
-    pub fn gc(&self, _keep: &BTreeSet<Digest>) -> Result<GcReport, GcError> {
-        Ok(GcReport::default())
+    /// Removes every image that is neither in `keep` (by any of its digests) nor was asked for since
+    /// the last collection, and then whatever no image needs. Pulls go on undisturbed. Blocks on the
+    /// disk.
+    pub fn gc(&self, keep: &BTreeSet<Digest>) -> Result<GcReport, GcError> {
+        collect::images(&self.inner, keep)
     }
 
     /// Marks a proper end, so that the next `open` need not look at everything.
-    pub fn close(&self) {}
+    pub fn close(&self) {
+        // Left in place, it only makes the next open slower.
+        let _ = std::fs::remove_file(self.inner.layout.in_use());
+    }
+
+    async fn pull(&self, image: &ImageRef, auth: &Auth, refresh: bool) -> Result<Image, PullError> {
+        let key = (image.clone(), auth.clone(), refresh);
+        let shared = {
+            let mut pulls = self.inner.pulls.lock().unwrap_or_else(PoisonError::into_inner);
+            pulls.retain(|_, pull| pull.upgrade().is_some());
+            let running = pulls.get(&key).and_then(WeakShared::upgrade);
+            running.filter(|it| it.peek().is_none()).unwrap_or_else(|| {
+                let shared = self.start(image, auth, refresh);
+                pulls.extend(shared.downgrade().map(|weak| (key, weak)));
+                shared
+            })
+        };
+        shared.await
+    }
+
+    /// A task of its own drives the pull, so that one waiter that does not poll cannot hold it up.
+    fn start(&self, image: &ImageRef, auth: &Auth, is_refresh: bool) -> Shared<PullFuture> {
+        let (inner, name) = (Arc::clone(&self.inner), image.clone());
+        let pull = Arc::new(Pull {
+            inner: Arc::clone(&inner),
+            image: image.clone(),
+            auth: auth.clone(),
+            is_refresh,
+        });
+        let work = async move {
+            let result = pull.run().await;
+            if matches!(result, Err(PullError::NoSpace { .. })) {
+                make_room(inner).await;
+            }
+            result
+        };
+        #[expect(clippy::disallowed_methods, reason = "aborted when its last waiter is dropped")]
+        let task = AbortOnDropHandle::new(tokio::spawn(work));
+        let result = async move {
+            task.await.unwrap_or_else(|_| Err(PullError::Interrupted { image: name }))
+        };
+        result.boxed().shared()
+    }
+}
+
+impl Inner {
+    pub(crate) fn next_number(&self) -> u64 {
+        self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// What the failed pull had fetched goes, and other remains with it.
+async fn make_room(inner: Arc<Inner>) {
+    let sweep = move || {
+        let mut report = GcReport::default();
+        collect::sweep(&inner, Orphans::RemoveNow, &BTreeSet::new(), &mut report)
+    };
+    if let Ok(Err(err)) = tokio::task::spawn_blocking(sweep).await {
+        tracing::warn!(error = crate::registry::chain(&err), "Could not make room on a full disk");
+    }
 }

@@ -1,0 +1,232 @@
+//! Talks to one registry host about one image. Knows the failures of HTTP, and which of them pass.
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use oci_client::{
+    Client, Reference, RegistryOperation,
+    client::{BlobResponse, Certificate, CertificateEncoding, ClientConfig, ClientProtocol},
+    errors::{DigestError, OciDistributionError, OciErrorCode},
+    secrets::RegistryAuth,
+};
+
+use crate::{Auth, Digest, ImageConfig, ImageRef, MalformedImage, PullError};
+
+const MANIFEST_TYPES: &[&str] = &[
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+
+pub(crate) struct Registry {
+    client: Client,
+    image: ImageRef,
+    reference: Reference,
+    config: ImageConfig,
+}
+
+/// A blob's bytes from some offset on.
+pub(crate) struct BlobStream {
+    /// False if the registry began at the start instead of at the offset.
+    pub(crate) at_offset: bool,
+    pub(crate) bytes: BoxStream<'static, std::io::Result<Bytes>>,
+}
+
+impl Registry {
+    /// Introduces us to the image's registry, or to a mirror of it.
+    pub(crate) async fn connect(
+        config: &ImageConfig,
+        image: &ImageRef,
+        auth: &Auth,
+        mirror: Option<&str>,
+    ) -> Result<Self, PullError> {
+        let reference = reference(image, mirror);
+        let auth = match auth {
+            // What is meant for the registry is not shown to its mirrors.
+            _ if mirror.is_some() => RegistryAuth::Anonymous,
+            Auth::Anonymous => RegistryAuth::Anonymous,
+            Auth::Basic { username, password } => {
+                RegistryAuth::Basic(username.clone(), password.clone())
+            }
+            Auth::Bearer(token) => RegistryAuth::Bearer(token.clone()),
+        };
+        let client = Client::try_from(client_config(config)).map_err(|err| explain(image, err))?;
+        let it = Self { client, image: image.clone(), reference, config: config.clone() };
+        let mut n_failed = 0;
+        loop {
+            match it.client.auth(&it.reference, &auth, RegistryOperation::Pull).await {
+                Ok(_) => return Ok(it),
+                Err(err) => it.bear(err, &mut n_failed).await?,
+            }
+        }
+    }
+
+    pub(crate) fn image(&self) -> &ImageRef {
+        &self.image
+    }
+
+    pub(crate) fn config(&self) -> &ImageConfig {
+        &self.config
+    }
+
+    /// The manifest or index that the name stands for, or the one of that digest.
+    pub(crate) async fn manifest(
+        &self,
+        digest: Option<&Digest>,
+    ) -> Result<(Bytes, Digest), PullError> {
+        let reference = match digest {
+            Some(digest) => self.reference.clone_with_digest(digest.to_string()),
+            None => self.reference.clone(),
+        };
+        let auth = &RegistryAuth::Anonymous; // the client keeps the first that it was given
+        let mut n_failed = 0;
+        let bytes = loop {
+            match self.client.pull_manifest_raw(&reference, auth, MANIFEST_TYPES).await {
+                Ok((bytes, _)) => break bytes,
+                Err(err) => self.bear(err, &mut n_failed).await?,
+            }
+        };
+        let limit = self.config.limits.manifest_bytes;
+        if u64::try_from(bytes.len()).is_ok_and(|len| len > limit) {
+            let why = MalformedImage::TooBig { what: "bytes in a manifest", limit };
+            return Err(PullError::Malformed { image: self.image.clone(), why });
+        }
+        let found = Digest::of(&bytes);
+        match digest {
+            Some(expected) if *expected != found => Err(PullError::DigestMismatch {
+                image: self.image.clone(),
+                expected: expected.clone(),
+                found,
+            }),
+            _ => Ok((bytes, found)),
+        }
+    }
+
+    /// Begins one transfer. Verifying the whole is the caller's, and so is trying again.
+    pub(crate) async fn blob(&self, digest: &Digest, offset: u64) -> Result<BlobStream, PullError> {
+        let explain = |err| explain(&self.image, err);
+        let digest = digest.as_str();
+        if offset == 0 {
+            let stream =
+                self.client.pull_blob_stream(&self.reference, digest).await.map_err(explain)?;
+            return Ok(BlobStream { at_offset: true, bytes: stream.stream });
+        }
+        let response = self
+            .client
+            .pull_blob_stream_partial(&self.reference, digest, offset, None)
+            .await
+            .map_err(explain)?;
+        Ok(match response {
+            BlobResponse::Partial(stream) => BlobStream { at_offset: true, bytes: stream.stream },
+            BlobResponse::Full(stream) => BlobStream { at_offset: false, bytes: stream.stream },
+        })
+    }
+
+    /// Waits until a failed request may be tried again, or says that it may not.
+    async fn bear(&self, err: OciDistributionError, n_failed: &mut u32) -> Result<(), PullError> {
+        *n_failed += 1;
+        match explain(&self.image, err) {
+            PullError::Network { message, .. } if *n_failed < self.config.attempts => {
+                tracing::debug!(image = %self.image, n_failed, message, "Retrying request");
+                pause(&self.config, *n_failed).await;
+                Ok(())
+            }
+            err => Err(err),
+        }
+    }
+}
+
+/// Waits after the `n`th failure in a row.
+pub(crate) async fn pause(config: &ImageConfig, n: u32) {
+    tokio::time::sleep(config.retry_pause * (1 << n.saturating_sub(1).min(5))).await;
+}
+
+fn reference(image: &ImageRef, mirror: Option<&str>) -> Reference {
+    let (registry, repository) = (image.registry().to_owned(), image.repository().to_owned());
+    let mut reference = match (image.digest(), image.tag()) {
+        (Some(digest), _) => Reference::with_digest(registry, repository, digest.to_string()),
+        (None, tag) => {
+            Reference::with_tag(registry, repository, tag.unwrap_or("latest").to_owned())
+        }
+    };
+    if let Some(mirror) = mirror {
+        reference.set_mirror_registry(mirror.to_owned());
+    }
+    reference
+}
+
+fn client_config(config: &ImageConfig) -> ClientConfig {
+    let certificate =
+        |pem: &Vec<u8>| Certificate { encoding: CertificateEncoding::Pem, data: pem.clone() };
+    ClientConfig {
+        protocol: ClientProtocol::HttpsExcept(config.plain_http.clone()),
+        extra_root_certificates: config.registry_ca_pem.iter().map(certificate).collect(),
+        read_timeout: Some(config.read_timeout),
+        connect_timeout: Some(config.read_timeout),
+        user_agent: concat!("outbye-agent/", env!("CARGO_PKG_VERSION")),
+        ..ClientConfig::default()
+    }
+}
+
+fn explain(image: &ImageRef, err: OciDistributionError) -> PullError {
+    use OciDistributionError as E;
+
+    let image = image.clone();
+    let message = chain(&err);
+    match err {
+        E::RequestError(err) if err.is_builder() || err.is_redirect() => {
+            PullError::Rejected { image, message }
+        }
+        E::RequestError(_) | E::IoError(_) => PullError::Network { image, message },
+        E::UnauthorizedError { .. } | E::AuthenticationFailure(_) => {
+            PullError::Unauthorized { image, message }
+        }
+        E::ServerError { code, .. } => by_status(image, code, message),
+        E::RegistryError { envelope, .. } => {
+            match envelope.errors.into_iter().next().map(|it| it.code) {
+                Some(
+                    OciErrorCode::ManifestUnknown
+                    | OciErrorCode::NameUnknown
+                    | OciErrorCode::NotFound
+                    | OciErrorCode::BlobUnknown
+                    | OciErrorCode::ManifestBlobUnknown,
+                ) => PullError::NotFound { image },
+                Some(OciErrorCode::Unauthorized | OciErrorCode::Denied) => {
+                    PullError::Unauthorized { image, message }
+                }
+                Some(OciErrorCode::Toomanyrequests) => PullError::Network { image, message },
+                _ => PullError::Rejected { image, message },
+            }
+        }
+        E::DigestError(DigestError::VerificationError { expected, actual }) => {
+            match (expected.parse(), actual.parse()) {
+                (Ok(expected), Ok(found)) => PullError::DigestMismatch { image, expected, found },
+                _ => PullError::Rejected { image, message },
+            }
+        }
+        _ => PullError::Rejected { image, message },
+    }
+}
+
+fn by_status(image: ImageRef, code: u16, message: String) -> PullError {
+    match code {
+        404 => PullError::NotFound { image },
+        401 | 403 => PullError::Unauthorized { image, message },
+        408 | 429 | 500.. => PullError::Network { image, message },
+        _ => PullError::Rejected { image, message },
+    }
+}
+
+/// An error and its causes in one line of bounded length: some of it is the registry's own text.
+pub(crate) fn chain(err: &dyn std::error::Error) -> String {
+    let mut text = err.to_string();
+    let mut source = err.source();
+    while let Some(err) = source {
+        let more = err.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = err.source();
+    }
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
+}
