@@ -38,8 +38,12 @@ const DEFINITIONS_PACKAGE: (&str, &str) = ("kubernetes-validate", "1.37.0");
 const DEFINITIONS_PATH: &str =
     "kubernetes_validate/kubernetes-json-schema/v1.37.0-local/_definitions.json";
 /// The Go modules that hold the `.proto` files and the structs.
-const GO_MODULES: [&str; 4] =
-    ["k8s.io/api", "k8s.io/apiextensions-apiserver", "k8s.io/apimachinery", "k8s.io/kube-aggregator"];
+const GO_MODULES: [&str; 4] = [
+    "k8s.io/api",
+    "k8s.io/apiextensions-apiserver",
+    "k8s.io/apimachinery",
+    "k8s.io/kube-aggregator",
+];
 /// Their version.
 const GO_VERSION: &str = "v0.37.2";
 
@@ -77,8 +81,7 @@ fn settle(path: &Path, content: &Value, check: bool) -> anyhow::Result<()> {
 
 fn definitions(downloads: &Path) -> anyhow::Result<Vec<u8>> {
     let (name, version) = DEFINITIONS_PACKAGE;
-    let wheel =
-        downloads.join(format!("{}-{version}-py3-none-any.whl", name.replace('-', "_")));
+    let wheel = downloads.join(format!("{}-{version}-py3-none-any.whl", name.replace('-', "_")));
     if !wheel.exists() {
         let wanted = format!("{name}=={version}");
         let arguments = ["-m", "pip", "download", "--quiet", "--no-deps", "--dest"];

@@ -59,7 +59,9 @@ fn definitions<'a>(rows: impl Iterator<Item = &'a Resource>) -> BTreeSet<&'a str
                 it.kinds.iter().any(|(group, version, kind)| wanted == (group, version, kind))
             };
             // Kinds of options are in every group: what is exchanged has one definition.
-            open.extend(schema::definitions().iter().find(is_wanted).map(|(name, _)| name.as_str()));
+            open.extend(
+                schema::definitions().iter().find(is_wanted).map(|(name, _)| name.as_str()),
+            );
         }
     }
     while let Some(name) = open.pop() {

@@ -3,6 +3,7 @@
 //!
 //! A patch never sees defaults or validation; the caller writes the result like an update.
 
+mod go_value;
 mod strategic;
 
 use std::borrow::Cow;

@@ -100,11 +100,8 @@ static KINDS: LazyLock<BTreeMap<(&str, &str), &str>> = LazyLock::new(|| {
     let mut kinds = BTreeMap::new();
     for (name, definition) in schema::definitions() {
         for (group, version, kind) in &definition.kinds {
-            let api_version: &str = if group.is_empty() {
-                version
-            } else {
-                String::leak(format!("{group}/{version}"))
-            };
+            let api_version: &str =
+                if group.is_empty() { version } else { String::leak(format!("{group}/{version}")) };
             kinds.insert((api_version, kind.as_str()), name.as_str());
         }
     }
@@ -178,7 +175,8 @@ fn add(
         }
         Shape::One => {
             let value = one(wire)?;
-            if !value.is_null() && !(field.omits_zero && is_zero(&value)) {
+            let is_left_out = value.is_null() || (field.omits_zero && is_zero(&value));
+            if !is_left_out {
                 object.insert(field.name.clone(), value);
             }
         }
@@ -203,7 +201,8 @@ fn value(ty: &Type, number: u32, wire: Wire<'_>, depth: usize) -> Result<Value, 
 /// Types that write their JSON themselves.
 fn special(name: &str, bytes: &[u8], depth: usize) -> Result<Option<Value>, DecodeError> {
     let Some(short) = name.strip_prefix("io.k8s.apimachinery.pkg.") else {
-        return match name.strip_prefix("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.") {
+        return match name.strip_prefix("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.")
+        {
             Some("JSON") => embedded(bytes, depth).map(Some),
             Some("JSONSchemaPropsOrArray") => either(name, bytes, depth, 2, 1),
             Some("JSONSchemaPropsOrBool") => either(name, bytes, depth, 2, 1),

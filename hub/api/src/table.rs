@@ -67,7 +67,8 @@ pub fn table(
     now: Timestamp,
 ) -> Value {
     let columns = columns::of(&resource.group, &resource.plural);
-    let rows: Vec<Value> = items.iter().map(|it| row(columns, it, resource, include, now)).collect();
+    let rows: Vec<Value> =
+        items.iter().map(|it| row(columns, it, resource, include, now)).collect();
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",

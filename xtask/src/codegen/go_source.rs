@@ -42,7 +42,9 @@ fn read_dir(package: &str, dir: &Path, found: &mut Structs) -> anyhow::Result<()
         let Some(name) = path.file_name().and_then(|it| it.to_str()) else { continue };
         if path.is_dir() {
             read_dir(&format!("{package}/{name}"), &path, found)?;
-        } else if name.ends_with(".go") && !name.ends_with("_test.go") && !name.contains("generated")
+        } else if name.ends_with(".go")
+            && !name.ends_with("_test.go")
+            && !name.contains("generated")
         {
             read_file(package, &fs::read_to_string(&path)?, found);
         }

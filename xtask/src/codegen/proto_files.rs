@@ -36,7 +36,11 @@ fn read_dir(dir: &Path, structs: &Structs, found: &mut Map<String, Value>) -> an
     Ok(())
 }
 
-fn read_file(source: &str, structs: &Structs, found: &mut Map<String, Value>) -> anyhow::Result<()> {
+fn read_file(
+    source: &str,
+    structs: &Structs,
+    found: &mut Map<String, Value>,
+) -> anyhow::Result<()> {
     let mut package = String::new();
     let mut current: Option<(String, Vec<Value>)> = None;
     // The licence comes before the package.
@@ -69,7 +73,9 @@ fn field(line: &str, message: &str, package: &str, structs: &Structs) -> anyhow:
         (one, String::new())
     } else if let Some(element) = rest.strip_prefix("repeated ") {
         (element, "r".to_owned())
-    } else if let Some(value) = rest.strip_prefix("map<string, ").and_then(|it| it.strip_suffix('>')) {
+    } else if let Some(value) =
+        rest.strip_prefix("map<string, ").and_then(|it| it.strip_suffix('>'))
+    {
         (value, "m".to_owned())
     } else {
         bail!("neither optional, repeated nor a map");

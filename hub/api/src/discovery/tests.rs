@@ -15,7 +15,9 @@ fn rows() -> Vec<Resource> {
 
 #[test]
 fn groups_are_listed_with_their_versions() {
-    check(&api_group_list(&rows()), &expect![[r#"
+    check(
+        &api_group_list(&rows()),
+        &expect![[r#"
         {
           "apiVersion": "v1",
           "groups": [
@@ -34,12 +36,15 @@ fn groups_are_listed_with_their_versions() {
             }
           ],
           "kind": "APIGroupList"
-        }"#]]);
+        }"#]],
+    );
 }
 
 #[test]
 fn a_group_is_described_alone() {
-    check(&api_group("apps", &rows()).unwrap(), &expect![[r#"
+    check(
+        &api_group("apps", &rows()).unwrap(),
+        &expect![[r#"
         {
           "apiVersion": "v1",
           "kind": "APIGroup",
@@ -54,14 +59,17 @@ fn a_group_is_described_alone() {
               "version": "v1"
             }
           ]
-        }"#]]);
+        }"#]],
+    );
     assert_eq!(api_group("batch", &rows()), None);
     assert_eq!(api_group("", &rows()), None);
 }
 
 #[test]
 fn resources_are_listed_with_what_is_below_them() {
-    check(&api_resource_list("apps", "v1", &rows()).unwrap(), &expect![[r#"
+    check(
+        &api_resource_list("apps", "v1", &rows()).unwrap(),
+        &expect![[r#"
         {
           "apiVersion": "v1",
           "groupVersion": "apps/v1",
@@ -114,14 +122,17 @@ fn resources_are_listed_with_what_is_below_them() {
               ]
             }
           ]
-        }"#]]);
+        }"#]],
+    );
     assert_eq!(api_resource_list("apps", "v2", &rows()), None);
 }
 
 #[test]
 fn the_core_group_has_no_name() {
     let rows = &rows()[..1];
-    check(&api_resource_list("", "v1", rows).unwrap(), &expect![[r#"
+    check(
+        &api_resource_list("", "v1", rows).unwrap(),
+        &expect![[r#"
         {
           "groupVersion": "v1",
           "kind": "APIResourceList",
@@ -146,8 +157,11 @@ fn the_core_group_has_no_name() {
               ]
             }
           ]
-        }"#]]);
-    check(&aggregated(Scope::Core, AggregatedVersion::V2, rows), &expect![[r#"
+        }"#]],
+    );
+    check(
+        &aggregated(Scope::Core, AggregatedVersion::V2, rows),
+        &expect![[r#"
         {
           "apiVersion": "apidiscovery.k8s.io/v2",
           "items": [
@@ -188,12 +202,15 @@ fn the_core_group_has_no_name() {
           ],
           "kind": "APIGroupDiscoveryList",
           "metadata": {}
-        }"#]]);
+        }"#]],
+    );
 }
 
 #[test]
 fn the_aggregated_document_holds_all_other_groups() {
-    check(&aggregated(Scope::Groups, AggregatedVersion::V2Beta1, &rows()), &expect![[r#"
+    check(
+        &aggregated(Scope::Groups, AggregatedVersion::V2Beta1, &rows()),
+        &expect![[r#"
         {
           "apiVersion": "apidiscovery.k8s.io/v2beta1",
           "items": [
@@ -267,7 +284,8 @@ fn the_aggregated_document_holds_all_other_groups() {
           ],
           "kind": "APIGroupDiscoveryList",
           "metadata": {}
-        }"#]]);
+        }"#]],
+    );
 }
 
 #[test]

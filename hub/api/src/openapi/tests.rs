@@ -72,13 +72,9 @@ fn version_2_is_a_gnostic_document() {
     let item = paths["/api/v1/nodes/{name}"];
     let operation = first(first(item, 2), 8);
     let kind = names(operation, 13)["x-kubernetes-group-version-kind"];
-    assert_eq!(
-        text(first(first(kind, 2), 2)),
-        r#"{"group":"","kind":"Node","version":"v1"}"#
-    );
-    let parameters: Vec<String> = all(operation, 8)
-        .map(|it| text(first(first(first(first(it, 1), 2), 3), 4)))
-        .collect();
+    assert_eq!(text(first(first(kind, 2), 2)), r#"{"group":"","kind":"Node","version":"v1"}"#);
+    let parameters: Vec<String> =
+        all(operation, 8).map(|it| text(first(first(first(first(it, 1), 2), 3), 4))).collect();
     assert!(["dryRun", "fieldValidation"].iter().all(|it| parameters.contains(&(*it).to_owned())));
 
     let definitions = names(first(&document, 9), 1);

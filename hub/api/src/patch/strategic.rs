@@ -10,11 +10,11 @@
 //! Follows <https://git.k8s.io/design-proposals-archive/cli/preserve-order-in-strategic-merge-patch.md>. Null
 //! equals absent, and no directive survives in the result.
 
-use std::fmt;
 use std::mem::{Discriminant, discriminant};
 
 use serde_json::{Map, Value};
 
+use super::go_value::{GoValue, go_type};
 use crate::schema::{self, Schema};
 
 const DIRECTIVE: &str = "$patch";
@@ -58,54 +58,14 @@ impl PatchError {
     }
 }
 
-/// A value as Go prints it, because the messages contain some.
-#[derive(Debug)]
-pub(super) struct GoValue(Value);
-
-impl fmt::Display for GoValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fn print(value: &Value, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            match value {
-                Value::Null => f.write_str("<nil>"),
-                Value::String(text) => f.write_str(text),
-                Value::Array(elements) => {
-                    f.write_str("[")?;
-                    for (i, element) in elements.iter().enumerate() {
-                        f.write_str(if i == 0 { "" } else { " " })?;
-                        print(element, f)?;
-                    }
-                    f.write_str("]")
-                }
-                Value::Object(fields) => {
-                    f.write_str("map[")?;
-                    for (i, (name, value)) in fields.iter().enumerate() {
-                        write!(f, "{}{name}:", if i == 0 { "" } else { " " })?;
-                        print(value, f)?;
-                    }
-                    f.write_str("]")
-                }
-                scalar @ (Value::Bool(_) | Value::Number(_)) => write!(f, "{scalar}"),
-            }
-        }
-        print(&self.0, f)
-    }
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "%!s(<nil>)",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
-}
-
 type Object = Map<String, Value>;
 type Place = Option<&'static Schema>;
 
-pub(super) fn apply(document: &Value, patch: &Value, definition: &str) -> Result<Value, PatchError> {
+pub(super) fn apply(
+    document: &Value,
+    patch: &Value,
+    definition: &str,
+) -> Result<Value, PatchError> {
     let (Value::Object(original), Value::Object(patch)) = (document, patch) else {
         return Err(PatchError::BadDocument);
     };
@@ -353,9 +313,10 @@ fn ordered(
 /// What makes an element itself: the value of its merge key, or all of it.
 fn identity<'a>(element: &'a Value, merge_key: Option<&str>) -> Result<&'a Value, PatchError> {
     let Some(key) = merge_key else { return Ok(element) };
-    element
-        .get(key)
-        .ok_or_else(|| PatchError::NoMergeKey { map: GoValue(element.clone()), key: key.to_owned() })
+    element.get(key).ok_or_else(|| PatchError::NoMergeKey {
+        map: GoValue(element.clone()),
+        key: key.to_owned(),
+    })
 }
 
 fn element_kind(

@@ -69,7 +69,11 @@ fn json_patches_that_are_refused() {
 fn merge_patches() {
     for (document, patch, expected) in [
         (value!({ "a": "b" }), value!({ "a": null, "c": [1] }), value!({ "c": [1] })),
-        (value!({ "a": { "b": 1 } }), value!({ "a": { "c": { "d": null } } }), value!({ "a": { "b": 1, "c": {} } })),
+        (
+            value!({ "a": { "b": 1 } }),
+            value!({ "a": { "c": { "d": null } } }),
+            value!({ "a": { "b": 1, "c": {} } }),
+        ),
         (value!({ "a": [1, 2] }), value!({ "a": [3] }), value!({ "a": [3] })),
     ] {
         assert_eq!(merge(&document, &patch), expected);
@@ -140,12 +144,7 @@ const UNPROCESSABLE: &str = "the server rejected our request due to an error in 
 
 /// Kind, object, patch, result.
 const STRATEGIC: [(&str, &str, &str, &str); 41] = [
-    (
-        "ConfigMap",
-        r#"{"data":{"a":"1"}}"#,
-        r#"{}"#,
-        r#"{"data":{"a":"1"}}"#,
-    ),
+    ("ConfigMap", r#"{"data":{"a":"1"}}"#, r#"{}"#, r#"{"data":{"a":"1"}}"#),
     (
         "ConfigMap",
         r#"{"data":{"a":"1","b":"2"}}"#,

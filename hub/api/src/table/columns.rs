@@ -335,11 +335,8 @@ const INGRESS_CLASSES: &[Column] = &[
     AGE,
 ];
 
-const NETWORK_POLICIES: &[Column] = &[
-    NAME,
-    computed("Pod-Selector", network::pod_selector, "Which pods it applies to."),
-    AGE,
-];
+const NETWORK_POLICIES: &[Column] =
+    &[NAME, computed("Pod-Selector", network::pod_selector, "Which pods it applies to."), AGE];
 
 const NODES: &[Column] = &[
     NAME,
@@ -474,11 +471,8 @@ const CERTIFICATE_SIGNING_REQUESTS: &[Column] = &[
     computed("Condition", storage::request_condition, "How far the request is."),
 ];
 
-const WEBHOOKS: &[Column] = &[
-    NAME,
-    count("Webhooks", &["/webhooks"], "How many webhooks it has.").of_type("integer"),
-    AGE,
-];
+const WEBHOOKS: &[Column] =
+    &[NAME, count("Webhooks", &["/webhooks"], "How many webhooks it has.").of_type("integer"), AGE];
 
 const PRIORITY_CLASSES: &[Column] = &[
     NAME,
@@ -497,7 +491,8 @@ const ROLE_BINDINGS: &[Column] = &[
     AGE,
     computed("Users", network::users, "Which users have it.").wide(),
     computed("Groups", network::groups, "Which groups have it.").wide(),
-    computed("ServiceAccounts", network::service_accounts, "Which service accounts have it.").wide(),
+    computed("ServiceAccounts", network::service_accounts, "Which service accounts have it.")
+        .wide(),
 ];
 
 const FLOW_SCHEMAS: &[Column] = &[

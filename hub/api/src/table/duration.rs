@@ -19,8 +19,8 @@ pub fn human_duration(seconds: i64) -> String {
         // Clocks of two machines differ a little.
         ..-1 => "<invalid>".to_owned(),
         -1..0 => "0s".to_owned(),
-        ..120 => format!("{seconds}s"),
-        ..600 => two(seconds, (MINUTE, 'm'), (1, 's')),
+        0..120 => format!("{seconds}s"),
+        120..600 => two(seconds, (MINUTE, 'm'), (1, 's')),
         _ if seconds < 3 * HOUR => format!("{}m", seconds / MINUTE),
         _ if seconds < 8 * HOUR => two(seconds, (HOUR, 'h'), (MINUTE, 'm')),
         _ if seconds < 2 * DAY => format!("{}h", seconds / HOUR),

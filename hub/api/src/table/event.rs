@@ -37,7 +37,12 @@ pub(super) fn subobject(event: &Value) -> Value {
 pub(super) fn source(event: &Value) -> Value {
     let component = first_text(
         event,
-        &["/source/component", "/deprecatedSource/component", "/reportingComponent", "/reportingController"],
+        &[
+            "/source/component",
+            "/deprecatedSource/component",
+            "/reportingComponent",
+            "/reportingController",
+        ],
     );
     let places = ["/source/host", "/deprecatedSource/host", "/reportingInstance"];
     match first_text(event, &places) {

@@ -66,7 +66,8 @@ pub(super) fn row_condition(pod: &Value) -> Option<Value> {
 fn summary(pod: &Value) -> Summary {
     let phase = text(pod, "/status/phase");
     let reason = text(pod, "/status/reason");
-    let is_gated = condition(pod, "PodScheduled").is_some_and(|it| it["reason"] == "SchedulingGated");
+    let is_gated =
+        condition(pod, "PodScheduled").is_some_and(|it| it["reason"] == "SchedulingGated");
     let status = if is_gated { "SchedulingGated" } else { reason };
     let sidecars = list(pod, "/spec/initContainers").iter().filter(|it| is_sidecar(it)).count();
     let mut summary = Summary {
@@ -164,7 +165,9 @@ fn is_sidecar(container: &Value) -> bool {
 }
 
 fn is_sidecar_status(pod: &Value, status: &Value) -> bool {
-    list(pod, "/spec/initContainers").iter().any(|it| it["name"] == status["name"] && is_sidecar(it))
+    list(pod, "/spec/initContainers")
+        .iter()
+        .any(|it| it["name"] == status["name"] && is_sidecar(it))
 }
 
 fn sidecar_statuses(pod: &Value) -> impl Iterator<Item = &Value> {

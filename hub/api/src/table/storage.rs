@@ -14,7 +14,11 @@ pub(super) fn phase(object: &Value) -> Value {
 }
 
 pub(super) fn claim_capacity(claim: &Value) -> Value {
-    bound(claim).then(|| claim.pointer("/status/capacity/storage")).flatten().map_or_else(String::new, plain).into()
+    bound(claim)
+        .then(|| claim.pointer("/status/capacity/storage"))
+        .flatten()
+        .map_or_else(String::new, plain)
+        .into()
 }
 
 pub(super) fn claim_access_modes(claim: &Value) -> Value {
@@ -64,7 +68,8 @@ pub(super) fn api_service_available(service: &Value) -> Value {
 
 pub(super) fn request_condition(request: &Value) -> Value {
     let has = |it: &&&str| condition(request, it).is_some();
-    let mut found: Vec<&str> = ["Approved", "Denied", "Failed"].iter().filter(has).copied().collect();
+    let mut found: Vec<&str> =
+        ["Approved", "Denied", "Failed"].iter().filter(has).copied().collect();
     if found.is_empty() {
         found.push("Pending");
     }

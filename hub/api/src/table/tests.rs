@@ -48,8 +48,14 @@ fn pods() {
                 {"name":"a","ready":true,"restartCount":0,"state":{"running":{}}}]}"#,
             "web | 1/1 | NotReady | 0 | 2m | <none> | <none>",
         ),
-        (r#"{"phase":"Failed","reason":"Evicted"}"#, "web | 0/1 | Evicted | 0 | 2m | <none> | <none>"),
-        (r#"{"phase":"Running","reason":"NodeLost"}"#, "web | 0/1 | NodeLost | 0 | 2m | <none> | <none>"),
+        (
+            r#"{"phase":"Failed","reason":"Evicted"}"#,
+            "web | 0/1 | Evicted | 0 | 2m | <none> | <none>",
+        ),
+        (
+            r#"{"phase":"Running","reason":"NodeLost"}"#,
+            "web | 0/1 | NodeLost | 0 | 2m | <none> | <none>",
+        ),
         (
             r#"{"phase":"Pending","conditions":[{"type":"PodScheduled","status":"False","reason":"SchedulingGated"}]}"#,
             "web | 0/1 | SchedulingGated | 0 | 2m | <none> | <none>",
@@ -104,7 +110,9 @@ fn pods_that_are_deleted() {
         (r#"{"phase":"Running","reason":"NodeLost"}"#, "Unknown"),
         (r#"{"phase":"Succeeded"}"#, "Succeeded"),
     ] {
-        let deleted = format!(r#"{{"metadata":{{"deletionTimestamp":"2026-11-20T08:00:00Z"}},"status":{status}}}"#);
+        let deleted = format!(
+            r#"{{"metadata":{{"deletionTimestamp":"2026-11-20T08:00:00Z"}},"status":{status}}}"#
+        );
         let pod = merged(POD, &deleted);
         assert_eq!(pod::status(&pod), expected);
     }

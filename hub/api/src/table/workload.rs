@@ -11,7 +11,8 @@ use crate::time;
 
 /// Ready and desired replicas.
 pub(super) fn ready(object: &Value) -> Value {
-    format!("{}/{}", number(object, "/status/readyReplicas"), number(object, "/spec/replicas")).into()
+    format!("{}/{}", number(object, "/status/readyReplicas"), number(object, "/spec/replicas"))
+        .into()
 }
 
 pub(super) fn containers(object: &Value) -> Value {
@@ -132,7 +133,8 @@ pub(super) fn autoscaler_targets(autoscaler: &Value) -> Value {
                 format!("{name}: {now}/{wanted}%")
             }
             None => {
-                let value = |it: &Value| it.get("averageValue").or_else(|| it.get("value")).map(plain);
+                let value =
+                    |it: &Value| it.get("averageValue").or_else(|| it.get("value")).map(plain);
                 let now = now.and_then(value).unwrap_or_else(|| UNKNOWN.to_owned());
                 let wanted = value(&resource["target"]).unwrap_or_else(|| "<auto>".to_owned());
                 format!("{name}: {now}/{wanted}")
