@@ -1,1 +1,21 @@
-//! hub.
+//! The hub program: composition of storage, API server, controllers, scheduler and fleet.
+
+pub mod admin;
+pub mod bootstrap;
+pub mod clock;
+pub mod fleet;
+pub mod kubeconfig;
+pub mod pki;
+pub mod serve;
+
+/// The text of an error with all its causes, for logs and messages.
+pub(crate) fn chain(err: &dyn std::error::Error) -> String {
+    let mut text = err.to_string();
+    let mut source = err.source();
+    while let Some(err) = source {
+        text.push_str(": ");
+        text.push_str(&err.to_string());
+        source = err.source();
+    }
+    text
+}

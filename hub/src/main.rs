@@ -1,2 +1,130 @@
-//! Program entry.
-fn main() {}
+//! `outbye-hub`: the hub's command line.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use hub::{
+    admin::{self, AdminAnswer, AdminRequest},
+    serve::{self, ServeConfig},
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The hub of an Outbye fleet: the Kubernetes API, controllers, scheduler and node sessions
+#[derive(Parser)]
+#[command(name = "outbye-hub", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the hub
+    Serve(Box<ServeConfig>),
+    /// Manage join tokens of the running hub
+    #[command(subcommand)]
+    Token(Token),
+    /// Print the administrator's kubeconfig
+    Kubeconfig {
+        /// Directory of the hub's data
+        #[arg(long, default_value = "/var/lib/outbye-hub")]
+        data_dir: PathBuf,
+    },
+    /// Show how the running hub is
+    Status {
+        /// Directory of the hub's data
+        #[arg(long, default_value = "/var/lib/outbye-hub")]
+        data_dir: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Token {
+    /// Make a token with which one machine can join
+    Create {
+        /// Directory of the hub's data
+        #[arg(long, default_value = "/var/lib/outbye-hub")]
+        data_dir: PathBuf,
+        /// Life of the token, in seconds
+        #[arg(long, default_value_t = 86_400)]
+        life: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            tracing::error!(error = format!("{err:#}"), "Failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("could not start the runtime")?;
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(config) => serve(*config).await,
+            Command::Token(Token::Create { data_dir, life }) => {
+                let request = AdminRequest::CreateToken { life_seconds: life };
+                match admin::ask(&data_dir, &request).await? {
+                    AdminAnswer::Token { token } => print(&token),
+                    other => anyhow::bail!("the hub answered {other:?}"),
+                }
+            }
+            Command::Kubeconfig { data_dir } => {
+                let path = data_dir.join("admin.kubeconfig");
+                let text = std::fs::read_to_string(&path).with_context(|| {
+                    format!("could not read {}; has the hub run here?", path.display())
+                })?;
+                print(&text)
+            }
+            Command::Status { data_dir } => {
+                match admin::ask(&data_dir, &AdminRequest::Status).await? {
+                    AdminAnswer::Status { connected_nodes, revision } => print(&format!(
+                        "revision         {revision}\nconnected nodes  {}",
+                        connected_nodes.join(" ")
+                    )),
+                    other => anyhow::bail!("the hub answered {other:?}"),
+                }
+            }
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    result
+}
+
+async fn serve(config: ServeConfig) -> anyhow::Result<()> {
+    let shutdown = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("could not watch for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("could not watch for SIGINT")?;
+    let serving = serve::run(config, shutdown.clone());
+    tokio::pin!(serving);
+    tokio::select! {
+        result = &mut serving => return result,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    shutdown.cancel();
+    serving.await
+}
+
+#[expect(clippy::print_stdout, reason = "this is the command line")]
+fn print(text: &str) -> anyhow::Result<()> {
+    println!("{text}");
+    Ok(())
+}

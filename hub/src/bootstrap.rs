@@ -1,0 +1,74 @@
+//! What every cluster has from the start.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use hub_api::{Resource, Status};
+use hub_apiserver::{Registry, WriteOptions};
+use ipnet::Ipv4Net;
+use serde_json::{Value, json};
+
+/// Creates the `kubernetes` Service where it is missing, and keeps its endpoint true.
+///
+/// # Errors
+/// Storage refused a write.
+pub async fn ensure(
+    registry: &Registry,
+    service_cidr: Ipv4Net,
+    advertise: SocketAddr,
+) -> Result<(), Status> {
+    let cluster_ip = api_address(service_cidr);
+    let service = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "clusterIP": cluster_ip.to_string(),
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": advertise.port()}],
+        },
+    });
+    create_if_absent(registry, "", "services", Some("default"), service).await?;
+    if let IpAddr::V4(address) = advertise.ip()
+        && !address.is_loopback()
+        && !address.is_unspecified()
+    {
+        let slice = json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": "kubernetes",
+                "namespace": "default",
+                "labels": {"kubernetes.io/service-name": "kubernetes"},
+            },
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
+            "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}],
+        });
+        create_if_absent(registry, "discovery.k8s.io", "endpointslices", Some("default"), slice)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The API's own address: the first of the Service range.
+pub fn api_address(service_cidr: Ipv4Net) -> Ipv4Addr {
+    Ipv4Addr::from_bits(service_cidr.network().to_bits() + 1)
+}
+
+async fn create_if_absent(
+    registry: &Registry,
+    group: &str,
+    plural: &str,
+    namespace: Option<&str>,
+    object: Value,
+) -> Result<(), Status> {
+    let resource: &Resource =
+        hub_api::resources::find(group, "v1", plural).ok_or_else(Status::no_such_resource)?;
+    match registry.create(resource, namespace, object, &WriteOptions::default()).await {
+        Err(status) if status.code != 409 => Err(status),
+        _ => Ok(()),
+    }
+}

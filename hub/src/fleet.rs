@@ -1,0 +1,153 @@
+//! The nodes of this hub: QUIC sessions, joining, reports, heartbeats and streams.
+//!
+//! ```text
+//! listener ─ ALPN outbye/1 ──> session ── view changes <── feed <── watches
+//!     │                          └─ reports ──> registry
+//!     └──── ALPN outbye-join/1 ─> join
+//! ```
+//!
+//! Everything a node sends is hostile until checked: its name is its certificate's, and it may
+//! touch only its own Node and the pods bound to it.
+
+mod feed;
+mod heartbeat;
+mod join;
+mod listener;
+mod reports;
+mod session;
+mod streams;
+pub mod tokens;
+mod view;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use agent_sync::Epoch;
+use hub_api::Clock;
+use hub_apiserver::Registry;
+use hub_storage::Storage;
+use tokio::sync::{mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use listener::ListenError;
+pub use streams::FleetStreams;
+use view::{ViewChange, ViewIndex};
+
+use crate::pki::Authority;
+
+/// What the fleet needs to run.
+pub struct FleetConfig {
+    pub listen: SocketAddr,
+    pub epoch: Epoch,
+    pub node_certificate_life: Duration,
+}
+
+impl std::fmt::Debug for FleetConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FleetConfig").field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+/// Shared by all sessions.
+pub struct Fleet {
+    registry: Registry,
+    clock: Arc<dyn Clock>,
+    authority: Arc<Authority>,
+    epoch: Epoch,
+    node_certificate_life: Duration,
+    state: Mutex<State>,
+    /// True once every watch has delivered its first list.
+    primed: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fleet").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    index: ViewIndex,
+    sessions: BTreeMap<String, SessionHandle>,
+    next_session: u64,
+    revision: u64,
+}
+
+#[derive(Clone)]
+struct SessionHandle {
+    id: u64,
+    connection: quinn::Connection,
+    changes_tx: mpsc::UnboundedSender<ToSession>,
+}
+
+impl SessionHandle {
+    fn send(&self, message: ToSession) {
+        // A session that ended takes itself out of the table; until then nobody listens.
+        let _ended = self.changes_tx.send(message);
+    }
+}
+
+/// What the feed tells a session.
+#[derive(Clone, Debug)]
+enum ToSession {
+    Change(ViewChange),
+    /// Everything up to this revision was told.
+    Revision(u64),
+}
+
+impl Fleet {
+    pub fn new(
+        config: &FleetConfig,
+        registry: Registry,
+        clock: Arc<dyn Clock>,
+        authority: Arc<Authority>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            registry,
+            clock,
+            authority,
+            epoch: config.epoch,
+            node_certificate_life: config.node_certificate_life,
+            state: Mutex::default(),
+            primed: watch::Sender::new(false),
+        })
+    }
+
+    /// Opens the UDP port and serves nodes until `shutdown` turns true.
+    ///
+    /// # Errors
+    /// The port cannot be opened, or the certificate cannot be used.
+    pub fn spawn(
+        self: &Arc<Self>,
+        config: &FleetConfig,
+        identity: &crate::pki::Identity,
+        storage: &Arc<dyn Storage>,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> Result<SocketAddr, ListenError> {
+        let endpoint = listener::bind(config.listen, &self.authority, identity)?;
+        let address = endpoint.local_addr().map_err(|err| ListenError::Bind {
+            address: config.listen,
+            err,
+        })?;
+        feed::spawn(self, storage, tasks, shutdown);
+        tasks.spawn(listener::run(self.clone(), endpoint, tasks.clone(), shutdown.clone()));
+        Ok(address)
+    }
+
+    /// Names of the nodes that are connected now.
+    pub fn connected(&self) -> Vec<String> {
+        self.lock().sessions.keys().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic in one session must not take the others with it: the index is left consistent
+        // by every method of its own.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

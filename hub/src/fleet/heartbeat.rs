@@ -1,0 +1,84 @@
+//! Turns a live connection into the node's Lease.
+//!
+//! QUIC's own keep-alive shows that the node is there; nothing extra crosses the link. The Lease
+//! is what Kubernetes' clients and the node lifecycle controller read.
+
+use std::{sync::Arc, time::Duration};
+
+use hub_api::Resource;
+use hub_apiserver::{PatchKind, WriteOptions};
+use serde_json::{Value, json};
+
+use super::Fleet;
+
+/// How often the Lease is renewed, as a kubelet does.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// After so long without renewal a node counts as gone.
+const LEASE_SECONDS: u32 = 40;
+const NAMESPACE: &str = "kube-node-lease";
+
+/// Renews the node's Lease for as long as the session lives.
+pub(super) async fn run(fleet: &Arc<Fleet>, node: &str) {
+    let Some(leases) = hub_api::resources::find("coordination.k8s.io", "v1", "leases") else {
+        tracing::error!("Leases are not served: nodes will look unreachable");
+        return std::future::pending().await;
+    };
+    let mut ticks = tokio::time::interval(RENEW_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(status) = renew(fleet, leases, node).await {
+            tracing::warn!(node, error = %status, "Could not renew a node's lease");
+        }
+    }
+}
+
+async fn renew(
+    fleet: &Fleet,
+    leases: &Resource,
+    node: &str,
+) -> Result<(), hub_api::Status> {
+    let now = hub_api::time::format_micro(fleet.clock.now());
+    let spec = json!({
+        "holderIdentity": node,
+        "leaseDurationSeconds": LEASE_SECONDS,
+        "renewTime": now,
+    });
+    let options = WriteOptions {
+        user: format!("{}{node}", crate::pki::NODE_USER_PREFIX),
+        ..WriteOptions::default()
+    };
+    let patch = json!({ "spec": spec });
+    let patched = fleet
+        .registry
+        .patch(leases, Some(NAMESPACE), node, PatchKind::Merge, &patch, None, &options)
+        .await;
+    match patched {
+        Err(status) if status.code == 404 => {
+            let lease = lease(node, spec, owner(fleet, node));
+            fleet.registry.create(leases, Some(NAMESPACE), lease, &options).await.map(drop)
+        }
+        other => other.map(drop),
+    }
+}
+
+fn lease(node: &str, spec: Value, owner: Option<Value>) -> Value {
+    let mut lease = json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": node, "namespace": NAMESPACE},
+        "spec": spec,
+    });
+    if let Some(owner) = owner {
+        lease["metadata"]["ownerReferences"] = json!([owner]);
+    }
+    lease
+}
+
+/// The Lease goes with its Node.
+fn owner(fleet: &Fleet, node: &str) -> Option<Value> {
+    let nodes = hub_api::resources::find("", "v1", "nodes")?;
+    let entry = fleet.registry.get(nodes, None, node).ok()?;
+    let uid = entry.value()["metadata"]["uid"].as_str()?;
+    Some(json!({"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid}))
+}

@@ -1,0 +1,294 @@
+//! Applies what a node reports. A node may touch its own Node and the pods bound to it.
+//!
+//! A report is done when it is durable, or when it can never be applied (the pod is gone, the
+//! node may not say that). It is kept by the node while storage cannot take it.
+
+use std::{sync::Arc, time::Duration};
+
+use agent_sync::{ReportBody, ReportKind};
+use hub_api::{DeleteOptions, Resource, Status, write::Preconditions};
+use hub_apiserver::WriteOptions;
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+
+use super::Fleet;
+
+/// Before a report is tried again after storage refused it.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Largest accepted report, in bytes.
+const MAX_REPORT: usize = 1 << 20;
+/// Labels that only the hub may put on a node.
+const RESTRICTED_PREFIX: &str = "node-restriction.kubernetes.io/";
+
+/// Applies reports one by one, in the node's order.
+pub(super) async fn apply_all(
+    fleet: &Arc<Fleet>,
+    node: &str,
+    mut reports_rx: mpsc::Receiver<(u64, ReportBody)>,
+    done_tx: mpsc::UnboundedSender<u64>,
+) {
+    while let Some((seq, report)) = reports_rx.recv().await {
+        while let Err(status) = apply(fleet, node, &report).await {
+            if is_final(&status) {
+                tracing::debug!(node, key = %report.key, error = %status, "Dropped a report");
+                break;
+            }
+            tracing::warn!(node, key = %report.key, error = %status, "Could not apply a report");
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+        if done_tx.send(seq).is_err() {
+            return;
+        }
+    }
+}
+
+/// Trying again cannot help: the report itself is at fault.
+fn is_final(status: &Status) -> bool {
+    (400..500).contains(&status.code) && status.code != 409 && status.code != 429
+}
+
+async fn apply(fleet: &Fleet, node: &str, report: &ReportBody) -> Result<(), Status> {
+    if report.body.len() > MAX_REPORT {
+        return Err(Status::request_entity_too_large("the report is too large"));
+    }
+    match report.kind {
+        ReportKind::PodStatus => pod_status(fleet, node, report).await,
+        ReportKind::PodGone => pod_gone(fleet, node, report).await,
+        ReportKind::NodeStatus => node_status(fleet, node, report).await,
+        ReportKind::Event => event(fleet, node, report).await,
+        ReportKind::Unknown => Err(Status::bad_request("unknown report")),
+    }
+}
+
+async fn pod_status(fleet: &Fleet, node: &str, report: &ReportBody) -> Result<(), Status> {
+    let pods = row("", "v1", "pods")?;
+    let status = parse(&report.body)?;
+    let (namespace, name) = (report.key.namespace.as_str(), report.key.name.as_str());
+    if own_pod(fleet, node, report)?.value()["status"] == status {
+        return Ok(());
+    }
+    let options = options(node);
+    let change = |_: &Value, old: &Value| {
+        check_own_pod(old, node, report)?;
+        let mut pod = without_revision(old);
+        pod["status"] = keep_hub_conditions(status.clone(), &old["status"]);
+        Ok(pod)
+    };
+    fleet
+        .registry
+        .modify(pods, Some(namespace), name, Some("status"), &options, change)
+        .await
+        .map(drop)
+}
+
+/// Without a revision the registry takes the newest object and tries again by itself.
+fn without_revision(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("resourceVersion");
+    }
+    object
+}
+
+/// Conditions of types that the node did not send belong to controllers and are kept.
+fn keep_hub_conditions(mut status: Value, old: &Value) -> Value {
+    let sent: Vec<&str> = conditions(&status).filter_map(|it| it["type"].as_str()).collect();
+    let kept: Vec<Value> = conditions(old)
+        .filter(|it| it["type"].as_str().is_some_and(|ty| !sent.contains(&ty)))
+        .cloned()
+        .collect();
+    if !kept.is_empty()
+        && let Some(status) = status.as_object_mut()
+        && let Some(list) =
+            status.entry("conditions").or_insert_with(|| json!([])).as_array_mut()
+    {
+        list.extend(kept);
+    }
+    status
+}
+
+fn conditions(status: &Value) -> impl Iterator<Item = &Value> {
+    status["conditions"].as_array().into_iter().flatten()
+}
+
+async fn pod_gone(fleet: &Fleet, node: &str, report: &ReportBody) -> Result<(), Status> {
+    let pods = row("", "v1", "pods")?;
+    let entry = own_pod(fleet, node, report)?;
+    if entry.value()["metadata"]["deletionTimestamp"].is_null() {
+        // Nobody asked for that: the pod stays, and the node is told to run it by its view.
+        return Err(Status::bad_request("the pod is not being deleted"));
+    }
+    let options = DeleteOptions {
+        grace_period_seconds: Some(0),
+        preconditions: Preconditions { uid: Some(report.uid.clone()), ..Preconditions::default() },
+        ..DeleteOptions::default()
+    };
+    fleet
+        .registry
+        .delete(pods, Some(&report.key.namespace), &report.key.name, &options)
+        .await
+        .map(drop)
+}
+
+async fn node_status(fleet: &Fleet, node: &str, report: &ReportBody) -> Result<(), Status> {
+    let nodes = row("", "v1", "nodes")?;
+    let sent = parse(&report.body)?;
+    let options = options(node);
+    let labelled = |old: &Value| {
+        let mut object = without_revision(old);
+        merge_labels(&mut object, &sent);
+        object
+    };
+    let old = fleet.registry.get(nodes, None, node)?;
+    if labelled(old.value()) != without_revision(old.value()) {
+        let change = |_: &Value, old: &Value| Ok(labelled(old));
+        fleet.registry.modify(nodes, None, node, None, &options, change).await?;
+    }
+    let reported = |old: &Value| {
+        let mut object = without_revision(old);
+        object["status"] = merge_node_status(&old["status"], &sent["status"]);
+        object
+    };
+    let old = fleet.registry.get(nodes, None, node)?;
+    if reported(old.value()) == without_revision(old.value()) {
+        return Ok(());
+    }
+    let change = |_: &Value, old: &Value| Ok(reported(old));
+    fleet.registry.modify(nodes, None, node, Some("status"), &options, change).await.map(drop)
+}
+
+fn merge_labels(object: &mut Value, sent: &Value) {
+    let Some(labels) = sent["metadata"]["labels"].as_object() else { return };
+    let own: Map<String, Value> = labels
+        .iter()
+        .filter(|(key, value)| !key.starts_with(RESTRICTED_PREFIX) && value.is_string())
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    if let Some(target) = object["metadata"]
+        .as_object_mut()
+        .and_then(|it| it.entry("labels").or_insert_with(|| json!({})).as_object_mut())
+    {
+        target.extend(own);
+    }
+}
+
+/// The node's word counts for what it sends; capacity keys of others (extended resources) stay.
+fn merge_node_status(old: &Value, sent: &Value) -> Value {
+    let (Some(old), Some(sent)) = (old.as_object(), sent.as_object()) else { return sent.clone() };
+    let mut status = old.clone();
+    for (field, value) in sent {
+        match (field.as_str(), status.get_mut(field).and_then(Value::as_object_mut), value) {
+            ("capacity" | "allocatable", Some(target), Value::Object(value)) => {
+                target.extend(value.clone());
+            }
+            _ => {
+                status.insert(field.clone(), value.clone());
+            }
+        }
+    }
+    Value::Object(status)
+}
+
+async fn event(fleet: &Fleet, node: &str, report: &ReportBody) -> Result<(), Status> {
+    let events = row("", "v1", "events")?;
+    let mut event = parse(&report.body)?;
+    let about = &event["involvedObject"];
+    let allowed = match about["kind"].as_str() {
+        Some("Pod") => about["namespace"].as_str() == Some(report.key.namespace.as_str()),
+        Some("Node") => about["name"].as_str() == Some(node),
+        _ => false,
+    };
+    if !allowed {
+        return Err(Status::bad_request("a node may report events of its pods and of itself"));
+    }
+    event["source"] = json!({"component": "outbye-agent", "host": node});
+    let namespace = report.key.namespace.as_str();
+    let options = options(node);
+    match fleet.registry.create(events, Some(namespace), event.clone(), &options).await {
+        // The same event again, with a higher count.
+        Err(status) if status.code == 409 => {
+            let change = |_: &Value, old: &Value| {
+                let mut merged = without_revision(old);
+                for field in ["count", "lastTimestamp", "message", "series"] {
+                    if !event[field].is_null() {
+                        merged[field] = event[field].clone();
+                    }
+                }
+                Ok(merged)
+            };
+            let name = report.key.name.as_str();
+            fleet
+                .registry
+                .modify(events, Some(namespace), name, None, &options, change)
+                .await
+                .map(drop)
+        }
+        other => other.map(drop),
+    }
+}
+
+/// The pod that the report is about, if it is this node's and still the same one.
+fn own_pod(
+    fleet: &Fleet,
+    node: &str,
+    report: &ReportBody,
+) -> Result<Arc<hub_storage::Entry>, Status> {
+    let pods = row("", "v1", "pods")?;
+    let entry = fleet.registry.get(pods, Some(&report.key.namespace), &report.key.name)?;
+    check_own_pod(entry.value(), node, report)?;
+    Ok(entry)
+}
+
+fn check_own_pod(pod: &Value, node: &str, report: &ReportBody) -> Result<(), Status> {
+    let (uid, bound) = (pod["metadata"]["uid"].as_str(), pod["spec"]["nodeName"].as_str());
+    if uid == Some(report.uid.as_str()) && bound == Some(node) {
+        return Ok(());
+    }
+    Err(Status::not_found("", "pods", &report.key.name))
+}
+
+fn parse(body: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(body)
+        .map_err(|err| Status::bad_request(format!("the report is not JSON: {err}")))
+}
+
+fn row(group: &str, version: &str, plural: &str) -> Result<&'static Resource, Status> {
+    hub_api::resources::find(group, version, plural).ok_or_else(Status::no_such_resource)
+}
+
+fn options(node: &str) -> WriteOptions {
+    WriteOptions {
+        user: format!("{}{node}", crate::pki::NODE_USER_PREFIX),
+        field_manager: "outbye-agent".to_owned(),
+        ..WriteOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_capacity_and_conditions_survive_a_report() {
+        let old = json!({"capacity": {"cpu": "1", "example.com/gpu": "2"}, "conditions": [1]});
+        let sent = json!({"capacity": {"cpu": "4"}, "conditions": [2]});
+        assert_eq!(
+            merge_node_status(&old, &sent),
+            json!({"capacity": {"cpu": "4", "example.com/gpu": "2"}, "conditions": [2]})
+        );
+        let old = json!({"conditions": [{"type": "PodScheduled"}, {"type": "Ready", "status": "False"}]});
+        let sent = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+        assert_eq!(
+            keep_hub_conditions(sent, &old),
+            json!({"conditions": [{"type": "Ready", "status": "True"}, {"type": "PodScheduled"}]})
+        );
+    }
+
+    #[test]
+    fn a_node_cannot_give_itself_restricted_labels() {
+        let mut node = json!({"metadata": {"name": "n"}});
+        let sent = json!({"metadata": {"labels": {"a": "b", "node-restriction.kubernetes.io/x": "y"}}});
+        merge_labels(&mut node, &sent);
+        assert_eq!(node["metadata"]["labels"], json!({"a": "b"}));
+    }
+}

@@ -1,0 +1,183 @@
+//! One connected node: moves bytes between the QUIC stream and the session's state machine.
+
+use std::sync::Arc;
+
+use agent_sync::{HubConfig, HubEvent, HubSession};
+use quinn::{Connection, VarInt};
+use tokio::sync::mpsc;
+
+use super::{Fleet, SessionHandle, ToSession, heartbeat, reports, view::ViewChange};
+use crate::clock;
+
+/// Frames on their way to the socket.
+const OUT_QUEUE: usize = 16;
+/// Reports on their way to storage.
+const REPORT_QUEUE: usize = 64;
+const CLOSE_REPLACED: VarInt = VarInt::from_u32(3);
+
+/// Serves the node until its connection ends. `Err` is the reason for which it is refused.
+pub(super) async fn run(
+    fleet: &Arc<Fleet>,
+    node: String,
+    connection: &Connection,
+) -> Result<(), String> {
+    let (send, recv) = connection.accept_bi().await.map_err(|err| err.to_string())?;
+    let mut primed = fleet.primed.subscribe();
+    primed.wait_for(|it| *it).await.map_err(|_| "the hub is shutting down")?;
+
+    let (changes_tx, changes_rx) = mpsc::unbounded_channel();
+    let mut machine = HubSession::new(HubConfig { epoch: fleet.epoch }, clock::monotonic());
+    let id = fleet.register(&node, connection, changes_tx, &mut machine);
+    tracing::info!(node, remote = %connection.remote_address(), "Node connected");
+
+    let (out_tx, out_rx) = mpsc::channel(OUT_QUEUE);
+    let (reports_tx, reports_rx) = mpsc::channel(REPORT_QUEUE);
+    // Bounded by the reports in flight; a bound of its own could deadlock with the queue above.
+    let (done_tx, done_rx) = mpsc::unbounded_channel();
+    let clock = fleet.clock.clone();
+    let driver = Driver { machine, clock, recv, changes_rx, out_tx, reports_tx, done_rx };
+    let result = tokio::select! {
+        result = driver.run(&node) => result,
+        () = write(send, out_rx) => Ok(()),
+        () = reports::apply_all(fleet, &node, reports_rx, done_tx) => Ok(()),
+        () = heartbeat::run(fleet, &node) => Ok(()),
+        _ = connection.closed() => Ok(()),
+    };
+    fleet.unregister(&node, id);
+    tracing::info!(node, "Node disconnected");
+    result
+}
+
+impl Fleet {
+    /// Takes the session into the table and gives it its whole view, in one step: no change can
+    /// fall between the two.
+    fn register(
+        &self,
+        node: &str,
+        connection: &Connection,
+        changes_tx: mpsc::UnboundedSender<ToSession>,
+        machine: &mut HubSession,
+    ) -> u64 {
+        let mut state = self.lock();
+        for (key, object) in state.index.view_of(node) {
+            machine.upsert(key, object);
+        }
+        machine.advance(state.revision, self.clock.now().as_microsecond());
+        state.next_session += 1;
+        let id = state.next_session;
+        let handle = SessionHandle { id, connection: connection.clone(), changes_tx };
+        if let Some(old) = state.sessions.insert(node.to_owned(), handle) {
+            // The newest connection is the live one: the old one may be a path that died.
+            old.connection.close(CLOSE_REPLACED, b"the node connected again");
+        }
+        id
+    }
+
+    fn unregister(&self, node: &str, id: u64) {
+        let mut state = self.lock();
+        if state.sessions.get(node).is_some_and(|it| it.id == id) {
+            state.sessions.remove(node);
+        }
+    }
+}
+
+async fn write(mut send: quinn::SendStream, mut out_rx: mpsc::Receiver<Vec<u8>>) {
+    while let Some(bytes) = out_rx.recv().await {
+        if send.write_all(&bytes).await.is_err() {
+            // The connection is gone; `closed` tells why.
+            return;
+        }
+    }
+}
+
+struct Driver {
+    machine: HubSession,
+    clock: Arc<dyn hub_api::Clock>,
+    recv: quinn::RecvStream,
+    changes_rx: mpsc::UnboundedReceiver<ToSession>,
+    out_tx: mpsc::Sender<Vec<u8>>,
+    reports_tx: mpsc::Sender<(u64, agent_sync::ReportBody)>,
+    done_rx: mpsc::UnboundedReceiver<u64>,
+}
+
+impl Driver {
+    async fn run(mut self, node: &str) -> Result<(), String> {
+        loop {
+            if !self.flush().await {
+                return Ok(());
+            }
+            self.deliver_reports(node).await?;
+            let deadline = self.machine.poll_timeout().map(|at| at.saturating_sub(clock::monotonic()));
+            // Every arm is cancel-safe: each takes one message or one chunk, or nothing.
+            tokio::select! {
+                chunk = self.recv.read_chunk(64 << 10, true) => match chunk {
+                    Ok(Some(chunk)) => {
+                        self.machine.handle_bytes(&chunk.bytes).map_err(|err| crate::chain(&err))?;
+                    }
+                    Ok(None) | Err(_) => return Ok(()),
+                },
+                change = self.changes_rx.recv() => {
+                    let Some(change) = change else { return Ok(()) };
+                    self.take(change);
+                    while let Ok(change) = self.changes_rx.try_recv() {
+                        self.take(change);
+                    }
+                }
+                seq = self.done_rx.recv() => {
+                    let Some(seq) = seq else { return Ok(()) };
+                    self.machine.done(seq);
+                }
+                () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => {
+                    if self.machine.is_expired(clock::monotonic()) {
+                        return Err("the node did not introduce itself".to_owned());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands frames to the writer as long as it takes them. `false` when the writer is gone.
+    async fn flush(&mut self) -> bool {
+        loop {
+            let permit = match self.out_tx.try_reserve() {
+                Ok(permit) => permit,
+                Err(mpsc::error::TrySendError::Full(())) => {
+                    // A node that reads slowly slows only its own session.
+                    match self.out_tx.reserve().await {
+                        Ok(permit) => permit,
+                        Err(_) => return false,
+                    }
+                }
+                Err(mpsc::error::TrySendError::Closed(())) => return false,
+            };
+            let Some(bytes) = self.machine.poll_transmit() else { return true };
+            permit.send(bytes);
+        }
+    }
+
+    async fn deliver_reports(&mut self, node: &str) -> Result<(), String> {
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                HubEvent::Hello { node: name, .. } if name != node => {
+                    return Err(format!("the certificate is {node}'s, the node says {name}"));
+                }
+                HubEvent::Hello { .. } => {}
+                HubEvent::Report { seq, report } => {
+                    // The session ends when the task that applies reports does.
+                    let _ended = self.reports_tx.send((seq, report)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: ToSession) {
+        match message {
+            ToSession::Change(ViewChange::Upsert(key, object)) => self.machine.upsert(key, object),
+            ToSession::Change(ViewChange::Delete(key)) => self.machine.delete(&key),
+            ToSession::Revision(revision) => {
+                self.machine.advance(revision, self.clock.now().as_microsecond());
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! `outbye-hub serve`: puts the parts together, and takes them apart in order.
+//!
+//! Start: storage, objects that always exist, controllers, fleet, API. Stop: the reverse, so that
+//! what is accepted is also finished.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use hub_api::Clock;
+use hub_apiserver::{ApiServer, Registry, RegistryConfig, ServerConfig, TlsConfig, VersionInfo};
+use hub_storage::{SledStorage, Storage};
+use ipnet::Ipv4Net;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    admin::{self, Admin},
+    bootstrap,
+    clock::SystemClock,
+    fleet::{Fleet, FleetConfig, FleetStreams},
+    kubeconfig,
+    pki::{Authority, Identity},
+    runner::{self, RunnerConfig},
+};
+
+/// Tasks that do not end in this time after a shutdown are left behind.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Version of the Kubernetes API that is spoken.
+const API_VERSION: (&str, &str) = ("1", "37");
+
+/// How a hub is to run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeConfig {
+    /// Directory of the hub's data
+    #[arg(long, default_value = "/var/lib/outbye-hub")]
+    pub data_dir: PathBuf,
+    /// Address of the Kubernetes API (TCP)
+    #[arg(long, default_value = "0.0.0.0:6443")]
+    pub listen: SocketAddr,
+    /// Address for nodes (UDP)
+    #[arg(long, default_value = "0.0.0.0:6444")]
+    pub sync_listen: SocketAddr,
+    /// Address under which clients and pods reach this hub; guessed from --listen if absent
+    #[arg(long)]
+    pub advertise_address: Option<IpAddr>,
+    /// More names or addresses for the hub's certificate
+    #[arg(long = "tls-san")]
+    pub tls_sans: Vec<String>,
+    /// Addresses of pods; every node gets a /24 of it
+    #[arg(long, default_value = "10.42.0.0/16")]
+    pub cluster_cidr: Ipv4Net,
+    /// Addresses of Services
+    #[arg(long, default_value = "10.96.0.0/16")]
+    pub service_cidr: Ipv4Net,
+    /// Bearer tokens: lines of token,user,uid,"group1,group2"
+    #[arg(long)]
+    pub token_auth_file: Option<PathBuf>,
+    /// Life of nodes' certificates, in seconds
+    #[arg(long, default_value_t = 90 * 86_400)]
+    pub node_certificate_life: u64,
+}
+
+/// Runs a hub until `shutdown` fires.
+///
+/// # Errors
+/// A part could not start; the message says which and what to do.
+pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let data_dir = config.data_dir.clone();
+    std::fs::create_dir_all(&data_dir)
+        .with_context(|| format!("could not create the data directory {}", data_dir.display()))?;
+    let authority = Arc::new(Authority::load_or_create(&data_dir.join("pki"), clock.now())?);
+    let (storage, _report) =
+        SledStorage::open(&data_dir.join("store"), hub_storage::Options::DEFAULT)
+            .context("could not open the hub's store")?;
+    let closing = storage.clone();
+    let storage: Arc<dyn Storage> = storage;
+
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("could not open TCP {} for the API", config.listen))?;
+    let address = SocketAddr::new(advertised(&config), listener.local_addr()?.port());
+    let identity = authority.issue_server(&server_names(&config, address.ip()), clock.now())?;
+    write_kubeconfig(&data_dir, &authority, address, clock.now())?;
+
+    let registry_config = RegistryConfig { service_cidr: config.service_cidr };
+    let registry = Registry::new(storage.clone(), clock.clone(), registry_config);
+    registry.bootstrap().await?;
+    bootstrap::ensure(&registry, config.service_cidr, address).await?;
+
+    let tasks = TaskTracker::new();
+    let runner_config = RunnerConfig {
+        cluster_cidr: config.cluster_cidr,
+        ca_pem: authority.cert_pem().to_owned(),
+    };
+    let runner = runner::spawn(registry.clone(), runner_config, clock.clone(), shutdown.clone());
+    let fleet_config = FleetConfig {
+        listen: config.sync_listen,
+        epoch: agent_sync::Epoch(storage.epoch().get()),
+        node_certificate_life: Duration::from_secs(config.node_certificate_life),
+    };
+    let fleet = Fleet::new(&fleet_config, registry.clone(), clock.clone(), authority.clone());
+    let sync_address = fleet.spawn(&fleet_config, &identity, &storage, &tasks, &shutdown)?;
+    let admin = Admin {
+        registry: registry.clone(),
+        fleet: fleet.clone(),
+        clock,
+        authority_hash: authority.key_hash()?,
+    };
+    let socket = admin::bind(&data_dir).context("could not open the hub's admin socket")?;
+    tasks.spawn(admin::run(admin, socket, shutdown.clone()));
+
+    let server = api_server(&config, registry, &authority, &identity, fleet, address)?;
+    tracing::info!(api = %address, sync = %sync_address, "Hub is ready");
+    server.serve(listener, shutdown.clone()).await;
+
+    // The server returns only at shutdown; the token also stops what a failed server left.
+    shutdown.cancel();
+    tasks.close();
+    let stopped = tokio::time::timeout(STOP_TIMEOUT, async {
+        tasks.wait().await;
+        runner.join().await;
+    });
+    if stopped.await.is_err() {
+        tracing::warn!("Left tasks behind that did not stop in time");
+    }
+    closing.close();
+    tracing::info!("Hub stopped");
+    Ok(())
+}
+
+fn api_server(
+    config: &ServeConfig,
+    registry: Registry,
+    authority: &Authority,
+    identity: &Identity,
+    fleet: Arc<Fleet>,
+    address: SocketAddr,
+) -> anyhow::Result<ApiServer> {
+    let (chain, key) = identity.to_der()?;
+    let tls = TlsConfig { chain, key, client_ca: vec![authority.cert_der().clone()] };
+    let server_config = ServerConfig {
+        tls,
+        tokens: read_tokens(config.token_auth_file.as_deref())?,
+        authorizer: Arc::new(hub_apiserver::auth::MastersOnly),
+        nodes: Arc::new(FleetStreams(fleet)),
+        resources: hub_api::resources::builtin(),
+        version: version(),
+        address: address.to_string(),
+    };
+    Ok(ApiServer::new(registry, server_config)?)
+}
+
+fn read_tokens(path: Option<&Path>) -> anyhow::Result<hub_apiserver::auth::TokenFile> {
+    let Some(path) = path else { return Ok(hub_apiserver::auth::TokenFile::default()) };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("could not read the token file {}", path.display()))?;
+    hub_apiserver::auth::TokenFile::parse(&text)
+        .with_context(|| format!("could not use the token file {}", path.display()))
+}
+
+fn version() -> VersionInfo {
+    let (major, minor) = API_VERSION;
+    VersionInfo {
+        major: major.to_owned(),
+        minor: minor.to_owned(),
+        git_version: format!("v{major}.{minor}.0+outbye{}", env!("CARGO_PKG_VERSION")),
+        git_commit: String::new(),
+        build_date: "1970-01-01T00:00:00Z".to_owned(),
+    }
+}
+
+/// The address that others should use.
+fn advertised(config: &ServeConfig) -> IpAddr {
+    config.advertise_address.unwrap_or_else(|| {
+        let ip = config.listen.ip();
+        if ip.is_unspecified() { local_address().unwrap_or(IpAddr::from([127, 0, 0, 1])) } else { ip }
+    })
+}
+
+/// The address of this machine on its default route. Nothing is sent.
+fn local_address() -> io::Result<IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    // TEST-NET-3 (RFC 5737): connecting a UDP socket only looks the route up.
+    socket.connect("203.0.113.1:9")?;
+    Ok(socket.local_addr()?.ip())
+}
+
+fn server_names(config: &ServeConfig, address: IpAddr) -> Vec<String> {
+    let mut names: Vec<String> = [
+        "localhost",
+        "127.0.0.1",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    names.push(address.to_string());
+    names.push(bootstrap::api_address(config.service_cidr).to_string());
+    names.extend(config.tls_sans.iter().cloned());
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn write_kubeconfig(
+    data_dir: &Path,
+    authority: &Authority,
+    address: SocketAddr,
+    now: jiff::Timestamp,
+) -> anyhow::Result<()> {
+    let admin = authority.issue_admin(now)?;
+    let server = format!("https://{address}");
+    let kubeconfig = kubeconfig::admin(&server, authority.cert_pem(), &admin);
+    crate::pki::write_private(
+        &data_dir.join("admin.kubeconfig"),
+        serde_json::to_string_pretty(&kubeconfig)?.as_bytes(),
+    )?;
+    Ok(())
+}
