@@ -1,5 +1,5 @@
-//! Cuts a stream into tar entries. The `tar` crate reads the fields of a header; the order of blocks,
-//! the extended headers and their bounds are ours.
+//! Cuts a stream into tar entries. The `tar` crate reads the names in a header; the order of blocks,
+//! the numbers, the extended headers and their bounds are ours.
 //!
 //! Where a PAX header gives a size, that size counts, as for GNU tar and Go: two readers that
 //! disagree here can be made to see different entries. What Go cannot read is an error.
@@ -97,7 +97,7 @@ impl TarReader {
             let header = ::tar::Header::from_byte_slice(&block);
             let name = header.path_bytes().into_owned();
             let bad = |message: &str| LayerError::malformed(&name, message);
-            let size = header.entry_size().map_err(|_| bad("the size is not a number"))?;
+            let size = number(&block[124..136]).ok_or_else(|| bad("the size is not a number"))?;
             match header.entry_type().as_byte() {
                 b'x' => {
                     let records = self.read_extended(size)?;
@@ -127,12 +127,11 @@ impl TarReader {
         if name.contains(&0) || link.contains(&0) {
             return Err(bad("a name contains a NUL byte"));
         }
-        let device = || -> Result<(u32, u32), LayerError> {
-            let number = |it: io::Result<Option<u32>>| it.ok().flatten();
-            match (number(header.device_major()), number(header.device_minor())) {
-                (Some(major), Some(minor)) => Ok((major, minor)),
-                _ => Err(bad("the device number is not a number")),
-            }
+        let block = header.as_bytes();
+        let small = |field: &[u8]| number(field).and_then(|it| u32::try_from(it).ok());
+        let device = || match (small(&block[329..337]), small(&block[337..345])) {
+            (Some(major), Some(minor)) => Ok((major, minor)),
+            _ => Err(bad("the device number is not a number")),
         };
         let kind = match header.entry_type().as_byte() {
             b'0' | 0 | b'7' if name.ends_with(b"/") => Kind::Dir,
@@ -150,15 +149,15 @@ impl TarReader {
         let size = if is_body { extended.size.unwrap_or(size) } else { 0 };
         self.body = size;
         self.padding = size.next_multiple_of(512) - size;
-        let id = |from_pax: Option<u64>, field: io::Result<u64>| {
-            let id = from_pax.or_else(|| field.ok()).and_then(|it| u32::try_from(it).ok());
+        let id = |from_pax: Option<u64>, field: &[u8]| {
+            let id = from_pax.or_else(|| number(field)).and_then(|it| u32::try_from(it).ok());
             id.filter(|id| *id != u32::MAX).ok_or_else(|| bad("the owner is not a number"))
         };
-        let mtime = header.mtime().ok().and_then(|it| i64::try_from(it).ok()).unwrap_or(0);
+        let mtime = number(&block[136..148]).and_then(|it| i64::try_from(it).ok()).unwrap_or(0);
         Ok(Entry {
-            mode: header.mode().map_err(|_| bad("the mode is not a number"))? & 0o7777,
-            uid: id(extended.uid, header.uid())?,
-            gid: id(extended.gid, header.gid())?,
+            mode: small(&block[100..108]).ok_or_else(|| bad("the mode is not a number"))? & 0o7777,
+            uid: id(extended.uid, &block[108..116])?,
+            gid: id(extended.gid, &block[116..124])?,
             mtime: extended.mtime.unwrap_or((mtime, 0)),
             xattrs: extended.xattrs,
             kind,
@@ -190,11 +189,11 @@ impl TarReader {
                 _ => Ok(None),
             };
         }
-        let header = ::tar::Header::from_byte_slice(&block);
-        let sum: u32 = block[..148].iter().chain(&block[156..]).map(|byte| u32::from(*byte)).sum();
-        match header.cksum() {
-            Ok(expected) if expected == sum + 8 * u32::from(b' ') => Ok(Some(block)),
-            Ok(_) | Err(_) => Err(LayerError::malformed(b"", "a header's checksum is wrong")),
+        let sum: u64 = block[..148].iter().chain(&block[156..]).map(|byte| u64::from(*byte)).sum();
+        if number(&block[148..156]) == Some(sum + 8 * u64::from(b' ')) {
+            Ok(Some(block))
+        } else {
+            Err(LayerError::malformed(b"", "a header's checksum is wrong"))
         }
     }
 
@@ -274,6 +273,25 @@ impl Extended {
 }
 
 const XATTR: &str = "SCHILY.xattr.";
+
+/// A number in a header's field: octal digits, or big-endian bytes behind a set bit. An empty field is
+/// zero; a negative number is none that we have a use for.
+fn number(field: &[u8]) -> Option<u64> {
+    match field {
+        [first, rest @ ..] if first & 0x80 != 0 => {
+            let start = if first & 0x40 == 0 { u64::from(first & 0x3f) } else { return None };
+            rest.iter().try_fold(start, |sum, byte| {
+                sum.checked_mul(256).map(|sum| sum | u64::from(*byte))
+            })
+        }
+        _ => {
+            let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+            let digits = field[..end].trim_ascii();
+            let text = std::str::from_utf8(digits).ok()?;
+            if text.is_empty() { Some(0) } else { u64::from_str_radix(text, 8).ok() }
+        }
+    }
+}
 
 fn pax_record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let space = records.iter().take(20).position(|byte| *byte == b' ')?;
