@@ -104,3 +104,6 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(event_expiry::EventExpiryController),
     ]
 }
+
+#[cfg(test)]
+mod simulation;

@@ -63,19 +63,23 @@ impl Controller for ReplicaSetController {
         now: Timestamp,
     ) -> Vec<Write> {
         let Some(set) = world.find(key) else { return Vec::new() };
-        if condition::find(set.status(), REPLICA_FAILURE).is_some() || set.is_deleting() {
+        if set.is_deleting() {
             return Vec::new();
         }
-        let Some(reason) = failure.reason_of_replica_failure() else { return Vec::new() };
-        let mut conditions = condition::list(set.status());
-        let failure = Condition {
-            kind: REPLICA_FAILURE,
-            status: "True",
-            reason,
-            message: failure.message.clone(),
-        };
-        condition::set(&mut conditions, &failure, None, now);
-        vec![Write::patch(set, Some("status"), json!({"status": {"conditions": conditions}}))]
+        let pods = claim(set, Kind::POD, world, pods::is_active).objects;
+        let (mut status, _) = status_of(set, &pods, now);
+        if let Some(reason) = failure.reason_of_replica_failure() {
+            let mut conditions = condition::list(set.status());
+            let message = failure.message.clone();
+            let new = Condition { kind: REPLICA_FAILURE, status: "True", reason, message };
+            // Told once: the same words again are no news.
+            if condition::find(set.status(), REPLICA_FAILURE).is_none() {
+                condition::set(&mut conditions, &new, None, now);
+            }
+            status["conditions"] = json!(conditions);
+        }
+        let patch = merge_diff(set.status(), &status).map(|patch| json!({"status": patch}));
+        patch.map(|patch| Write::patch(set, Some("status"), patch)).into_iter().collect()
     }
 }
 

@@ -1,1 +1,25 @@
-//! hub-scheduler.
+//! The scheduler: which node a pod goes to. Pure: nodes and pods go in, decisions come out.
+//!
+//! ```text
+//!   handle_pod ──> queue (priority, then age) ──poll_decision──> Bind          ──handle_bind_failed──> queue
+//!                    ^                                       └─> Unschedulable ──> waits ──┐
+//!                    └── a node or a pod changed so that it fits, or back-off is over ─────┘
+//! ```
+//! Pods with equal needs share a [`class`]: a ranking of all nodes that is kept up to date node by node,
+//! so that one decision costs a look at the best node instead of a walk over all of them.
+//!
+//! Must never remember what a restart would miss: everything follows from the pods and nodes handed in.
+
+mod affinity;
+mod class;
+mod fit;
+mod needs;
+mod node;
+mod queue;
+mod resources;
+mod scheduler;
+mod score;
+mod toleration;
+mod value;
+
+pub use crate::scheduler::{Decision, PodRef, Scheduler};

@@ -63,6 +63,11 @@ impl Set {
         self.object.as_ref().map_or(0, |object| int_at(object.status(), &[field]))
     }
 
+    /// Pods that there are or will be: a smaller size is not a smaller number of pods yet.
+    pub(super) fn pods(&self) -> i64 {
+        self.status("replicas").max(self.replicas)
+    }
+
     /// Available pods that stay available when the replica set has followed its new size.
     pub(super) fn available(&self) -> i64 {
         self.status("availableReplicas").min(self.replicas)
@@ -139,6 +144,13 @@ impl<'a> Rollout<'a> {
         self.all().map(count).sum()
     }
 
+    /// Whether every set reports on the size that it was given last.
+    pub(super) fn is_settled(&self) -> bool {
+        let objects = self.all().filter_map(|set| set.object.as_ref());
+        let mut sets = objects.map(|set| (set, int_at(set.status(), &["observedGeneration"])));
+        sets.all(|(set, observed)| observed >= set.generation())
+    }
+
     /// Old sets that still have pods to lose.
     pub(super) fn active_old(&self) -> Vec<usize> {
         (0..self.old.len()).filter(|place| self.old[*place].replicas > 0).collect()
@@ -194,7 +206,7 @@ impl<'a> Rollout<'a> {
         self.new = Some(set);
         let replicas = match self.is_recreated() {
             true => self.limits.replicas,
-            false => new_set_replicas(self.limits, self.sum(|set| set.replicas), 0),
+            false => new_set_replicas(self.limits, self.sum(Set::pods), 0),
         };
         self.scale_new(replicas);
         if progress::has_deadline(self.deployment) {

@@ -1,12 +1,19 @@
 //! The two ways from an old template to a new one.
 
 use super::arithmetic::new_set_replicas;
-use super::rollout::Rollout;
+use super::rollout::{Rollout, Set};
 use crate::object::Kind;
 use crate::pods;
 
 /// Never fewer than `replicas - maxUnavailable` available, never more than `replicas + maxSurge`.
+///
+/// That holds only if every step counts with what the step before has done: there is no next step
+/// before each replica set has taken up its last size.
 pub(super) fn rolling(rollout: &mut Rollout<'_>) {
+    if !rollout.is_settled() {
+        rollout.find_revision();
+        return;
+    }
     let is_created = rollout.new.is_none();
     rollout.ensure_new();
     if !is_created && scale_up(rollout) {
@@ -34,7 +41,7 @@ fn scale_up(rollout: &mut Rollout<'_>) -> bool {
     let size = new.replicas;
     let replicas = match size >= rollout.limits.replicas {
         true => rollout.limits.replicas,
-        false => new_set_replicas(rollout.limits, rollout.sum(|set| set.replicas), size),
+        false => new_set_replicas(rollout.limits, rollout.sum(Set::pods), size),
     };
     size != replicas && rollout.scale_new(replicas)
 }
