@@ -1,6 +1,6 @@
 //! Makes the data files under `hub/api/data` from what Kubernetes publishes.
 //!
-//! Two files, each the gzip of one compact JSON object with sorted keys:
+//! Four files, each the gzip of one compact JSON object with sorted keys:
 //!
 //! `schema.json.gz`: `{"definitions": {NAME: SCHEMA}}`, from the OpenAPI definitions without their
 //! descriptions. SCHEMA has one shape wherever it stands (definition, property, items, additionalProperties)
@@ -13,6 +13,9 @@
 //! and the Go structs they describe. NAME is that of the schema. TYPE is a scalar or a NAME. FLAGS: `r`
 //! repeated, `m` map from string, `i` inlined into its parent, `z` left out when zero. A field without a
 //! JSON name is the whole value of its message.
+//!
+//! `descriptions-core.json.gz` and `descriptions-others.json.gz`: `{NAME: {FIELD: TEXT}}`, the words of the
+//! definitions; the empty field stands for the definition. Those of alpha and beta versions are left out.
 //!
 //! Needs Python with pip and Go. Downloads stay under the target directory.
 
@@ -55,12 +58,17 @@ pub fn run(check: bool) -> anyhow::Result<()> {
         .join("codegen");
     fs::create_dir_all(&downloads)?;
 
-    let structs = go_source::structs(&go_modules(&downloads)?)?;
+    let modules = go_modules(&downloads)?;
+    let structs = go_source::structs(&modules)?;
     let data = root.join("hub/api/data");
     fs::create_dir_all(&data)?;
     let published: Value = serde_json::from_slice(&definitions(&downloads)?)?;
     settle(&data.join("schema.json.gz"), &schema::compact(&published, &structs)?, check)?;
-    let messages = proto_files::messages(&go_modules(&downloads)?, &structs)?;
+    for (file, is_core) in [("core", true), ("others", false)] {
+        let file = data.join(format!("descriptions-{file}.json.gz"));
+        settle(&file, &schema::descriptions(&published, is_core)?, check)?;
+    }
+    let messages = proto_files::messages(&modules, &structs)?;
     settle(&data.join("protobuf.json.gz"), &messages, check)
 }
 

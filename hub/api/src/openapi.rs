@@ -5,6 +5,7 @@
 //! accepts (`dryRun`, `fieldValidation`) and which kind a resource has. The documents change only with the rows:
 //! make them once and keep them.
 
+mod descriptions;
 mod v2;
 mod v3;
 

@@ -47,6 +47,30 @@ pub(super) fn compact(published: &Value, structs: &Structs) -> anyhow::Result<Va
     Ok(json!({ "definitions": compacted }))
 }
 
+/// The content of one of the `descriptions-….json.gz`: the core group, or all others.
+pub(super) fn descriptions(published: &Value, is_core: bool) -> anyhow::Result<Value> {
+    let definitions = published["$defs"].as_object().context("no $defs")?;
+    let mut described = Map::new();
+    for (name, schema) in definitions {
+        let is_stable = !name.split('.').any(|it| it.contains("alpha") || it.contains("beta"));
+        if !is_stable || name.starts_with("io.k8s.api.core.") != is_core {
+            continue;
+        }
+        let mut texts = Map::new();
+        let properties = schema["properties"].as_object().into_iter().flatten();
+        // These two say the same everywhere.
+        let properties = properties.filter(|(name, _)| *name != "apiVersion" && *name != "kind");
+        let all = properties.map(|(name, it)| (name.as_str(), it)).chain([("", schema)]);
+        for (field, place) in all {
+            if let Some(text) = place["description"].as_str() {
+                texts.insert(field.to_owned(), text.into());
+            }
+        }
+        described.insert(name.clone(), texts.into());
+    }
+    Ok(described.into())
+}
+
 fn compact_schema(schema: &Value) -> anyhow::Result<Value> {
     let mut compacted = Map::new();
     match &schema["type"] {

@@ -22,11 +22,20 @@ fn version_3_names_the_kind_and_the_parameters_of_patches() {
     );
     assert_eq!(
         schemas["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"],
-        json!({ "type": "string", "default": "TCP" }),
-    );
-    assert_eq!(
-        schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"],
         json!({
+            "type": "string",
+            "default": "TCP",
+            "description": "Protocol for port. Must be UDP, TCP, or SCTP. Defaults to \"TCP\".",
+        }),
+    );
+    let spec = &schemas["io.k8s.api.core.v1.PodSpec"];
+    assert_eq!(spec["description"], "PodSpec is a description of a pod.");
+    let mut containers = spec["properties"]["containers"].clone();
+    containers["description"].take();
+    assert_eq!(
+        containers,
+        json!({
+            "description": null,
             "type": "array",
             "items": { "$ref": "#/components/schemas/io.k8s.api.core.v1.Container" },
             "x-kubernetes-list-map-keys": ["name"],
@@ -79,6 +88,10 @@ fn version_2_is_a_gnostic_document() {
 
     let definitions = names(first(&document, 9), 1);
     let container = first(definitions["io.k8s.api.core.v1.Container"], 2);
+    assert_eq!(
+        text(first(container, 4)),
+        "A single application container that you want to run within a pod."
+    );
     assert_eq!(text(first(container, 19)), "name");
     let properties = names(first(container, 25), 1);
     let ports = first(properties["ports"], 2);

@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use super::descriptions::Descriptions;
 use super::v3::type_name;
 use super::{
     KUBERNETES_VERSION, PATCH_PARAMETERS, PATCH_TYPES, definitions, extensions, gvk, object_path,
@@ -20,9 +21,12 @@ pub fn document(rows: &[Resource]) -> Vec<u8> {
         paths.named(2, &object_path(row), &item);
     }
     let mut all = Message::default();
+    let descriptions = Descriptions::unpack();
     for name in definitions(rows.iter()) {
         if let Some(definition) = schema::lookup(name) {
-            all.named(1, name, &schema_message(definition));
+            let mut message = schema_message(definition, |it| descriptions.of_field(name, it));
+            message.description(descriptions.of(name));
+            all.named(1, name, &message);
         }
     }
     let mut info = Message::default();
@@ -57,7 +61,8 @@ fn operation(row: &Resource) -> Message {
     operation
 }
 
-fn schema_message(schema: &Schema) -> Message {
+fn schema_message<'a>(schema: &Schema, describe: impl Fn(&str) -> Option<&'a str>) -> Message {
+    let plain = |it: &Schema| schema_message(it, nothing);
     let mut message = Message::default();
     if let Some(name) = &schema.reference {
         message.text(1, &format!("#/definitions/{name}"));
@@ -70,7 +75,7 @@ fn schema_message(schema: &Schema) -> Message {
         message.text(19, name);
     }
     if let Some(values) = &schema.additional_properties {
-        message.message(21, &schema_message(values).within(1));
+        message.message(21, &plain(values).within(1));
     }
     if let Some(ty) = schema.ty {
         let mut types = Message::default();
@@ -78,12 +83,14 @@ fn schema_message(schema: &Schema) -> Message {
         message.message(22, &types);
     }
     if let Some(items) = &schema.items {
-        message.message(23, &schema_message(items).within(1));
+        message.message(23, &plain(items).within(1));
     }
     if !schema.properties.is_empty() {
         let mut properties = Message::default();
         for (name, property) in &schema.properties {
-            properties.named(1, name, &schema_message(property));
+            let mut property = plain(property);
+            property.description(describe(name));
+            properties.named(1, name, &property);
         }
         message.message(25, &properties);
     }
@@ -91,6 +98,11 @@ fn schema_message(schema: &Schema) -> Message {
         message.extension(31, name, &value);
     }
     message
+}
+
+/// Describes no field: only those of definitions are described.
+fn nothing<'a>(_field: &str) -> Option<&'a str> {
+    None
 }
 
 /// A protobuf message under construction.
@@ -106,6 +118,13 @@ impl Message {
 
     fn text(&mut self, number: u32, text: &str) {
         self.bytes(number, text.as_bytes());
+    }
+
+    /// Describes a schema.
+    fn description(&mut self, text: Option<&str>) {
+        if let Some(text) = text {
+            self.text(4, text);
+        }
     }
 
     fn message(&mut self, number: u32, message: &Self) {

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::descriptions::Descriptions;
 use super::{
     KUBERNETES_VERSION, PATCH_PARAMETERS, PATCH_TYPES, definitions, extensions, group_path, gvk,
     object_path,
@@ -12,11 +13,12 @@ use crate::schema::{self, Schema, Type};
 
 /// The index of the documents. The hash in their addresses lets clients keep them.
 pub fn index(rows: &[Resource]) -> Value {
+    let descriptions = Descriptions::unpack();
     let mut paths = Map::new();
     for group in discovery::groups(rows) {
         for version in discovery::versions(group, rows) {
             let path = group_path(group, version);
-            let hash = fnv(document(group, version, rows).to_string().as_bytes());
+            let hash = fnv(described(group, version, rows, &descriptions).to_string().as_bytes());
             let url = format!("/openapi/v3/{path}?hash={hash:016X}");
             paths.insert(path, json!({ "serverRelativeURL": url }));
         }
@@ -26,6 +28,10 @@ pub fn index(rows: &[Resource]) -> Value {
 
 /// The document of one group version.
 pub fn document(group: &str, version: &str, rows: &[Resource]) -> Value {
+    described(group, version, rows, &Descriptions::unpack())
+}
+
+fn described(group: &str, version: &str, rows: &[Resource], descriptions: &Descriptions) -> Value {
     let rows = || rows.iter().filter(|it| it.group == group && it.version == version);
     let paths: Map<String, Value> = rows()
         .filter(|it| it.has_verb("patch"))
@@ -33,7 +39,7 @@ pub fn document(group: &str, version: &str, rows: &[Resource]) -> Value {
         .collect();
     let schemas: Map<String, Value> = definitions(rows())
         .into_iter()
-        .filter_map(|name| Some((name.to_owned(), schema_value(schema::lookup(name)?))))
+        .filter_map(|name| Some((name.to_owned(), definition_value(name, descriptions)?)))
         .collect();
     json!({
         "openapi": "3.0.0",
@@ -59,6 +65,24 @@ fn operation(row: &Resource) -> Value {
         "x-kubernetes-action": "patch",
         "x-kubernetes-group-version-kind": gvk(&row.group, &row.version, &row.kind),
     })
+}
+
+fn definition_value(name: &str, descriptions: &Descriptions) -> Option<Value> {
+    let definition = schema::lookup(name)?;
+    let mut value = schema_value(definition);
+    if let Some(text) = descriptions.of(name) {
+        value["description"] = text.into();
+    }
+    for field in definition.properties.keys() {
+        let Some(text) = descriptions.of_field(name, field) else { continue };
+        let property = &mut value["properties"][field];
+        // A reference may have no siblings.
+        if let Some(reference) = property.get("$ref").cloned() {
+            *property = json!({ "allOf": [{ "$ref": reference }] });
+        }
+        property["description"] = text.into();
+    }
+    Some(value)
 }
 
 fn schema_value(schema: &Schema) -> Value {
