@@ -19,6 +19,7 @@ pub use create::create;
 pub use delete::{DeleteOptions, Deletion, Preconditions, Propagation, delete, is_gone};
 pub use pod::{bind, update_ephemeral_containers};
 pub use scale::{get_scale, put_scale};
+pub(crate) use update::added_finalizers;
 pub use update::{finalize, update, update_status};
 
 /// What a write is about, and the fresh material it may need.

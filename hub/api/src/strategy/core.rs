@@ -33,15 +33,6 @@ impl Strategy for Secret {
         defaults::core::secret(object);
     }
 
-    fn prepare_update(&self, new: &mut Value, old: &Value) {
-        // An update that names no type means the old one.
-        if let (Some(map), Some(ty)) = (new.as_object_mut(), old.get("type"))
-            && map.get("type").and_then(Value::as_str).is_none_or(str::is_empty)
-        {
-            map.insert("type".to_owned(), ty.clone());
-        }
-    }
-
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         validation::config::secret(object)
     }

@@ -1,15 +1,214 @@
 //! Services.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
 
+use serde_json::{Value, json};
+
+use super::{ip, labels, one_of, optional_one_of};
+use crate::defaults::service::{needs_cluster_ip, needs_node_ports};
+use crate::names;
+use crate::object;
+use crate::path::Path;
 use crate::status::FieldError;
 
-/// Checks the whole object.
-pub fn service(_object: &Value) -> Vec<FieldError> {
-    Vec::new()
+const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+const MAX_AFFINITY_SECONDS: i64 = 86400;
+
+/// Checks a Service.
+pub fn service(object: &Value) -> Vec<FieldError> {
+    let spec = &object["spec"];
+    let path = Path::Root.field("spec");
+    let mut errors = Vec::new();
+    let ty = object::text(spec, "type");
+    let headless = object::text(spec, "clusterIP") == "None";
+    let ports = object::list(spec, "ports");
+    if ports.is_empty() && !headless && ty != "ExternalName" {
+        errors.push(FieldError::required(path.field("ports"), ""));
+    }
+    match ty {
+        "LoadBalancer" | "NodePort" if headless => {
+            let clusters = path.field("clusterIPs");
+            errors.push(FieldError::invalid(
+                clusters.index(0),
+                "None",
+                format!("may not be set to 'None' for {ty} services"),
+            ));
+        }
+        "ExternalName" => errors.extend(external_name(spec, &path)),
+        _ => {}
+    }
+    errors.extend(service_ports(ports, ty, &path.field("ports")));
+    if let Some(selector) = object::get(spec, "selector") {
+        errors.extend(labels(selector, &path.field("selector")));
+    }
+    errors.extend(one_of(spec, "sessionAffinity", &path, &["ClientIP", "None"]));
+    errors.extend(session_affinity(spec, &path));
+    if needs_cluster_ip(ty) {
+        errors.extend(cluster_ips(spec, &path));
+    }
+    let externals = path.field("externalIPs");
+    for (i, address) in object::list(spec, "externalIPs").iter().filter_map(Value::as_str).enumerate()
+    {
+        errors.extend(ip(address, externals.index(i)));
+    }
+    errors.extend(one_of(spec, "type", &path, TYPES));
+    for field in ["externalTrafficPolicy", "internalTrafficPolicy"] {
+        errors.extend(optional_one_of(spec, field, &path, &["Cluster", "Local"]));
+    }
+    let external = object::get(spec, "externalTrafficPolicy").is_some();
+    if external && !needs_node_ports(ty) && object::list(spec, "externalIPs").is_empty() {
+        errors.push(FieldError::invalid(
+            path.field("externalTrafficPolicy"),
+            object::text(spec, "externalTrafficPolicy"),
+            "may only be set for externally-accessible services",
+        ));
+    }
+    errors.extend(unique_ports(ports, &path.field("ports")));
+    errors
 }
 
-/// Checks a change.
-pub fn update(_new: &Value, _old: &Value) -> Vec<FieldError> {
-    Vec::new()
+/// Checks a changed Service: an address, once given, stays.
+pub fn update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let (new_type, old_type) = (object::text(new, "spec.type"), object::text(old, "spec.type"));
+    let before = object::text(old, "spec.clusterIP");
+    let after = object::text(new, "spec.clusterIP");
+    if !needs_cluster_ip(new_type) || !needs_cluster_ip(old_type) || before.is_empty() {
+        return Vec::new();
+    }
+    let spec = Path::Root.field("spec");
+    let clusters = spec.field("clusterIPs");
+    if before == after {
+        return Vec::new();
+    }
+    vec![FieldError::invalid(clusters.index(0), json!([after]), "may not change once set")]
+}
+
+fn external_name(spec: &Value, path: &Path<'_>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if !object::text(spec, "clusterIP").is_empty() || !object::list(spec, "clusterIPs").is_empty() {
+        errors.push(FieldError::forbidden(
+            path.field("clusterIPs"),
+            "may not be set for ExternalName services",
+        ));
+    }
+    let name = object::text(spec, "externalName");
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.is_empty() {
+        errors.push(FieldError::required(path.field("externalName"), ""));
+    } else {
+        for wrong in names::dns1123_subdomain(name) {
+            errors.push(FieldError::invalid(path.field("externalName"), name, wrong));
+        }
+    }
+    errors
+}
+
+fn session_affinity(spec: &Value, path: &Path<'_>) -> Option<FieldError> {
+    let seconds = object::int(spec, "sessionAffinityConfig.clientIP.timeoutSeconds")?;
+    if (1..=MAX_AFFINITY_SECONDS).contains(&seconds) {
+        return None;
+    }
+    let config = path.field("sessionAffinityConfig");
+    let client = config.field("clientIP");
+    Some(FieldError::invalid(
+        client.field("timeoutSeconds"),
+        seconds,
+        format!("must be greater than 0 and less than {MAX_AFFINITY_SECONDS}"),
+    ))
+}
+
+fn cluster_ips(spec: &Value, path: &Path<'_>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let list = path.field("clusterIPs");
+    let addresses = object::list(spec, "clusterIPs");
+    let first = object::text(spec, "clusterIP");
+    if let Some(listed) = addresses.first().and_then(Value::as_str)
+        && listed != first
+    {
+        errors.push(FieldError::invalid(
+            list,
+            addresses.to_vec(),
+            "first value must match `clusterIP`",
+        ));
+    }
+    for (i, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
+        if address != "None" {
+            errors.extend(ip(address, list.index(i)));
+        }
+    }
+    errors
+}
+
+fn service_ports(ports: &[Value], ty: &str, path: &Path<'_>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (i, port) in ports.iter().enumerate() {
+        let at = path.index(i);
+        let name = object::text(port, "name");
+        if name.is_empty() {
+            if ports.len() > 1 {
+                errors.push(FieldError::required(at.field("name"), ""));
+            }
+        } else {
+            for wrong in names::dns1123_label(name) {
+                errors.push(FieldError::invalid(at.field("name"), name, wrong));
+            }
+            if !seen.insert(name) {
+                errors.push(FieldError::duplicate(at.field("name"), name));
+            }
+        }
+        let number = object::int(port, "port").unwrap_or(0);
+        for wrong in names::port_number(number) {
+            errors.push(FieldError::invalid(at.field("port"), number, wrong));
+        }
+        errors.extend(one_of(port, "protocol", &at, &["SCTP", "TCP", "UDP"]));
+        errors.extend(port_or_name(&port["targetPort"], &at.field("targetPort")));
+        let protocol_app = object::text(port, "appProtocol");
+        if !protocol_app.is_empty() {
+            for wrong in names::qualified_name(protocol_app) {
+                errors.push(FieldError::invalid(at.field("appProtocol"), protocol_app, wrong));
+            }
+        }
+        let node_port = object::int(port, "nodePort").unwrap_or(0);
+        if node_port != 0 && !needs_node_ports(ty) {
+            errors.push(FieldError::forbidden(
+                at.field("nodePort"),
+                format!("may not be used when `type` is '{ty}'"),
+            ));
+        }
+        if !(0..=65535).contains(&node_port) {
+            let wrong = "must be between 1 and 65535, inclusive";
+            errors.push(FieldError::invalid(at.field("nodePort"), node_port, wrong));
+        }
+    }
+    errors
+}
+
+/// Checks the number or the name of a port.
+pub(super) fn port_or_name(port: &Value, path: &Path<'_>) -> Vec<FieldError> {
+    let wrong = match port {
+        Value::String(name) => names::port_name(name),
+        port => names::port_number(port.as_i64().unwrap_or(0)),
+    };
+    wrong.into_iter().map(|it| FieldError::invalid(path, port.clone(), it)).collect()
+}
+
+fn unique_ports(ports: &[Value], path: &Path<'_>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut seen_node = BTreeSet::new();
+    for (i, port) in ports.iter().enumerate() {
+        let at = path.index(i);
+        let protocol = object::text(port, "protocol");
+        let number = object::int(port, "port").unwrap_or(0);
+        if !seen.insert((protocol, number)) {
+            let shown = json!({"protocol": protocol, "port": number});
+            errors.push(FieldError::duplicate(at, shown));
+        }
+        let node_port = object::int(port, "nodePort").unwrap_or(0);
+        if node_port != 0 && !seen_node.insert((protocol, node_port)) {
+            errors.push(FieldError::duplicate(at.field("nodePort"), node_port));
+        }
+    }
+    errors
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::create::{invalid_unless_empty, set_scope, set_type};
 use super::{WriteContext, strip_server_fields};
 use crate::object;
-use crate::status::{FieldError, FieldErrorKind, Status, quote};
+use crate::status::{FieldError, Status, quote};
 use crate::validation::meta;
 
 /// Turns a whole new object into the one to store. The status stays where it is written apart.
@@ -127,9 +127,7 @@ pub(crate) fn added_finalizers(new: &Value, old: &Value) -> Option<FieldError> {
         "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
         added.join(", ")
     );
-    let mut error = FieldError::forbidden("metadata.finalizers", detail);
-    error.kind = FieldErrorKind::Forbidden;
-    Some(error)
+    Some(FieldError::forbidden("metadata.finalizers", detail))
 }
 
 fn keep_meta_fields(new: &mut Value, old: &Value, fields: &[&str]) {

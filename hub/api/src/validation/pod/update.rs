@@ -1,0 +1,167 @@
+//! What may change in a pod that exists: little, since it runs already.
+
+use serde_json::Value;
+
+use super::super::same;
+use crate::object;
+use crate::path::Path;
+use crate::status::FieldError;
+
+const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+/// Checks a changed Pod.
+pub fn update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let path = Path::Root.field("spec");
+    let (new, old) = (&new["spec"], &old["spec"]);
+    let mut errors = Vec::new();
+    for list in ["containers", "initContainers"] {
+        if object::list(new, list).len() != object::list(old, list).len() {
+            errors.push(FieldError::forbidden(
+                path.field(list),
+                format!(
+                    "pod updates may not add or remove {}",
+                    if list == "containers" { "containers" } else { "init containers" }
+                ),
+            ));
+        }
+    }
+    if !errors.is_empty() {
+        return errors;
+    }
+    errors.extend(deadline(new, old, &path));
+    errors.extend(tolerations(new, old, &path));
+    errors.extend(gates(new, old, &path));
+
+    let mut munged = new.clone();
+    keep(&mut munged, old, &["activeDeadlineSeconds", "tolerations", "schedulingGates"]);
+    for list in ["containers", "initContainers"] {
+        let before = object::list(old, list);
+        for (container, before) in object::items_mut(&mut munged, list).iter_mut().zip(before) {
+            keep(container, before, &["image"]);
+        }
+    }
+    if !object::list(old, "schedulingGates").is_empty() {
+        // What is not scheduled yet may still be directed.
+        keep(&mut munged, old, &["nodeSelector", "affinity"]);
+    }
+    let grace = |it: &Value| object::int(it, "terminationGracePeriodSeconds");
+    if grace(old).is_some_and(|it| it < 0) && grace(new) == Some(1) {
+        keep(&mut munged, old, &["terminationGracePeriodSeconds"]);
+    }
+    if !same(&munged, old) {
+        let mut changed = Vec::new();
+        differences(&munged, old, &path, &mut changed);
+        errors.push(FieldError::forbidden(
+            path,
+            format!("pod updates may not change fields other than {UPDATABLE}\n{}", changed.join("\n")),
+        ));
+    }
+    errors
+}
+
+/// Checks changed ephemeral containers: they may be added, not changed and not removed.
+pub fn ephemeral_containers_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let path = Path::Root.field("spec");
+    let at = path.field("ephemeralContainers");
+    let mut errors = super::pod(new);
+    let list = |it| object::list(it, "spec.ephemeralContainers");
+    for before in list(old) {
+        let name = object::text(before, "name");
+        match list(new).iter().position(|it| object::text(it, "name") == name) {
+            None => errors.push(FieldError::forbidden(
+                at,
+                format!("existing ephemeral containers \"{name}\" may not be removed\n"),
+            )),
+            Some(i) if !same(&list(new)[i], before) => errors.push(FieldError::forbidden(
+                at,
+                format!("existing ephemeral containers \"{name}\" may not be changed\n"),
+            )),
+            Some(_) => {}
+        }
+    }
+    errors
+}
+
+fn deadline(new: &Value, old: &Value, path: &Path<'_>) -> Option<FieldError> {
+    let field = "activeDeadlineSeconds";
+    let before = object::int(old, field)?;
+    match object::int(new, field) {
+        Some(after) if after <= before => None,
+        Some(after) => Some(FieldError::invalid(
+            path.field(field),
+            after,
+            "must be less than or equal to previous value",
+        )),
+        None => Some(FieldError::invalid(
+            path.field(field),
+            Value::Null,
+            "must not update from a positive integer to nil value",
+        )),
+    }
+}
+
+fn tolerations(new: &Value, old: &Value, path: &Path<'_>) -> Option<FieldError> {
+    let without_seconds = |it: &Value| {
+        let mut it = it.clone();
+        object::as_map(&mut it).remove("tolerationSeconds");
+        it
+    };
+    let after: Vec<Value> = object::list(new, "tolerations").iter().map(without_seconds).collect();
+    let kept = object::list(old, "tolerations")
+        .iter()
+        .map(without_seconds)
+        .all(|before| after.iter().any(|it| same(it, &before)));
+    (!kept).then(|| {
+        FieldError::forbidden(
+            path.field("tolerations"),
+            "existing toleration can not be modified except its tolerationSeconds",
+        )
+    })
+}
+
+fn gates(new: &Value, old: &Value, path: &Path<'_>) -> Option<FieldError> {
+    let before = object::list(old, "schedulingGates");
+    let added: Vec<&str> = object::list(new, "schedulingGates")
+        .iter()
+        .filter(|it| !before.contains(it))
+        .map(|it| object::text(it, "name"))
+        .collect();
+    (!added.is_empty()).then(|| {
+        FieldError::forbidden(
+            path.field("schedulingGates"),
+            format!("only deletion is allowed, but found new scheduling gates '{}'", added.join(" ")),
+        )
+    })
+}
+
+fn keep(new: &mut Value, old: &Value, fields: &[&str]) {
+    let map = object::as_map(new);
+    for field in fields {
+        match old.get(*field) {
+            Some(value) => map.insert((*field).to_owned(), value.clone()),
+            None => map.remove(*field),
+        };
+    }
+}
+
+/// The places that differ, deepest first found.
+fn differences(new: &Value, old: &Value, path: &Path<'_>, out: &mut Vec<String>) {
+    if same(new, old) {
+        return;
+    }
+    match (new, old) {
+        (Value::Object(a), Value::Object(b)) => {
+            for key in a.keys().chain(b.keys().filter(|it| !a.contains_key(*it))) {
+                let (a, b) = (a.get(key), b.get(key));
+                let (a, b) = (a.unwrap_or(&Value::Null), b.unwrap_or(&Value::Null));
+                differences(a, b, &path.field(key), out);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (i, (a, b)) in a.iter().zip(b).enumerate() {
+                differences(a, b, &path.index(i), out);
+            }
+        }
+        _ => out.push(format!("  {path}: {old} -> {new}")),
+    }
+}
