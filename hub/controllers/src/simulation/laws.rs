@@ -90,10 +90,14 @@ proptest! {
         for _ in 0..cluster.dice.below(500) {
             cluster.step();
         }
+        // What is made in the very moment of a deletion may be seen too late to be waited for.
+        let is_foreground = policy == Propagation::Foreground;
+        if is_foreground {
+            cluster.settle(|_| {});
+        }
         let n_sets = cluster.store.list(Kind::REPLICA_SET).count();
         cluster.delete(&Kind::DEPLOYMENT.key(&Name::new("default", "web")), policy);
         cluster.delete(&Kind::SERVICE.key(&Name::new("default", "web")), Propagation::Background);
-        let is_foreground = policy == Propagation::Foreground;
         cluster.settle(|cluster| {
             let count = |kind| cluster.store.list(kind).count();
             // The owner goes last.
