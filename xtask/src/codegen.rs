@@ -51,7 +51,7 @@ const GO_MODULES: [&str; 4] = [
 const GO_VERSION: &str = "v0.37.2";
 
 /// Writes the data files, or with `check` fails if they are not what would be written.
-pub fn run(check: bool) -> anyhow::Result<()> {
+pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent")?;
     let downloads = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root.join("target"), PathBuf::from)

@@ -108,3 +108,49 @@ fn default_value(marker: &str, source: &str) -> Option<Value> {
     }
     serde_json::from_str(marker).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCE: &str = r#"
+type Probe struct {
+	// The action.
+	ProbeHandler `json:"" protobuf:"bytes,1,opt,name=handler"`
+	metav1.TypeMeta `json:",inline"`
+	// +default="TCP"
+	Protocol Protocol `json:"protocol,omitempty" protobuf:"bytes,4,opt,name=protocol,casttype=Protocol"`
+	// +default=ref(Shared)
+	Kind *string `json:"kind" protobuf:"bytes,5,opt,name=kind"`
+	unexported int
+}
+
+const (
+	Shared Kind = "Shared"
+)
+"#;
+
+    #[test]
+    fn fields_are_read_with_their_tags() {
+        let mut found = Structs::new();
+        read_file("k8s.io/api/core/v1", SOURCE, &mut found);
+        let fields = &found["io.k8s.api.core.v1.Probe"];
+        let read: Vec<_> = fields
+            .iter()
+            .map(|it| {
+                (it.json_name.as_deref(), it.number, it.is_inline, it.is_pointer, it.omits_empty)
+            })
+            .collect();
+        assert_eq!(
+            read,
+            [
+                (None, Some(1), true, false, false),
+                (None, None, true, false, false),
+                (Some("protocol"), Some(4), false, false, true),
+                (Some("kind"), Some(5), false, true, false),
+            ]
+        );
+        let defaults: Vec<_> = fields.iter().filter_map(|it| it.default.clone()).collect();
+        assert_eq!(defaults, ["TCP", "Shared"]);
+    }
+}

@@ -105,3 +105,35 @@ fn field(line: &str, message: &str, package: &str, structs: &Structs) -> anyhow:
     let json_name = go_field.and_then(|it| it.json_name.as_deref()).unwrap_or(proto_name);
     Ok(json!([number, json_name, field_type, flags]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expected: &str) {
+        let read = field(line, "io.k8s.api.core.v1.X", "api.core.v1", &Structs::new());
+        let read = read.map_or_else(|err| err.to_string(), |it| it.to_string());
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn fields_are_read_or_refused() {
+        check("optional string name = 1;", r#"[1,"name","string",""]"#);
+        check("repeated Y ys = 2;", r#"[2,"ys","io.k8s.api.core.v1.Y","r"]"#);
+        check("map<string, bytes> data = 3;", r#"[3,"data","bytes","m"]"#);
+        check(
+            "optional .k8s.io.kube_aggregator.pkg.v1.Z z = 4;",
+            r#"[4,"z","io.k8s.kube-aggregator.pkg.v1.Z",""]"#,
+        );
+        check("oneof kind {", "no number");
+        check("required string name = 1;", "neither optional, repeated nor a map");
+        check("optional other.Y y = 1;", "unknown type other.Y");
+    }
+
+    #[test]
+    fn a_line_that_is_not_understood_is_an_error() {
+        let source = "package k8s.io.api.core.v1;\nmessage X {\n  oneof kind {\n}\n";
+        let mut found = Map::new();
+        assert!(read_file(source, &Structs::new(), &mut found).is_err());
+    }
+}

@@ -73,16 +73,15 @@ pub(super) fn descriptions(published: &Value, is_core: bool) -> anyhow::Result<V
 
 fn compact_schema(schema: &Value) -> anyhow::Result<Value> {
     let mut compacted = Map::new();
-    match &schema["type"] {
-        Value::Null => {}
-        Value::Array(types) => {
-            let real = types.iter().find(|it| *it != "null").context("only null")?;
-            compacted.insert("type".into(), real.clone());
-        }
-        one @ Value::String(_) => {
-            compacted.insert("type".into(), one.clone());
-        }
-        other => bail!("type {other}"),
+    let ty = &schema["type"];
+    let real = match ty.as_array() {
+        Some(types) => types.iter().find(|it| *it != "null").context("only null")?,
+        None => ty,
+    };
+    if real.is_string() {
+        compacted.insert("type".into(), real.clone());
+    } else if !real.is_null() {
+        bail!("type {real}");
     }
     for (long, short) in KEPT {
         if let Some(value) = schema.get(long) {
