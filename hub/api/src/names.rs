@@ -208,11 +208,7 @@ fn is_qualified(name: &str) -> bool {
 }
 
 fn limit(text: &str, max: usize) -> Vec<String> {
-    if text.len() > max {
-        vec![format!("must be no more than {max} bytes")]
-    } else {
-        Vec::new()
-    }
+    if text.len() > max { vec![format!("must be no more than {max} bytes")] } else { Vec::new() }
 }
 
 fn regex_error(message: &str, regex: &str, examples: &[&str]) -> String {

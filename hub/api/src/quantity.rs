@@ -382,9 +382,13 @@ mod tests {
 
     #[test]
     fn values_round_away_from_zero() {
-        for (text, value, milli) in
-            [("1m", 1, 1), ("-1m", -1, -1), ("1.5", 2, 1500), ("1n", 1, 1), ("1Gi", 1 << 30, 1000 << 30)]
-        {
+        for (text, value, milli) in [
+            ("1m", 1, 1),
+            ("-1m", -1, -1),
+            ("1.5", 2, 1500),
+            ("1n", 1, 1),
+            ("1Gi", 1 << 30, 1000 << 30),
+        ] {
             let it = Quantity::parse(text).unwrap();
             assert_eq!((it.value(), it.milli_value()), (value, milli), "{text}");
         }

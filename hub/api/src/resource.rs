@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use crate::status::Status;
 use crate::strategy::Strategy;
 
 /// One resource that the API serves.
@@ -90,6 +91,21 @@ impl Resource {
     /// Whether `status` is written apart from the rest.
     pub fn has_status(&self) -> bool {
         self.subresource("status").is_some()
+    }
+
+    /// 404: no object of that name.
+    pub fn not_found(&self, name: &str) -> Status {
+        Status::not_found(&self.group, &self.plural, name)
+    }
+
+    /// 409: an object of that name exists.
+    pub fn already_exists(&self, name: &str) -> Status {
+        Status::already_exists(&self.group, &self.plural, name)
+    }
+
+    /// 409: the object is not what the writer thought.
+    pub fn conflict(&self, name: &str, why: &str) -> Status {
+        Status::conflict(&self.group, &self.plural, name, why)
     }
 
     /// Whether discovery offers the verb.

@@ -247,15 +247,12 @@ impl Status {
     /// Something of ours broke.
     pub fn internal(message: impl fmt::Display) -> Self {
         let message = message.to_string();
-        Self::new(
-            500,
-            "InternalError",
-            format!("Internal error occurred: {message}"),
+        Self::new(500, "InternalError", format!("Internal error occurred: {message}")).with_details(
+            Details {
+                causes: vec![Cause { reason: Cow::Borrowed(""), message, field: String::new() }],
+                ..Details::default()
+            },
         )
-        .with_details(Details {
-            causes: vec![Cause { reason: Cow::Borrowed(""), message, field: String::new() }],
-            ..Details::default()
-        })
     }
 
     /// Something that is needed is away.

@@ -15,7 +15,7 @@ mod service;
 
 pub use self::apps::{Deployment, ReplicaSet};
 pub use self::core::{
-    ConfigMap, Endpoints, EndpointSlice, Event, Lease, Namespace, Node, Secret, ServiceAccount,
+    ConfigMap, EndpointSlice, Endpoints, Event, Lease, Namespace, Node, Secret, ServiceAccount,
 };
 pub use self::pod::Pod;
 pub use self::service::Service;

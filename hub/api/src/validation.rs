@@ -63,12 +63,7 @@ fn not_negative(object: &Value, field: &str, path: &Path<'_>) -> Option<FieldErr
 }
 
 /// Checks that a text is one of those known.
-fn one_of(
-    object: &Value,
-    field: &str,
-    path: &Path<'_>,
-    known: &[&str],
-) -> Option<FieldError> {
+fn one_of(object: &Value, field: &str, path: &Path<'_>, known: &[&str]) -> Option<FieldError> {
     match object::text(object, field) {
         "" => Some(FieldError::required(path.field(field), "")),
         text if known.contains(&text) => None,
@@ -91,9 +86,7 @@ fn optional_one_of(
 
 /// Checks that a text is there.
 fn required(object: &Value, field: &str, path: &Path<'_>) -> Option<FieldError> {
-    object::text(object, field)
-        .is_empty()
-        .then(|| FieldError::required(path.field(field), ""))
+    object::text(object, field).is_empty().then(|| FieldError::required(path.field(field), ""))
 }
 
 /// Checks an IP address.

@@ -30,7 +30,10 @@ pub(super) fn go_json_error(error: &serde_json::Error, body: &[u8]) -> String {
                     format!("invalid character {} after top-level value", go_char(c))
                 }
                 Some(c) if text.starts_with("key must be a string") => {
-                    format!("invalid character {} looking for beginning of object key string", go_char(c))
+                    format!(
+                        "invalid character {} looking for beginning of object key string",
+                        go_char(c)
+                    )
                 }
                 Some(c) if text.starts_with("expected `:`") => {
                     format!("invalid character {} after object key", go_char(c))
@@ -41,7 +44,9 @@ pub(super) fn go_json_error(error: &serde_json::Error, body: &[u8]) -> String {
                 Some(c) if text.starts_with("expected `,` or `]`") => {
                     format!("invalid character {} after array element", go_char(c))
                 }
-                Some(c) => format!("invalid character {} looking for beginning of value", go_char(c)),
+                Some(c) => {
+                    format!("invalid character {} looking for beginning of value", go_char(c))
+                }
                 None => "unexpected end of JSON input".to_owned(),
             }
         }

@@ -184,11 +184,9 @@ fn yaml_is_decoded_like_json() {
         out.object,
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "y"}})
     );
-    assert_eq!(
-        out.warnings,
-        [r#"unknown field "metadata.nope""#, r#"duplicate field "data.a""#]
-    );
-    let number = decode(resource("configmaps"), b"data: {a: 1}", Media::Yaml, FieldValidation::Warn);
+    assert_eq!(out.warnings, [r#"unknown field "metadata.nope""#, r#"duplicate field "data.a""#]);
+    let number =
+        decode(resource("configmaps"), b"data: {a: 1}", Media::Yaml, FieldValidation::Warn);
     assert!(number.unwrap_err().message.ends_with("ConfigMap.data of type string"));
 }
 

@@ -5,7 +5,9 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::{Map, Number, Value};
 
 use crate::path::Path;
@@ -230,7 +232,11 @@ impl Typed<'_> {
                     Some("int32") => whole.is_some_and(|it| i32::try_from(it).is_ok()),
                     _ => whole.is_some(),
                 };
-                if fits { Some(Value::Number(number)) } else { self.mismatch(&format!("number {number}")) }
+                if fits {
+                    Some(Value::Number(number))
+                } else {
+                    self.mismatch(&format!("number {number}"))
+                }
             }
             Some(Type::String) => match schema.format.as_deref() {
                 Some("int-or-string") => {
@@ -290,8 +296,11 @@ impl Typed<'_> {
             Some(ts) if micro => Some(Value::from(time::format_micro(ts))),
             Some(ts) => Some(Value::from(time::format(ts))),
             None => {
-                let layout =
-                    if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" };
+                let layout = if micro {
+                    "2006-01-02T15:04:05.000000Z07:00"
+                } else {
+                    "2006-01-02T15:04:05Z07:00"
+                };
                 self.findings.wrong(|| {
                     format!("parsing time \"{text}\" as \"{layout}\": cannot parse \"{text}\" as \"2006\"")
                 });
@@ -376,7 +385,13 @@ pub(super) fn short_name(definition: &str) -> &str {
 }
 
 /// Whether Go would leave the value out: empty lists and maps, not structs, not what is required.
-fn is_empty(value: &Value, field: &'static Schema, in_map: bool, required: &[String], key: &str) -> bool {
+fn is_empty(
+    value: &Value,
+    field: &'static Schema,
+    in_map: bool,
+    required: &[String],
+    key: &str,
+) -> bool {
     if in_map || required.iter().any(|it| it == key) {
         return false;
     }
@@ -442,7 +457,10 @@ fn go_type(schema: &'static Schema) -> String {
         (Some(Type::String), Some("byte")) => "[]uint8".to_owned(),
         (Some(Type::String), _) => "string".to_owned(),
         (Some(Type::Array), _) => {
-            format!("[]{}", schema.items.as_deref().map_or_else(|| "interface {}".to_owned(), go_type))
+            format!(
+                "[]{}",
+                schema.items.as_deref().map_or_else(|| "interface {}".to_owned(), go_type)
+            )
         }
         (Some(Type::Object), _) => match schema.additional_properties.as_deref() {
             Some(values) => format!("map[string]{}", go_type(values)),
@@ -465,9 +483,9 @@ fn bad_base64(text: &str) -> Option<usize> {
     };
     match base64::engine::general_purpose::STANDARD.decode(text) {
         Ok(_) => None,
-        Err(base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _)) => {
-            Some(at)
-        }
+        Err(
+            base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _),
+        ) => Some(at),
         Err(base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding) => {
             Some(text.len())
         }

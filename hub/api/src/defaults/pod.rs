@@ -25,6 +25,11 @@ pub fn pod(object: &mut Value) {
         }
     }
     object::default(object::as_map(spec), "enableServiceLinks", true);
+    status(object);
+}
+
+/// Fills in the status of a Pod: the old single addresses and the newer lists of them.
+pub fn status(object: &mut Value) {
     if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
         mirror_address(status, "podIP", "podIPs");
         mirror_address(status, "hostIP", "hostIPs");

@@ -39,7 +39,7 @@ pub fn service(object: &mut Value) {
         object::default_text(port, "protocol", "TCP");
         let target = port.get("targetPort");
         if target.is_none_or(|it| it.is_null() || *it == 0 || *it == "") {
-            let own = port.get("port").cloned().unwrap_or(json!(0));
+            let own = port.get("port").cloned().unwrap_or(Value::Null);
             port.insert("targetPort".to_owned(), own);
         }
     }

@@ -78,8 +78,7 @@ impl fmt::Display for FieldSelector {
         for (i, term) in self.terms.iter().enumerate() {
             let comma = if i > 0 { "," } else { "" };
             let operator = if term.equal { "=" } else { "!=" };
-            let value =
-                term.value.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
+            let value = term.value.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
             write!(f, "{comma}{}{operator}{value}", term.field.label)?;
         }
         Ok(())

@@ -11,41 +11,30 @@ pub(super) fn parse(text: &str) -> Result<Vec<Requirement>, String> {
     let mut parser = Parser { tokens: lex(text)?, at: 0 };
     let mut out = Vec::new();
     loop {
-        match parser.peek() {
-            Token::Word(_) | Token::Not => {
-                let requirement = parser
-                    .requirement()
-                    .map_err(|it| format!("unable to parse requirement: {it}"))?;
-                out.push(requirement);
-                if out.len() > MAX_REQUIREMENTS {
-                    return Err("too many requirements in the label selector".to_owned());
-                }
-                match parser.next() {
-                    Token::End => return Ok(out),
-                    Token::Comma => {
-                        let after = parser.peek();
-                        if !matches!(after, Token::Word(_) | Token::Not) {
-                            return Err(format!(
-                                "found '{}', expected: identifier after ','",
-                                after.text()
-                            ));
-                        }
-                    }
-                    other => {
-                        return Err(format!(
-                            "found '{}', expected: ',' or 'end of string'",
-                            other.text()
-                        ));
-                    }
-                }
-            }
-            Token::End => return Ok(out),
-            other => {
-                return Err(format!(
-                    "found '{}', expected: !, identifier, or 'end of string'",
-                    other.text()
-                ));
-            }
+        let first = parser.peek();
+        if first == Token::End {
+            return Ok(out);
+        }
+        if !first.starts_requirement() {
+            let found = first.text();
+            return Err(format!("found '{found}', expected: !, identifier, or 'end of string'"));
+        }
+        let requirement =
+            parser.requirement().map_err(|it| format!("unable to parse requirement: {it}"))?;
+        out.push(requirement);
+        if out.len() > MAX_REQUIREMENTS {
+            return Err("too many requirements in the label selector".to_owned());
+        }
+        let after = parser.next();
+        if after == Token::End {
+            return Ok(out);
+        }
+        if after != Token::Comma {
+            return Err(format!("found '{}', expected: ',' or 'end of string'", after.text()));
+        }
+        let next = parser.peek();
+        if !next.starts_requirement() {
+            return Err(format!("found '{}', expected: identifier after ','", next.text()));
         }
     }
 }
@@ -66,6 +55,10 @@ enum Token {
 }
 
 impl Token {
+    fn starts_requirement(&self) -> bool {
+        matches!(self, Self::Word(_) | Self::Not)
+    }
+
     fn text(&self) -> &str {
         match self {
             Self::Word(text) => text,
@@ -182,10 +175,11 @@ impl Parser {
         if matches!(self.peek(), Token::End | Token::Comma) {
             return Ok(BTreeSet::from([String::new()]));
         }
-        match self.next() {
-            Token::Word(word) => Ok(BTreeSet::from([word])),
-            other => Err(format!("found '{}', expected: identifier", other.text())),
-        }
+        let token = self.next();
+        let Token::Word(word) = token else {
+            return Err(format!("found '{}', expected: identifier", token.text()));
+        };
+        Ok(BTreeSet::from([word]))
     }
 
     /// `(a,b)`; empty places between commas are empty values.
@@ -200,22 +194,21 @@ impl Parser {
             return Ok(out);
         }
         loop {
-            match self.peek() {
-                Token::Word(word) => {
-                    out.insert(word);
-                    self.next();
-                }
-                Token::Comma | Token::Close => {
-                    out.insert(String::new());
-                }
-                other => {
-                    return Err(format!("found '{}', expected: ',', or identifier", other.text()));
-                }
+            let token = self.peek();
+            if let Token::Word(word) = token {
+                out.insert(word);
+                self.next();
+            } else if matches!(token, Token::Comma | Token::Close) {
+                out.insert(String::new());
+            } else {
+                return Err(format!("found '{}', expected: ',', or identifier", token.text()));
             }
-            match self.next() {
-                Token::Comma => {}
-                Token::Close => return Ok(out),
-                other => return Err(format!("found '{}', expected: ',' or ')'", other.text())),
+            let after = self.next();
+            if after == Token::Close {
+                return Ok(out);
+            }
+            if after != Token::Comma {
+                return Err(format!("found '{}', expected: ',' or ')'", after.text()));
             }
         }
     }

@@ -172,9 +172,9 @@ impl FieldError {
             | FieldErrorKind::NotFound
             | FieldErrorKind::NotSupported
             | FieldErrorKind::TooMany
-            | FieldErrorKind::TypeInvalid => match &self.bad_value {
-                Value::String(text) => format!("{words}: {}", quote(text)),
-                other => format!("{words}: {other}"),
+            | FieldErrorKind::TypeInvalid => match self.bad_value.as_str() {
+                Some(text) => format!("{words}: {}", quote(text)),
+                None => format!("{words}: {}", self.bad_value),
             },
         };
         if !self.detail.is_empty() {

@@ -98,10 +98,7 @@ fn statuses_are_word_for_word_those_of_kubernetes() {
                 "meta.k8s.io",
                 "ListOptions",
                 "",
-                vec![
-                    FieldError::forbidden("a", "first"),
-                    FieldError::required("b", ""),
-                ],
+                vec![FieldError::forbidden("a", "first"), FieldError::required("b", "")],
             ),
             json!({
                 "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",

@@ -35,6 +35,7 @@ impl Strategy for Pod {
     }
 
     fn prepare_status(&self, new: &mut Value, old: &Value) {
+        defaults::pod::status(new);
         // The class is decided once, at creation.
         if let Some(class) = object::get(old, "status.qosClass") {
             object::ensure(new, "status").insert("qosClass".to_owned(), class.clone());

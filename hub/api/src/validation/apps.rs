@@ -160,10 +160,8 @@ fn strategy(strategy: &Value, path: &Path<'_>) -> Vec<FieldError> {
             }
         }
         "RollingUpdate" => match object::get(strategy, "rollingUpdate") {
-            None => errors.push(FieldError::required(
-                rolling,
-                "this should be defaulted and never be nil",
-            )),
+            None => errors
+                .push(FieldError::required(rolling, "this should be defaulted and never be nil")),
             Some(update) => {
                 for field in ["maxUnavailable", "maxSurge"] {
                     errors.extend(count_or_percent(&update[field], &rolling.field(field)));
@@ -195,25 +193,19 @@ fn strategy(strategy: &Value, path: &Path<'_>) -> Vec<FieldError> {
 }
 
 fn count_or_percent(value: &Value, path: &Path<'_>) -> Option<FieldError> {
-    match value {
-        Value::String(text) => {
-            let digits = text.strip_suffix('%').unwrap_or_default();
-            let valid = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-            (!valid).then(|| FieldError::invalid(path, text.as_str(), PERCENT))
-        }
-        value => match value.as_i64() {
-            Some(count) if count < 0 => {
-                Some(FieldError::invalid(path, count, super::NOT_NEGATIVE))
-            }
-            Some(_) | None => None,
-        },
+    if let Some(text) = value.as_str() {
+        let digits = text.strip_suffix('%').unwrap_or_default();
+        let valid = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        return (!valid).then(|| FieldError::invalid(path, text, PERCENT));
     }
+    let count = value.as_i64().filter(|it| *it < 0)?;
+    Some(FieldError::invalid(path, count, super::NOT_NEGATIVE))
 }
 
 /// The number of a count or of a percentage.
 fn amount(value: &Value) -> Option<i64> {
-    match value {
-        Value::String(text) => text.strip_suffix('%')?.parse().ok(),
-        value => value.as_i64(),
+    match value.as_str() {
+        Some(text) => text.strip_suffix('%')?.parse().ok(),
+        None => value.as_i64(),
     }
 }

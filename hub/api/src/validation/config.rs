@@ -134,11 +134,7 @@ fn json_content(object: &Value, key: &str) -> Option<FieldError> {
         Err(err) => Some(FieldError::invalid(
             data.key(key),
             json!("<secret contents redacted>"),
-            if err.is_eof() {
-                "unexpected end of JSON input".to_owned()
-            } else {
-                err.to_string()
-            },
+            if err.is_eof() { "unexpected end of JSON input".to_owned() } else { err.to_string() },
         )),
     }
 }

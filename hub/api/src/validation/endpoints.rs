@@ -24,10 +24,8 @@ pub fn endpoints(object: &Value) -> Vec<FieldError> {
         let ready = object::list(subset, "addresses");
         let not_ready = object::list(subset, "notReadyAddresses");
         if ready.is_empty() && not_ready.is_empty() {
-            errors.push(FieldError::required(
-                at,
-                "must specify `addresses` or `notReadyAddresses`",
-            ));
+            errors
+                .push(FieldError::required(at, "must specify `addresses` or `notReadyAddresses`"));
         }
         for (field, addresses) in [("addresses", ready), ("notReadyAddresses", not_ready)] {
             let list = at.field(field);
@@ -121,16 +119,12 @@ fn slice_addresses(endpoint: &Value, family: &str, at: &Path<'_>) -> Vec<FieldEr
                     errors.push(FieldError::invalid(item, address, wrong));
                 }
             }
-            ("IPv4", Ok(std::net::IpAddr::V6(_))) => errors.push(FieldError::invalid(
-                item,
-                address,
-                "must be an IPv4 address",
-            )),
-            ("IPv6", Ok(std::net::IpAddr::V4(_))) => errors.push(FieldError::invalid(
-                item,
-                address,
-                "must be an IPv6 address",
-            )),
+            ("IPv4", Ok(std::net::IpAddr::V6(_))) => {
+                errors.push(FieldError::invalid(item, address, "must be an IPv4 address"))
+            }
+            ("IPv6", Ok(std::net::IpAddr::V4(_))) => {
+                errors.push(FieldError::invalid(item, address, "must be an IPv6 address"))
+            }
             (_, Ok(_)) => errors.extend(special_address(address, &item)),
             (_, Err(_)) => errors.extend(super::ip(address, item)),
         }

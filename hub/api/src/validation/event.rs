@@ -45,7 +45,8 @@ pub fn event(object: &Value) -> Vec<FieldError> {
     for field in ["reportingInstance", "action", "reason"] {
         errors.extend(required(object, field, &root));
     }
-    for (field, max) in [("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024)]
+    for (field, max) in
+        [("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024)]
     {
         let text = object::text(object, field);
         if text.len() > max {

@@ -30,10 +30,7 @@ pub fn validate(object: &Value, resource: &Resource) -> Vec<FieldError> {
     }
     let name = object::name(object);
     if name.is_empty() {
-        errors.push(FieldError::required(
-            meta.field("name"),
-            "name or generateName is required",
-        ));
+        errors.push(FieldError::required(meta.field("name"), "name or generateName is required"));
     } else {
         for wrong in resource.strategy.check_name(name) {
             errors.push(FieldError::invalid(meta.field("name"), name, wrong));

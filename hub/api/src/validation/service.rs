@@ -47,7 +47,8 @@ pub fn service(object: &Value) -> Vec<FieldError> {
         errors.extend(cluster_ips(spec, &path));
     }
     let externals = path.field("externalIPs");
-    for (i, address) in object::list(spec, "externalIPs").iter().filter_map(Value::as_str).enumerate()
+    for (i, address) in
+        object::list(spec, "externalIPs").iter().filter_map(Value::as_str).enumerate()
     {
         errors.extend(ip(address, externals.index(i)));
     }
@@ -186,9 +187,9 @@ fn service_ports(ports: &[Value], ty: &str, path: &Path<'_>) -> Vec<FieldError> 
 
 /// Checks the number or the name of a port.
 pub(super) fn port_or_name(port: &Value, path: &Path<'_>) -> Vec<FieldError> {
-    let wrong = match port {
-        Value::String(name) => names::port_name(name),
-        port => names::port_number(port.as_i64().unwrap_or(0)),
+    let wrong = match port.as_str() {
+        Some(name) => names::port_name(name),
+        None => names::port_number(port.as_i64().unwrap_or(0)),
     };
     wrong.into_iter().map(|it| FieldError::invalid(path, port.clone(), it)).collect()
 }

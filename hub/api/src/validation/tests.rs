@@ -34,9 +34,10 @@ fn causes(result: Result<Value, crate::Status>) -> Vec<String> {
 fn put(object: &mut Value, pointer: &str, value: Value) {
     let (above, last) = pointer.rsplit_once('/').unwrap();
     let parent = if above.is_empty() { object } else { object.pointer_mut(above).unwrap() };
-    match parent {
-        Value::Array(items) => items[last.parse::<usize>().unwrap()] = value,
-        other => other[last] = value,
+    if let Some(items) = parent.as_array_mut() {
+        items[last.parse::<usize>().unwrap()] = value;
+    } else {
+        parent[last] = value;
     }
 }
 
@@ -237,7 +238,9 @@ fn pods() {
             (
                 "/spec/volumes/0",
                 json!({"name": "v", "hostPath": {"path": "/a/../b"}}),
-                &["spec.volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'"],
+                &[
+                    "spec.volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'",
+                ],
             ),
             (
                 "/spec/volumes/0",
@@ -247,7 +250,9 @@ fn pods() {
             (
                 "/spec/activeDeadlineSeconds",
                 json!(0),
-                &["spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive"],
+                &[
+                    "spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
+                ],
             ),
             (
                 "/spec/tolerations",
@@ -259,7 +264,9 @@ fn pods() {
             (
                 "/spec/dnsPolicy",
                 json!("None"),
-                &["spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None"],
+                &[
+                    "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None",
+                ],
             ),
             (
                 "/spec/affinity",
@@ -382,7 +389,9 @@ fn deployments() {
             (
                 "/spec/progressDeadlineSeconds",
                 json!(0),
-                &["spec.progressDeadlineSeconds: Invalid value: 0: must be greater than minReadySeconds"],
+                &[
+                    "spec.progressDeadlineSeconds: Invalid value: 0: must be greater than minReadySeconds",
+                ],
             ),
         ],
     );

@@ -37,11 +37,7 @@ pub fn get_scale(object: &Value) -> Result<Value, Status> {
 }
 
 /// Takes `spec.replicas` of the scale, all else stays.
-pub fn put_scale(
-    scale: &Value,
-    old: &Value,
-    context: &WriteContext<'_>,
-) -> Result<Value, Status> {
+pub fn put_scale(scale: &Value, old: &Value, context: &WriteContext<'_>) -> Result<Value, Status> {
     let resource = context.resource;
     let name = object::name(scale);
     let wanted = object::name(old);
@@ -52,17 +48,15 @@ pub fn put_scale(
     }
     let (uid, old_uid) = (object::uid(scale), object::uid(old));
     if !uid.is_empty() && uid != old_uid {
-        let why =
-            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}");
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}"
+        );
         return Err(Status::conflict(&resource.group, &resource.plural, wanted, &why));
     }
     let replicas = object::int(scale, "spec.replicas").unwrap_or(0);
     if replicas < 0 {
-        let wrong = FieldError::invalid(
-            "spec.replicas",
-            replicas,
-            "must be greater than or equal to 0",
-        );
+        let wrong =
+            FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
         return Err(Status::invalid("autoscaling", "Scale", wanted, vec![wrong]));
     }
     invalid_unless_empty(context, old, Vec::new())?;

@@ -375,7 +375,8 @@ fn a_service_keeps_its_address_and_node_ports() {
     crate::defaults::service::set_cluster_ip(&mut old, "10.96.0.7");
     old["spec"]["ports"][0]["nodePort"] = json!(30080);
     let context = context("services", Some("s"));
-    let new = json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+    let new =
+        json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
     let kept = update(new, &old, &context).unwrap();
     assert_eq!(kept["spec"], old["spec"]);
 

@@ -1,6 +1,6 @@
 //! Updating objects, their status and a namespace's finalizers.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::create::{invalid_unless_empty, set_scope, set_type};
 use super::{WriteContext, strip_server_fields};
@@ -151,7 +151,7 @@ fn keep_field(new: &mut Value, old: &Value, field: &str) {
 fn keep_all_but(new: &mut Value, old: &Value, taken: &[&str]) {
     let map = object::as_map(new);
     map.retain(|key, _| taken.contains(&key.as_str()));
-    for (key, value) in old.as_object().unwrap_or(&Map::new()) {
+    for (key, value) in old.as_object().into_iter().flatten() {
         if !taken.contains(&key.as_str()) {
             map.insert(key.clone(), value.clone());
         }

@@ -108,7 +108,8 @@ fn common<'a>(
 fn lifecycle(pod: Pod<'_>, container: &Value, at: &Path<'_>, errors: &mut Vec<FieldError>) {
     let path = at.field("lifecycle");
     for field in ["postStart", "preStop"] {
-        if let Some(handler) = object::get(container, "lifecycle").and_then(|it| object::get(it, field))
+        if let Some(handler) =
+            object::get(container, "lifecycle").and_then(|it| object::get(it, field))
         {
             let grace = object::int(pod.spec, "terminationGracePeriodSeconds").unwrap_or(0);
             errors.extend(probe::lifecycle_handler(handler, grace, &path.field(field)));
@@ -130,7 +131,8 @@ fn ephemeral(pod: Pod<'_>, container: &Value, at: &Path<'_>, errors: &mut Vec<Fi
             ));
         }
     }
-    if object::get(container, "resources").is_some_and(|it| it.as_object().is_some_and(|it| !it.is_empty()))
+    if object::get(container, "resources")
+        .is_some_and(|it| it.as_object().is_some_and(|it| !it.is_empty()))
     {
         errors.push(FieldError::forbidden(
             at.field("resources"),
@@ -138,9 +140,8 @@ fn ephemeral(pod: Pod<'_>, container: &Value, at: &Path<'_>, errors: &mut Vec<Fi
         ));
     }
     let target = object::text(container, "targetContainerName");
-    let mut all = object::list(pod.spec, "containers")
-        .iter()
-        .chain(object::list(pod.spec, "initContainers"));
+    let mut all =
+        object::list(pod.spec, "containers").iter().chain(object::list(pod.spec, "initContainers"));
     if !target.is_empty() && !all.any(|it| object::text(it, "name") == target) {
         errors.push(FieldError::not_found(at.field("targetContainerName"), target));
     }
@@ -203,7 +204,8 @@ fn host_port_conflicts(containers: &[Value], path: &Path<'_>, errors: &mut Vec<F
             if host == 0 {
                 continue;
             }
-            let (protocol, address) = (object::text(port, "protocol"), object::text(port, "hostIP"));
+            let (protocol, address) =
+                (object::text(port, "protocol"), object::text(port, "hostIP"));
             let key = format!("{protocol}/{address}/{host}");
             let item = ports.index(j);
             if !seen.insert(key.clone()) {
@@ -230,7 +232,8 @@ fn mounts(pod: Pod<'_>, container: &Value, path: &Path<'_>, errors: &mut Vec<Fie
         } else if seen.insert(target, i).is_some() {
             errors.push(FieldError::invalid(at.field("mountPath"), target, "must be unique"));
         }
-        let (sub, expression) = (object::text(mount, "subPath"), object::text(mount, "subPathExpr"));
+        let (sub, expression) =
+            (object::text(mount, "subPath"), object::text(mount, "subPathExpr"));
         if !sub.is_empty() {
             errors.extend(descending(sub, &at.field("subPath")));
         }

@@ -99,7 +99,11 @@ pub(super) fn topology_spread(spec: &Value, path: &Path<'_>) -> Vec<FieldError> 
         let at = path.index(i);
         let skew = object::int(constraint, "maxSkew").unwrap_or(0);
         if skew <= 0 {
-            errors.push(FieldError::invalid(at.field("maxSkew"), skew, "must be greater than zero"));
+            errors.push(FieldError::invalid(
+                at.field("maxSkew"),
+                skew,
+                "must be greater than zero",
+            ));
         }
         let key = object::text(constraint, "topologyKey");
         if key.is_empty() {
@@ -177,9 +181,8 @@ const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
 fn weight(weighted: &Value, path: &Path<'_>) -> Option<FieldError> {
     let weight = object::int(weighted, "weight").unwrap_or(0);
-    (!(1..=100).contains(&weight)).then(|| {
-        FieldError::invalid(path.field("weight"), weight, "must be in the range 1-100")
-    })
+    (!(1..=100).contains(&weight))
+        .then(|| FieldError::invalid(path.field("weight"), weight, "must be in the range 1-100"))
 }
 
 fn node_affinity(affinity: &Value, path: &Path<'_>) -> Vec<FieldError> {

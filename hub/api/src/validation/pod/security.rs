@@ -24,10 +24,7 @@ pub(super) fn pod(spec: &Value, path: &Path<'_>) -> Vec<FieldError> {
     if object::get(spec, "hostUsers").and_then(Value::as_bool) == Some(false) {
         for field in ["hostNetwork", "hostPID", "hostIPC"] {
             if object::flag(spec, field) {
-                errors.push(FieldError::forbidden(
-                    path.field(field),
-                    "when `hostUsers` is false",
-                ));
+                errors.push(FieldError::forbidden(path.field(field), "when `hostUsers` is false"));
             }
         }
     }
@@ -122,7 +119,10 @@ fn profiles(context: &Value, path: &Path<'_>) -> Vec<FieldError> {
             (_, None) => {}
         }
         match ty {
-            "" => errors.push(FieldError::required(at.field("type"), "type is required when seccompProfile is set")),
+            "" => errors.push(FieldError::required(
+                at.field("type"),
+                "type is required when seccompProfile is set",
+            )),
             ty if types.contains(&ty) => {}
             ty => errors.push(FieldError::not_supported(at.field("type"), ty, &types)),
         }

@@ -53,7 +53,10 @@ pub fn update(new: &Value, old: &Value) -> Vec<FieldError> {
         differences(&munged, old, &path, &mut changed);
         errors.push(FieldError::forbidden(
             path,
-            format!("pod updates may not change fields other than {UPDATABLE}\n{}", changed.join("\n")),
+            format!(
+                "pod updates may not change fields other than {UPDATABLE}\n{}",
+                changed.join("\n")
+            ),
         ));
     }
     errors
@@ -129,7 +132,10 @@ fn gates(new: &Value, old: &Value, path: &Path<'_>) -> Option<FieldError> {
     (!added.is_empty()).then(|| {
         FieldError::forbidden(
             path.field("schedulingGates"),
-            format!("only deletion is allowed, but found new scheduling gates '{}'", added.join(" ")),
+            format!(
+                "only deletion is allowed, but found new scheduling gates '{}'",
+                added.join(" ")
+            ),
         )
     })
 }
