@@ -1,0 +1,112 @@
+//! `test`: every test there is, from units to virtual machines, and how many ran.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, ensure};
+
+use crate::{
+    dist,
+    sh::{self, say, step},
+    tools, up, vm,
+};
+
+#[derive(clap::Args)]
+pub struct TestOptions {
+    /// Leave out what boots virtual machines
+    #[arg(long)]
+    no_vm: bool,
+    /// Leave out `up` and `down` on this machine
+    #[arg(long)]
+    no_up: bool,
+}
+
+impl TestOptions {
+    /// Leaves nothing out.
+    pub const ALL: Self = Self { no_vm: false, no_up: false };
+}
+
+/// Runs them. Fails if one fails, or if none ran.
+pub fn run(options: &TestOptions) -> anyhow::Result<()> {
+    sh::ensure_root()?;
+    tools::ensure_packages(&tools::UP)?;
+    tools::ensure_packages(&tools::TEST)?;
+    let kubectl = tools::current_kubectl()?;
+    let old_kubectl = tools::old_kubectl()?;
+    let mut counts = Counts::default();
+
+    let bin = step("Building the binaries under test", dist::build)?;
+    step("Running unit, property, kernel and client tests", || {
+        let mut cargo = sh::command(env!("CARGO"));
+        cargo.args(["test", "--workspace", "--no-fail-fast"]);
+        cargo.env("REQUIRE_PRIVILEGED", "1");
+        cargo.env("OUTBYE_BIN_DIR", &bin);
+        cargo.env("OUTBYE_KUBECTL", &kubectl).env("OUTBYE_OLD_KUBECTL", &old_kubectl);
+        counts.absorb(cargo)
+    })?;
+    if !options.no_up {
+        step("Running the README's main job: up, up again, down", || {
+            up::up()?;
+            up::up()?;
+            up::down()?;
+            counts.passed += 1;
+            Ok(())
+        })?;
+    }
+    if !options.no_vm {
+        counts.passed += vm::run(&vm::VmOptions::CI)?;
+    }
+    ensure!(counts.passed > 0, "no test ran");
+    ensure!(counts.ignored == 0, "{} tests are ignored: mend or remove them", counts.ignored);
+    say(format!("{} tests passed, none failed, none were skipped.", counts.passed));
+    Ok(())
+}
+
+#[derive(Default)]
+struct Counts {
+    passed: usize,
+    ignored: usize,
+}
+
+impl Counts {
+    /// Runs `cargo test`, shows what it prints and adds its results up.
+    fn absorb(&mut self, mut cargo: Command) -> anyhow::Result<()> {
+        let shown = sh::show(&cargo);
+        let mut child = cargo.stdout(Stdio::piped()).spawn().context("could not run cargo")?;
+        let stdout = child.stdout.take().context("cargo has no output")?;
+        for line in BufReader::new(stdout).lines() {
+            let line = line?;
+            if let Some((passed, ignored)) = parse_result(&line) {
+                self.passed += passed;
+                self.ignored += ignored;
+            }
+            say(line);
+        }
+        let status = child.wait()?;
+        ensure!(status.success(), "{shown} failed ({status})");
+        Ok(())
+    }
+}
+
+/// Reads `test result: ok. 7 passed; 0 failed; 0 ignored; ...`.
+fn parse_result(line: &str) -> Option<(usize, usize)> {
+    let rest = line.strip_prefix("test result: ")?;
+    let count = |what: &str| {
+        rest.split([';', '.']).find_map(|it| it.trim().strip_suffix(what)?.trim().parse().ok())
+    };
+    Some((count("passed")?, count("ignored")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_read() {
+        let line = "test result: ok. 7 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.47s";
+        assert_eq!(parse_result(line), Some((7, 2)));
+        assert_eq!(parse_result("running 7 tests"), None);
+    }
+}

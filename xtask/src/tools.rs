@@ -1,0 +1,141 @@
+//! Programs that the tasks need and the product does not: installed by name, said aloud.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use crate::sh;
+
+/// A Debian package with a program that shows whether it is there.
+pub struct Package {
+    pub name: &'static str,
+    pub program: &'static str,
+}
+
+const fn package(name: &'static str, program: &'static str) -> Package {
+    Package { name, program }
+}
+
+/// What `up` needs.
+pub const UP: [Package; 2] =
+    [package("docker-registry", "docker-registry"), package("busybox-static", "busybox")];
+/// What the tests need besides.
+pub const TEST: [Package; 7] = [
+    package("nftables", "nft"),
+    package("iproute2", "ip"),
+    package("e2fsprogs", "mkfs.ext4"),
+    package("cpio", "cpio"),
+    package("qemu-system-x86", "qemu-system-x86_64"),
+    package("git", "git"),
+    package("xz-utils", "xz"),
+];
+/// The peers of `bench`.
+pub const BENCH: [Package; 3] =
+    [package("crun", "crun"), package("runc", "runc"), package("etcd-server", "etcd")];
+
+/// Installs the packages whose program is missing.
+pub fn ensure_packages(packages: &[Package]) -> anyhow::Result<()> {
+    let missing: Vec<&str> = packages
+        .iter()
+        .filter(|it| sh::which(it.program).is_none())
+        .map(|it| it.name)
+        .collect();
+    install(&missing)
+}
+
+fn install(missing: &[&str]) -> anyhow::Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    sh::ensure_root()?;
+    sh::step(&format!("Installing Debian packages: {}", missing.join(" ")), || {
+        sh::read(sh::command("apt-get").args(["update", "-qq"]))?;
+        let mut apt = sh::command("apt-get");
+        apt.args(["install", "-y", "-qq", "--no-install-recommends"]).args(missing);
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        // Servers that packages bring must not start: the tasks start their own.
+        apt.env("RUNLEVEL", "1");
+        sh::read(&mut apt).map(drop)
+    })
+}
+
+/// A kubectl: the one on `PATH`, else Debian's.
+pub fn kubectl() -> anyhow::Result<PathBuf> {
+    if let Some(path) = sh::which("kubectl") {
+        return Ok(path);
+    }
+    install(&["kubernetes-client"])?;
+    sh::which("kubectl").context("the package kubernetes-client brought no kubectl")
+}
+
+/// Debian's kubectl 1.20, unpacked beside whatever is installed.
+pub fn old_kubectl() -> anyhow::Result<PathBuf> {
+    let dir = sh::root().join("target/tools/kubernetes-client");
+    let path = dir.join("usr/bin/kubectl");
+    if !path.exists() {
+        sh::step("Unpacking Debian's kubernetes-client", || unpack("kubernetes-client", &dir))?;
+    }
+    Ok(path)
+}
+
+/// The kubectl of today, built from its Go module.
+pub fn current_kubectl() -> anyhow::Result<PathBuf> {
+    const VERSION: &str = "v0.36.4";
+    const MAIN: &str = r#"package main
+
+import (
+	"os"
+
+	_ "k8s.io/client-go/plugin/pkg/client/auth"
+	"k8s.io/component-base/cli"
+	"k8s.io/kubectl/pkg/cmd"
+)
+
+func main() { os.Exit(cli.Run(cmd.NewDefaultKubectlCommand())) }
+"#;
+    let dir = sh::root().join("target/tools/kubectl");
+    let path = dir.join("kubectl");
+    if path.exists() {
+        return Ok(path);
+    }
+    let go = sh::which("go")
+        .or_else(|| sh::which("/usr/local/go/bin/go"))
+        .context("the tests build the newest kubectl: install Go 1.24 or later (https://go.dev/dl)")?;
+    sh::step(&format!("Building kubectl from k8s.io/kubectl {VERSION} (some minutes)"), || {
+        crate::cluster::write(&dir.join("main.go"), MAIN)?;
+        let go = |args: &[&str]| sh::read(sh::command(&go).args(args).current_dir(&dir)).map(drop);
+        if !dir.join("go.mod").exists() {
+            go(&["mod", "init", "kubectl"])?;
+        }
+        go(&["get", &format!("k8s.io/kubectl@{VERSION}")])?;
+        go(&["mod", "tidy"])?;
+        let set = "-X k8s.io/component-base/version.";
+        let flags = format!(
+            "-s -w {set}gitVersion={} {set}gitMajor=1 {set}gitMinor=36",
+            VERSION.replacen("v0", "v1", 1)
+        );
+        go(&["build", "-ldflags", &flags, "-o", "kubectl", "."])
+    })?;
+    Ok(path)
+}
+
+/// Downloads a Debian package and unpacks it, without installing it.
+pub fn unpack(package: &str, dir: &std::path::Path) -> anyhow::Result<()> {
+    let download = dir.with_extension("deb.d");
+    std::fs::create_dir_all(&download)?;
+    // Root's download runs as the user _apt, which cannot write here; the warning is harmless.
+    let fetch = || sh::read(sh::command("apt-get").args(["download", package]).current_dir(&download));
+    if fetch().is_err() {
+        sh::read(sh::command("apt-get").args(["update", "-qq"]))?;
+        fetch()?;
+    }
+    let deb = std::fs::read_dir(&download)?
+        .filter_map(Result::ok)
+        .map(|it| it.path())
+        .find(|it| it.extension().is_some_and(|it| it == "deb"))
+        .with_context(|| format!("apt-get downloaded no file for {package}"))?;
+    std::fs::create_dir_all(dir)?;
+    sh::read(sh::command("dpkg-deb").arg("-x").arg(&deb).arg(dir))?;
+    std::fs::remove_dir_all(&download)?;
+    Ok(())
+}
