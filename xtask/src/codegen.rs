@@ -56,6 +56,7 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     let downloads = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root.join("target"), PathBuf::from)
         .join("codegen");
+    let downloads = std::path::absolute(downloads)?;
     fs::create_dir_all(&downloads)?;
 
     let modules = go_modules(&downloads)?;
@@ -68,7 +69,8 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
         let file = data.join(format!("descriptions-{file}.json.gz"));
         settle(&file, &schema::descriptions(&published, is_core)?, check)?;
     }
-    let messages = proto_files::messages(&modules, &structs)?;
+    let schemas = published["$defs"].as_object().context("no $defs")?;
+    let messages = proto_files::messages(&modules, &structs, schemas.keys())?;
     settle(&data.join("protobuf.json.gz"), &messages, check)
 }
 

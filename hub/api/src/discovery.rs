@@ -28,30 +28,10 @@ pub enum AggregatedVersion {
 }
 
 impl AggregatedVersion {
-    /// Reads the `v` of an `Accept` header.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "v2" => Some(Self::V2),
-            "v2beta1" => Some(Self::V2Beta1),
-            _ => None,
-        }
-    }
-
-    /// The version as text.
-    pub fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::V2 => "v2",
             Self::V2Beta1 => "v2beta1",
-        }
-    }
-
-    /// The content type of the answer, by which clients know that it is aggregated.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::V2 => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-            Self::V2Beta1 => {
-                "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
-            }
         }
     }
 }

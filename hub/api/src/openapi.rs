@@ -30,17 +30,15 @@ const COMMON: [&str; 3] = [
 ];
 
 /// Query parameters of a PATCH. kubectl asks for `dryRun` and `fieldValidation` by name.
-const PATCH_PARAMETERS: [(&str, &str); 5] = [
+const PATCH_PARAMETERS: [(&str, &str); 4] = [
     ("dryRun", "string"),
     ("fieldManager", "string"),
     ("fieldValidation", "string"),
-    ("force", "boolean"),
     ("pretty", "string"),
 ];
 
 /// Content types of a PATCH.
-const PATCH_TYPES: [&str; 4] = [
-    "application/apply-patch+yaml",
+const PATCH_TYPES: [&str; 3] = [
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",

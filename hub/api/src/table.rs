@@ -46,18 +46,6 @@ pub enum IncludeObject {
     None,
 }
 
-impl IncludeObject {
-    /// Reads the query parameter `includeObject`; absent means metadata.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "" | "Metadata" => Some(Self::Metadata),
-            "None" => Some(Self::None),
-            "Object" => Some(Self::Object),
-            _ => None,
-        }
-    }
-}
-
 /// Makes the `meta.k8s.io/v1` table of objects.
 pub fn table(
     resource: &Resource,

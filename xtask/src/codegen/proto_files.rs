@@ -14,13 +14,25 @@ use super::go_source::Structs;
 
 const SCALARS: [&str; 6] = ["bool", "bytes", "double", "int32", "int64", "string"];
 
-/// The content of `protobuf.json.gz`.
-pub(super) fn messages(modules: &[(String, PathBuf)], structs: &Structs) -> anyhow::Result<Value> {
-    let mut messages = Map::new();
+/// The content of `protobuf.json.gz`: the messages of the definitions, and what these consist of.
+pub(super) fn messages<'a>(
+    modules: &[(String, PathBuf)],
+    structs: &Structs,
+    definitions: impl Iterator<Item = &'a String>,
+) -> anyhow::Result<Value> {
+    let mut all = Map::new();
     for (_, dir) in modules {
-        read_dir(dir, structs, &mut messages)?;
+        read_dir(dir, structs, &mut all)?;
     }
-    Ok(json!({ "messages": messages }))
+    let mut needed = Map::new();
+    let mut open: Vec<String> = definitions.cloned().collect();
+    while let Some(name) = open.pop() {
+        let Some(fields) = all.remove(&name) else { continue };
+        let types = fields.as_array().into_iter().flatten().filter_map(|it| it[2].as_str());
+        open.extend(types.map(str::to_owned));
+        needed.insert(name, fields);
+    }
+    Ok(json!({ "messages": needed }))
 }
 
 fn read_dir(dir: &Path, structs: &Structs, found: &mut Map<String, Value>) -> anyhow::Result<()> {
