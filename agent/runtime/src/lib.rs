@@ -4,10 +4,22 @@
 //! agent talks to it through `Runtime` and may come and go. Decisions are made by neither: both do what a
 //! specification says. This crate knows OCI and kernel words and must never learn what a pod is.
 
+mod capability;
+mod cgroup;
 mod client;
+mod clock;
+mod container;
 mod error;
 mod ids;
+mod keeper;
+mod log;
+mod protocol;
+mod rootfs;
+mod sandbox;
+mod seccomp;
+mod spec;
 mod types;
+mod user;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -21,7 +33,8 @@ pub use types::{
 };
 
 /// Runs this process as the keeper if the arguments say so. Must be the first thing in `main`.
+///
+/// `args` are all arguments, the program's name first.
 pub fn dispatch(args: &[OsString]) -> Option<ExitCode> {
-    let _ = args;
-    None
+    (args.get(1)? == "keeper").then(|| keeper::run(args))
 }

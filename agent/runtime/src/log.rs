@@ -1,0 +1,201 @@
+//! Container output into log files, line by line, in the format of the container runtime interface.
+//!
+//! `2026-11-20T08:00:00.123456789Z stdout F text`. A line longer than 16 KiB is cut, its parts but the
+//! last marked `P`. A file of 10 MiB is rotated; four old ones are kept. Memory is bounded by the length
+//! of one line per stream, whatever the container does. Losing the disk loses lines, never the container.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use jiff::Timestamp;
+use rustix::fs::{Mode, OFlags};
+
+/// Longest piece of a line, as elsewhere.
+const MAX_LINE: usize = 16 * 1024;
+/// Size at which a file is rotated.
+const MAX_FILE: u64 = 10 * 1024 * 1024;
+/// Files that exist at most, the current one included.
+const MAX_FILES: u32 = 5;
+
+/// Where a line came from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+/// Cuts one stream into log lines.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    stream: Stream,
+    /// The beginning of a line whose end has not come yet; shorter than `MAX_LINE`.
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self { stream, rest: Vec::new() }
+    }
+
+    /// Where the lines come from.
+    pub(crate) fn stream(&self) -> Stream {
+        self.stream
+    }
+
+    /// Appends what `bytes` completes to `out`.
+    pub(crate) fn push(&mut self, mut bytes: &[u8], now: Timestamp, out: &mut Vec<u8>) {
+        while !bytes.is_empty() {
+            let room = MAX_LINE - self.rest.len();
+            let head = bytes.get(..room.min(bytes.len())).unwrap_or(bytes);
+            match head.iter().position(|it| *it == b'\n') {
+                Some(end) => {
+                    self.rest.extend_from_slice(head.get(..end).unwrap_or_default());
+                    self.emit('F', now, out);
+                    bytes = bytes.get(end + 1..).unwrap_or_default();
+                }
+                None => {
+                    self.rest.extend_from_slice(head);
+                    bytes = bytes.get(head.len()..).unwrap_or_default();
+                    if self.rest.len() == MAX_LINE {
+                        self.emit('P', now, out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Appends what is left when the stream has ended.
+    pub(crate) fn finish(&mut self, now: Timestamp, out: &mut Vec<u8>) {
+        if !self.rest.is_empty() {
+            self.emit('F', now, out);
+        }
+    }
+
+    fn emit(&mut self, tag: char, now: Timestamp, out: &mut Vec<u8>) {
+        let head = format!("{now:.9} {} {tag} ", self.stream.name());
+        out.extend_from_slice(head.as_bytes());
+        out.append(&mut self.rest);
+        out.push(b'\n');
+    }
+}
+
+/// The log file of one container, with its rotated predecessors beside it.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    /// Held open, so that nobody can swap the directory for another one.
+    dir: OwnedFd,
+    name: String,
+    file: OwnedFd,
+    size: u64,
+}
+
+fn open_in(dir: impl AsFd, name: &str) -> io::Result<(OwnedFd, u64)> {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o640))?;
+    let stat = rustix::fs::fstat(&file)?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
+        return Err(io::Error::other("log path is not a regular file"));
+    }
+    Ok((file, u64::try_from(stat.st_size).unwrap_or(0)))
+}
+
+impl LogFile {
+    /// Opens or makes the file; its directory must exist, and a link in the file's place is refused.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+        let name = path.file_name().and_then(|it| it.to_str()).ok_or_else(invalid)?.to_owned();
+        let parent = path.parent().ok_or_else(invalid)?;
+        let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(parent, flags, Mode::empty())?;
+        let (file, size) = open_in(&dir, &name)?;
+        Ok(Self { dir, name, file, size })
+    }
+
+    /// Appends whole lines.
+    pub(crate) fn append(&mut self, mut lines: &[u8]) -> io::Result<()> {
+        if self.size >= MAX_FILE {
+            self.rotate()?;
+        }
+        while !lines.is_empty() {
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(&self.file, lines))?;
+            self.size += written as u64;
+            lines = lines.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        for old in (1..MAX_FILES - 1).rev() {
+            let from = format!("{}.{old}", self.name);
+            let to = format!("{}.{}", self.name, old + 1);
+            match rustix::fs::renameat(&self.dir, &from, &self.dir, &to) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        rustix::fs::renameat(&self.dir, &self.name, &self.dir, format!("{}.1", self.name))?;
+        (self.file, self.size) = open_in(&self.dir, &self.name)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pieces: &[&[u8]], expected: &str) {
+        let now: Timestamp = "2026-11-20T08:00:00.12Z".parse().unwrap();
+        let (mut lines, mut out) = (Lines::new(Stream::Stdout), Vec::new());
+        for piece in pieces {
+            lines.push(piece, now, &mut out);
+        }
+        lines.finish(now, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn lines_are_stamped_and_joined() {
+        const T: &str = "2026-11-20T08:00:00.120000000Z stdout";
+        check(&[b"a\nb\n"], &format!("{T} F a\n{T} F b\n"));
+        check(&[b"a", b"b", b"\n"], &format!("{T} F ab\n"));
+        check(&[b"\n"], &format!("{T} F \n"));
+        check(&[b"no end"], &format!("{T} F no end\n"));
+        let long = vec![b'x'; MAX_LINE + 1];
+        let x = "x".repeat(MAX_LINE);
+        check(&[&long, b"\n"], &format!("{T} P {x}\n{T} F x\n"));
+    }
+
+    #[test]
+    fn a_full_file_is_rotated_and_the_oldest_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.log");
+        let mut log = LogFile::open(&path).unwrap();
+        for round in 0..7 {
+            log.append(format!("{round}\n").as_bytes()).unwrap();
+            log.size = MAX_FILE;
+        }
+        drop(log);
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(read("0.log"), "6\n");
+        assert_eq!(read("0.log.4"), "2\n");
+        assert!(!dir.path().join("0.log.5").exists());
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_log_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc/shadow", dir.path().join("0.log")).unwrap();
+        assert!(LogFile::open(&dir.path().join("0.log")).is_err());
+    }
+}

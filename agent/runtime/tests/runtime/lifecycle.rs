@@ -1,0 +1,79 @@
+//! Containers come, run and go.
+
+use agent_runtime::{ContainerSpec, Phase, RefusalKind};
+
+use crate::Case;
+use crate::anyhow_lite::Result;
+use crate::world::{World, wait_exit};
+
+pub(crate) const CASES: &[Case] = &[
+    ("a_container_runs_and_its_exit_code_is_told", runs),
+    ("a_signal_ends_with_128_and_its_number", signalled),
+    ("asking_twice_is_asking_once", idempotent),
+    ("a_missing_command_is_named_and_leaves_nothing", missing_command),
+];
+
+fn runs(w: &mut World) -> Result {
+    w.sandbox("s")?;
+    let spec = w.sh("echo hello; echo trouble >&2; exit 3");
+    let ended = w.run_to_end(&spec)?;
+    assert_eq!((ended.exit.code, ended.exit.signal), (3, None));
+    assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("hello\n", "trouble\n"));
+    Ok(())
+}
+
+fn signalled(w: &mut World) -> Result {
+    w.sandbox("s")?;
+    let spec = w.sh("trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done");
+    let mut events = w.runtime.events();
+    w.start(&spec)?;
+    crate::world::wait_until(|| crate::world::read_log(&spec.log_path).is_ok_and(|it| it.0 == "up\n"));
+    w.block(w.runtime.signal(&spec.id, 15))?;
+    assert_eq!(w.block(wait_exit(&mut events, &spec.id))?.code, 5);
+
+    let spec = w.sh("sleep 1000");
+    w.start(&spec)?;
+    w.block(w.runtime.kill(&spec.id))?;
+    let exit = w.block(wait_exit(&mut events, &spec.id))?;
+    assert_eq!((exit.code, exit.signal, exit.oom_killed), (137, Some(9), false));
+    Ok(())
+}
+
+fn idempotent(w: &mut World) -> Result {
+    w.sandbox("s")?;
+    w.sandbox("s")?;
+    let spec = w.sh("sleep 1000");
+    let first = w.start(&spec)?;
+    assert_eq!(w.start(&spec)?, first);
+    let other = ContainerSpec { privileged: true, ..spec.clone() };
+    let err = w.block(w.runtime.ensure_container(&other)).unwrap_err();
+    assert_eq!(err.refusal().unwrap().kind, RefusalKind::SpecMismatch);
+    for _ in 0..2 {
+        w.block(w.runtime.remove_container(&spec.id))?;
+    }
+    assert_eq!(w.block(w.runtime.list())?.containers, []);
+    for _ in 0..2 {
+        w.block(w.runtime.remove_sandbox(&spec.sandbox))?;
+    }
+    Ok(())
+}
+
+fn missing_command(w: &mut World) -> Result {
+    w.sandbox("s")?;
+    let mut spec = w.sh("");
+    for (command, kind) in [
+        ("/no/such", RefusalKind::CommandNotFound),
+        ("nosuch", RefusalKind::CommandNotFound),
+        ("/etc/passwd", RefusalKind::CommandNotExecutable),
+    ] {
+        spec.args = vec![command.to_owned()];
+        let err = w.block(w.runtime.ensure_container(&spec)).unwrap_err();
+        assert_eq!(err.refusal().unwrap().kind, kind, "{command}");
+        assert_eq!(w.block(w.runtime.list())?.containers, []);
+    }
+    spec.args = vec!["true".to_owned()];
+    let ended = w.run_to_end(&spec)?;
+    assert_eq!(ended.exit.code, 0);
+    assert!(matches!(w.block(w.runtime.list())?.containers[0].phase, Phase::Exited(_)));
+    Ok(())
+}
