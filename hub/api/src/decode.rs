@@ -72,13 +72,7 @@ pub fn decode(
     media: Media,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let target = Target {
-        group: &resource.group,
-        version: &resource.version,
-        kind: &resource.kind,
-        schema: &resource.schema,
-    };
-    decode_kind(target, body, media, validation)
+    decode_kind(Target::of(resource), body, media, validation)
 }
 
 /// A kind that a body must have: of a resource, or of what a subresource exchanges.
@@ -140,12 +134,15 @@ pub fn conform(
     object: &Value,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let target = Target {
-        group: &resource.group,
-        version: &resource.version,
-        kind: &resource.kind,
-        schema: &resource.schema,
-    };
+    conform_kind(Target::of(resource), object, validation)
+}
+
+/// Like [`conform`], for any kind that the schema table knows.
+pub fn conform_kind(
+    target: Target<'_>,
+    object: &Value,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
     TypeMeta::of(object).check(target)?;
     run(target, validation, |it| it.deserialize(object))
 }
@@ -184,7 +181,17 @@ fn run<E: std::fmt::Display>(
     Ok(Decoded { object, warnings })
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    /// The kind of a resource's objects.
+    pub fn of(resource: &'a Resource) -> Self {
+        Self {
+            group: &resource.group,
+            version: &resource.version,
+            kind: &resource.kind,
+            schema: &resource.schema,
+        }
+    }
+
     fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.to_owned()

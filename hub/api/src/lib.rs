@@ -35,3 +35,6 @@ pub use resource::{FieldLabel, Resource, Subresource};
 pub use status::{FieldError, Status};
 pub use strategy::Strategy;
 pub use write::{DeleteOptions, Propagation, WriteContext};
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@
 use serde_json::{Value, json};
 
 use super::{WriteContext, strip_server_fields};
+use crate::decode::{FieldValidation, Target, conform_kind};
 use crate::object;
 use crate::status::{FieldError, Status};
 use crate::time;
@@ -56,12 +57,29 @@ pub enum Deletion {
     Pending,
 }
 
+const DELETE_OPTIONS: Target<'static> = Target {
+    group: "",
+    version: "v1",
+    kind: "DeleteOptions",
+    schema: "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
+};
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
 impl DeleteOptions {
     /// Reads `DeleteOptions` from a request's body or from query parameters put into its shape.
+    /// `null`, for an empty body, asks for nothing special.
     pub fn from_value(value: &Value) -> Result<Self, Status> {
+        if value.is_null() {
+            return Ok(Self::default());
+        }
+        let mut value = value.clone();
+        if let Some(map) = value.as_object_mut() {
+            // The kind is the same in every group that has it.
+            map.remove("apiVersion");
+            map.remove("kind");
+        }
+        let value = &conform_kind(DELETE_OPTIONS, &value, FieldValidation::Ignore)?.object;
         let mut errors = Vec::new();
         let propagation_policy = match object::text(value, "propagationPolicy") {
             "" => None,

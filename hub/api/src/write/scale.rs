@@ -3,11 +3,18 @@
 use serde_json::{Value, json};
 
 use super::WriteContext;
-use super::create::invalid_unless_empty;
 use super::update::update;
+use crate::decode::{FieldValidation, Target, conform_kind};
 use crate::object;
 use crate::selector::LabelSelector;
 use crate::status::{FieldError, Status};
+
+const SCALE: Target<'static> = Target {
+    group: "autoscaling",
+    version: "v1",
+    kind: "Scale",
+    schema: "io.k8s.api.autoscaling.v1.Scale",
+};
 
 /// Shows an object as a `Scale`. `metadata.resourceVersion` is shown if the object carries it.
 pub fn get_scale(object: &Value) -> Result<Value, Status> {
@@ -39,6 +46,8 @@ pub fn get_scale(object: &Value) -> Result<Value, Status> {
 /// Takes `spec.replicas` of the scale, all else stays.
 pub fn put_scale(scale: &Value, old: &Value, context: &WriteContext<'_>) -> Result<Value, Status> {
     let resource = context.resource;
+    // A count of the wrong type must never read as zero.
+    let scale = &conform_kind(SCALE, scale, FieldValidation::Ignore)?.object;
     let name = object::name(scale);
     let wanted = object::name(old);
     if !name.is_empty() && name != wanted {
@@ -59,7 +68,6 @@ pub fn put_scale(scale: &Value, old: &Value, context: &WriteContext<'_>) -> Resu
             FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
         return Err(Status::invalid("autoscaling", "Scale", wanted, vec![wrong]));
     }
-    invalid_unless_empty(context, old, Vec::new())?;
     let mut new = old.clone();
     object::ensure(&mut new, "spec").insert("replicas".to_owned(), json!(replicas));
     update(new, old, context)

@@ -224,6 +224,8 @@ fn scale_shows_and_sets_replicas() {
     let new = put_scale(&scale, &old, &context).unwrap();
     assert_eq!((&new["spec"]["replicas"], &new["metadata"]["generation"]), (&json!(5), &json!(2)));
     assert_eq!(new["status"], old["status"]);
+    scale["spec"]["replicas"] = json!("0");
+    assert_eq!(put_scale(&scale, &old, &context).unwrap_err().code, 400);
     scale["spec"]["replicas"] = json!(-1);
     assert_eq!(
         text(&put_scale(&scale, &old, &context).unwrap_err()),
@@ -345,7 +347,9 @@ fn delete_options_are_checked() {
     ] {
         assert_eq!(text(&DeleteOptions::from_value(&options).unwrap_err()), expected);
     }
-    let options = json!({"dryRun": ["All"], "orphanDependents": true});
+    let wrong_type = json!({"apiVersion": "policy/v1", "gracePeriodSeconds": "0"});
+    assert_eq!(DeleteOptions::from_value(&wrong_type).unwrap_err().code, 400);
+    let options = json!({"kind": "DeleteOptions", "dryRun": ["All"], "orphanDependents": true});
     let options = DeleteOptions::from_value(&options).unwrap();
     assert!(options.dry_run);
     assert_eq!(options.propagation_policy, Some(Propagation::Orphan));
