@@ -196,10 +196,13 @@ impl Runtime {
         fds: &[std::os::fd::BorrowedFd<'_>],
     ) -> Result<Reply, CallError> {
         let mut connection = self.inner.connection.subscribe();
-        let connected = tokio::time::timeout(PATIENCE, connection.wait_for(Option::is_some)).await;
-        let connection = match connected {
-            Ok(Ok(it)) => it.clone(),
-            Ok(Err(_)) | Err(_) => None,
+        // The watch's lock must not be held while the keeper thinks.
+        let connection = {
+            let wait = connection.wait_for(Option::is_some);
+            match tokio::time::timeout(PATIENCE, wait).await {
+                Ok(Ok(it)) => it.clone(),
+                Ok(Err(_)) | Err(_) => None,
+            }
         };
         let connection = connection.ok_or(CallError::Unreachable { operation })?;
         connection.call(operation, call, fds).await

@@ -23,11 +23,11 @@ use crate::types::{ExecSpec, ExitStatus, Phase, RuntimeEvent};
 pub struct ExecProcess {
     /// Where its standard input comes from, if it was asked for. Dropping it ends the input (not that
     /// of a terminal).
-    pub stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    pub stdin: Option<Box<dyn AsyncWrite + Send + Sync + Unpin>>,
     /// Its standard output, or all of a terminal's output.
-    pub stdout: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    pub stdout: Option<Box<dyn AsyncRead + Send + Sync + Unpin>>,
     /// Its standard error; `None` with a terminal.
-    pub stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    pub stderr: Option<Box<dyn AsyncRead + Send + Sync + Unpin>>,
     terminal: Option<Arc<AsyncFd<OwnedFd>>>,
     runtime: Runtime,
     subject: Subject,
@@ -73,11 +73,11 @@ impl ExecStreams {
     }
 }
 
-fn boxed_reader(reader: impl AsyncRead + Send + Unpin + 'static) -> Box<dyn AsyncRead + Send + Unpin> {
+fn boxed_reader(reader: impl AsyncRead + Send + Sync + Unpin + 'static) -> Box<dyn AsyncRead + Send + Sync + Unpin> {
     Box::new(reader)
 }
 
-fn boxed_writer(writer: impl AsyncWrite + Send + Unpin + 'static) -> Box<dyn AsyncWrite + Send + Unpin> {
+fn boxed_writer(writer: impl AsyncWrite + Send + Sync + Unpin + 'static) -> Box<dyn AsyncWrite + Send + Sync + Unpin> {
     Box::new(writer)
 }
 
