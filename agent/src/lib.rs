@@ -1,5 +1,29 @@
 //! The node program: composition of decisions (`agent-core`) and effects.
 
+pub mod config;
+pub mod node;
+pub mod supervisor;
+
+mod desired_pods;
+mod pod_worker;
+mod records;
+mod runtime_view;
+
+pub mod streams;
+
+mod actions;
+mod http;
+mod network;
+mod probes;
+mod system_files;
+mod termination;
+mod volumes;
+
+mod events;
+mod logs;
+mod machine;
+mod node_status;
+
 pub mod clock;
 pub mod desired;
 pub mod join;

@@ -30,7 +30,8 @@ pub struct PlannedVolume {
 pub enum Content {
     EmptyDir { memory: bool, size_limit: Option<u64> },
     HostPath { path: String, kind: String },
-    Files(BTreeMap<String, File>),
+    /// `secret`: never on a disk.
+    Files { files: BTreeMap<String, File>, secret: bool },
 }
 
 /// One file, by its path in the volume.
@@ -107,11 +108,13 @@ impl Planner<'_> {
             return Ok(Content::HostPath { path: source.path.clone(), kind });
         }
         let mut files = BTreeMap::new();
+        let mut secret = false;
         if let Some(source) = &volume.config_map {
             let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
             let optional = source.optional.unwrap_or(false);
             self.config_map(&mut files, &source.name, source.items.as_deref(), mode, optional)?;
         } else if let Some(source) = &volume.secret {
+            secret = true;
             let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
             let optional = source.optional.unwrap_or(false);
             let name = source.secret_name.as_deref().unwrap_or_default();
@@ -122,12 +125,13 @@ impl Planner<'_> {
         } else if let Some(source) = &volume.projected {
             let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
             for projection in source.sources.iter().flatten() {
+                secret |= projection.secret.is_some();
                 self.projection(&mut files, projection, mode)?;
             }
         } else {
             return Err(self.unsupported(kind_of(volume)));
         }
-        Ok(Content::Files(files))
+        Ok(Content::Files { files, secret })
     }
 
     fn projection(

@@ -1,0 +1,155 @@
+//! Does what a probe or a hook asks of a container: a command, a request, a connection, a pause.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use agent_core::{
+    ids::ContainerId,
+    probe::{HttpGet, ProbeAction},
+};
+use agent_runtime::ExecSpec;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    net::TcpStream,
+};
+
+use crate::{chain, http, node::Node, pod_worker::rt};
+
+/// A hook that takes longer is cut off by the end of the grace period anyway.
+pub const HOOK_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Output of a command that is kept for the message, in bytes. The rest is read and dropped.
+const MAX_OUTPUT: usize = 10 << 10;
+const SIGKILL: i32 = 9;
+
+/// What came of an action.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ActionOutcome {
+    Success,
+    /// The container said no.
+    Failure(String),
+    /// It could not be asked.
+    Error(String),
+}
+
+impl ActionOutcome {
+    pub fn into_result(self) -> Result<(), String> {
+        match self {
+            Self::Success => Ok(()),
+            Self::Failure(message) | Self::Error(message) => Err(message),
+        }
+    }
+}
+
+/// Runs one action; `pod_ip` is where requests go that name no host.
+pub async fn run(
+    node: &Node,
+    id: &ContainerId,
+    action: &ProbeAction,
+    pod_ip: Option<IpAddr>,
+    timeout: Duration,
+) -> ActionOutcome {
+    match action {
+        ProbeAction::Exec { command } => exec(node, id, command, timeout).await,
+        ProbeAction::Http(get) => {
+            let Some(address) = resolve(get.host.as_deref(), get.port, pod_ip).await else {
+                return ActionOutcome::Error("no address to ask".to_owned());
+            };
+            http_get(get, address, timeout).await
+        }
+        ProbeAction::Tcp { host, port } => {
+            let Some(address) = resolve(host.as_deref(), *port, pod_ip).await else {
+                return ActionOutcome::Error("no address to connect to".to_owned());
+            };
+            tcp(address, timeout).await
+        }
+        ProbeAction::Sleep { seconds } => {
+            let seconds = u64::try_from(*seconds).unwrap_or(0);
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            ActionOutcome::Success
+        }
+        ProbeAction::Unsupported { what } => {
+            ActionOutcome::Error(format!("{what} is not supported on this node"))
+        }
+    }
+}
+
+async fn resolve(host: Option<&str>, port: u16, pod_ip: Option<IpAddr>) -> Option<SocketAddr> {
+    match host {
+        None => pod_ip.map(|ip| SocketAddr::new(ip, port)),
+        Some(host) => tokio::net::lookup_host((host, port)).await.ok()?.next(),
+    }
+}
+
+async fn http_get(get: &HttpGet, address: SocketAddr, timeout: Duration) -> ActionOutcome {
+    if get.https {
+        return ActionOutcome::Error("https requests are not supported on this node".to_owned());
+    }
+    let url = format!("http://{address}{}", get.path);
+    match tokio::time::timeout(timeout, http::get(address, &get.path, &get.headers)).await {
+        Err(_elapsed) => ActionOutcome::Failure(format!(
+            "Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        )),
+        Ok(Err(err)) => ActionOutcome::Failure(format!("Get {url:?}: {}", chain(&err))),
+        Ok(Ok(200..400)) => ActionOutcome::Success,
+        Ok(Ok(code)) => {
+            ActionOutcome::Failure(format!("HTTP probe failed with statuscode: {code}"))
+        }
+    }
+}
+
+async fn tcp(address: SocketAddr, timeout: Duration) -> ActionOutcome {
+    match tokio::time::timeout(timeout, TcpStream::connect(address)).await {
+        Ok(Ok(_stream)) => ActionOutcome::Success,
+        Ok(Err(err)) => ActionOutcome::Failure(format!("dial tcp {address}: {err}")),
+        Err(_elapsed) => ActionOutcome::Failure(format!("dial tcp {address}: i/o timeout")),
+    }
+}
+
+async fn exec(
+    node: &Node,
+    id: &ContainerId,
+    command: &[String],
+    timeout: Duration,
+) -> ActionOutcome {
+    let spec = ExecSpec { args: command.to_vec(), ..ExecSpec::default() };
+    let mut process = match node.runtime.exec(&rt(id), &spec).await {
+        Ok(process) => process,
+        Err(err) => return ActionOutcome::Failure(chain(&err)),
+    };
+    let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
+    let finished = tokio::time::timeout(timeout, async {
+        let (out, err, exit) =
+            tokio::join!(drain(stdout), drain(stderr), process.wait());
+        (out + &err, exit)
+    })
+    .await;
+    match finished {
+        Ok((_, Ok(exit))) if exit.code == 0 => ActionOutcome::Success,
+        Ok((output, Ok(exit))) if output.is_empty() => {
+            ActionOutcome::Failure(format!("command exited with code {}", exit.code))
+        }
+        Ok((output, Ok(_))) => ActionOutcome::Failure(output),
+        Ok((_, Err(err))) => ActionOutcome::Error(chain(&err)),
+        Err(_elapsed) => {
+            if let Err(err) = process.signal(SIGKILL).await {
+                tracing::debug!(container = %id, error = chain(&err), "Could not kill a command");
+            }
+            ActionOutcome::Failure(format!("command timed out: {command:?} timed out after {timeout:?}"))
+        }
+    }
+}
+
+/// Reads to the end and keeps the beginning.
+async fn drain(stream: Option<Box<dyn AsyncRead + Send + Sync + Unpin>>) -> String {
+    let Some(mut stream) = stream else { return String::new() };
+    let mut kept = Vec::new();
+    let mut buffer = [0_u8; 4096];
+    // An error ends the output like its end does.
+    while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+        let room = MAX_OUTPUT.saturating_sub(kept.len());
+        kept.extend_from_slice(&buffer[..n.min(room)]);
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}

@@ -1,0 +1,128 @@
+//! The hub's objects as pods that can be run: each Pod with what it refers to.
+//!
+//! A pod is put together again only when one of its objects changed.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use agent_core::{
+    desired::{DesiredPod, DesiredSet, References, referred_names},
+    ids::PodUid,
+};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, Service};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::desired::DesiredObjects;
+
+/// Objects that a pod was made of, by identity.
+type Inputs = Vec<Arc<Value>>;
+
+/// Remembers what was put together.
+#[derive(Debug, Default)]
+pub struct DesiredPods {
+    pods: BTreeMap<PodUid, (Inputs, Arc<DesiredPod>)>,
+    services: BTreeMap<String, (Inputs, Vec<Arc<Service>>)>,
+}
+
+impl DesiredPods {
+    /// All pods of the view.
+    pub fn update(&mut self, view: &DesiredObjects) -> DesiredSet {
+        let mut pods = BTreeMap::new();
+        for (key, object) in view.of_kind("Pod") {
+            match self.pod(view, &object.value) {
+                Some((uid, inputs, pod)) => {
+                    pods.insert(uid, (inputs, pod));
+                }
+                None => tracing::warn!(pod = %key, "Left out a Pod that cannot be read"),
+            }
+        }
+        self.pods = pods;
+        let set = self.pods.iter().map(|(uid, (_, pod))| (*uid, Arc::clone(pod))).collect();
+        if view.complete { DesiredSet::Complete(set) } else { DesiredSet::Partial(set) }
+    }
+
+    fn pod(
+        &mut self,
+        view: &DesiredObjects,
+        value: &Arc<Value>,
+    ) -> Option<(PodUid, Inputs, Arc<DesiredPod>)> {
+        let uid = value["metadata"]["uid"].as_str()?.parse::<PodUid>().ok()?;
+        let namespace = value["metadata"]["namespace"].as_str()?.to_owned();
+        let known = self.pods.get(&uid).cloned();
+        // The names that it refers to cannot change without the Pod.
+        let parsed: Arc<Pod> = match &known {
+            Some((inputs, pod)) if inputs.first().is_some_and(|it| Arc::ptr_eq(it, value)) => {
+                Arc::clone(&pod.pod)
+            }
+            _ => Arc::new(parse(value)?),
+        };
+        let (inputs, references) =
+            self.references(view, &namespace, parsed.spec.as_ref()?, value);
+        if let Some((before, pod)) = known
+            && before.len() == inputs.len()
+            && before.iter().zip(&inputs).all(|(a, b)| Arc::ptr_eq(a, b))
+        {
+            return Some((uid, inputs, pod));
+        }
+        let pod = DesiredPod::new(parsed, Arc::new(references)).ok()?;
+        Some((uid, inputs, Arc::new(pod)))
+    }
+
+    fn references(
+        &mut self,
+        view: &DesiredObjects,
+        namespace: &str,
+        spec: &PodSpec,
+        pod: &Arc<Value>,
+    ) -> (Inputs, References) {
+        let names = referred_names(spec);
+        let mut inputs = vec![Arc::clone(pod)];
+        let mut references = References::default();
+        for name in names.config_maps {
+            let Some(found) = view.find("ConfigMap", namespace, &name) else { continue };
+            if let Some(map) = parse(&found.value) {
+                inputs.push(Arc::clone(&found.value));
+                references.config_maps.insert(name, Arc::new(map));
+            }
+        }
+        for name in names.secrets {
+            let Some(found) = view.find("Secret", namespace, &name) else { continue };
+            if let Some(secret) = parse(&found.value) {
+                inputs.push(Arc::clone(&found.value));
+                references.secrets.insert(name, Arc::new(secret));
+            }
+        }
+        let (services, parsed) = self.services(view, namespace);
+        inputs.extend(services);
+        references.services = parsed;
+        (inputs, references)
+    }
+
+    fn services(
+        &mut self,
+        view: &DesiredObjects,
+        namespace: &str,
+    ) -> (Inputs, Vec<Arc<Service>>) {
+        let inputs: Inputs = view
+            .of_kind("Service")
+            .filter(|(key, _)| {
+                key.namespace == namespace || (key.namespace == "default" && key.name == "kubernetes")
+            })
+            .map(|(_, object)| Arc::clone(&object.value))
+            .collect();
+        if let Some((before, services)) = self.services.get(namespace)
+            && before.len() == inputs.len()
+            && before.iter().zip(&inputs).all(|(a, b)| Arc::ptr_eq(a, b))
+        {
+            return (inputs, services.clone());
+        }
+        let services: Vec<Arc<Service>> =
+            inputs.iter().filter_map(|it| parse(it).map(Arc::new)).collect();
+        self.services.insert(namespace.to_owned(), (inputs.clone(), services.clone()));
+        (inputs, services)
+    }
+}
+
+fn parse<T: DeserializeOwned>(value: &Value) -> Option<T> {
+    T::deserialize(value).ok()
+}

@@ -1,0 +1,48 @@
+//! Hands events to the outbox, counted and bounded.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agent_core::event::{Happening, Recorder, Severity, Subject};
+use hub_api::Clock;
+
+use crate::outbox::Outbox;
+
+/// The node's voice.
+pub struct Events {
+    recorder: Mutex<Recorder>,
+    outbox: Arc<Outbox>,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+impl Events {
+    pub fn new(node: &str, outbox: Arc<Outbox>, clock: Arc<dyn Clock>) -> Self {
+        Self { recorder: Mutex::new(Recorder::new(node.to_owned())), outbox, clock }
+    }
+
+    /// As it should be.
+    pub async fn normal(&self, subject: Subject, reason: &'static str, message: String) {
+        self.emit(Happening { subject, severity: Severity::Normal, reason, message }).await;
+    }
+
+    /// Not as it should be.
+    pub async fn warning(&self, subject: Subject, reason: &'static str, message: String) {
+        self.emit(Happening { subject, severity: Severity::Warning, reason, message }).await;
+    }
+
+    async fn emit(&self, happening: Happening) {
+        let now = self.clock.now();
+        let event = {
+            let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            recorder.record(happening, now)
+        };
+        if let Some(event) = event {
+            self.outbox.event(&event).await;
+        }
+    }
+}

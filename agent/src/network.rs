@@ -1,0 +1,203 @@
+//! The node's pod network: addresses that survive a reboot, and the bridge that they live at.
+//!
+//! A lease belongs to a pod UID. It is written to the ledger before the address is used and given
+//! back after it is not: no address is ever in two pods.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    os::fd::{AsFd, OwnedFd},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use agent_core::ids::{PodUid, SandboxId};
+use cni::{Attach, BridgeConfig, ipam::Pool};
+use ipnet::Ipv4Net;
+
+/// Largest packet on a pod's link.
+const MTU: u32 = 1500;
+/// Name of the link inside of a pod.
+const IFNAME: &str = "eth0";
+
+/// A pod cannot have its network.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    #[error("the node has no pod CIDR yet")]
+    NoCidr,
+    #[error("no address is free in {cidr}")]
+    Exhausted { cidr: Ipv4Net },
+    #[error("could not prepare bridge {bridge}")]
+    Bridge {
+        bridge: String,
+        #[source]
+        err: cni::BridgeError,
+    },
+    #[error(transparent)]
+    Attach(cni::AttachError),
+    #[error(transparent)]
+    Detach(cni::DetachError),
+    #[error("a network task was cut off")]
+    Cancelled,
+}
+
+/// Addresses and links of all pods.
+#[derive(Debug)]
+pub struct Network {
+    bridge: String,
+    state: Mutex<State>,
+    /// The bridge that was made, so that it is made once.
+    made: tokio::sync::Mutex<Option<BridgeConfig>>,
+    changed: tokio::sync::Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    cidr: Option<Ipv4Net>,
+    leases: BTreeMap<PodUid, Ipv4Addr>,
+    last: Option<Ipv4Addr>,
+}
+
+impl Network {
+    /// `leases` are those of the ledger.
+    pub fn new(bridge: String, leases: BTreeMap<PodUid, Ipv4Addr>, cidr: Option<Ipv4Net>) -> Self {
+        let last = leases.values().max().copied();
+        let state = Mutex::new(State { cidr, leases, last });
+        let changed = tokio::sync::Notify::new();
+        Self { bridge, state, made: tokio::sync::Mutex::new(None), changed }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The hub says which addresses this node has.
+    pub fn set_cidr(&self, cidr: Ipv4Net) {
+        let before = self.lock().cidr.replace(cidr);
+        if before != Some(cidr) {
+            tracing::info!(%cidr, "The node has a pod CIDR");
+            self.changed.notify_one();
+        }
+    }
+
+    /// Ends when the node got another range of addresses.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub fn cidr(&self) -> Option<Ipv4Net> {
+        self.lock().cidr
+    }
+
+    /// The pod's address: the one that it has, or a free one. The caller makes it durable.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn reserve(&self, uid: &PodUid) -> Result<Ipv4Addr, NetworkError> {
+        let mut state = self.lock();
+        if let Some(address) = state.leases.get(uid) {
+            return Ok(*address);
+        }
+        let cidr = state.cidr.ok_or(NetworkError::NoCidr)?;
+        let taken: BTreeSet<Ipv4Addr> = state.leases.values().copied().collect();
+        let address = Pool::new(cidr, gateway(cidr))
+            .allocate(&taken, state.last)
+            .ok_or(NetworkError::Exhausted { cidr })?;
+        state.leases.insert(*uid, address);
+        state.last = Some(address);
+        Ok(address)
+    }
+
+    /// Gives an address back. The caller has made that durable.
+    pub fn release(&self, uid: &PodUid) {
+        self.lock().leases.remove(uid);
+    }
+
+    /// Gives a sandbox its link and address. Doing it again is fine.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub async fn attach(
+        &self,
+        sandbox: &SandboxId,
+        netns: OwnedFd,
+        address: Ipv4Addr,
+    ) -> Result<(), NetworkError> {
+        let bridge = self.ensure_bridge().await?;
+        let id = sandbox.to_string();
+        blocking(move || {
+            let wanted = Attach { id: &id, netns: netns.as_fd(), ifname: IFNAME, address };
+            cni::attach(&bridge, &wanted).map(drop).map_err(NetworkError::Attach)
+        })
+        .await
+    }
+
+    /// Takes a sandbox's link away. It need not have one.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub async fn detach(&self, sandbox: &SandboxId) -> Result<(), NetworkError> {
+        let id = sandbox.to_string();
+        blocking(move || cni::detach(&id).map_err(NetworkError::Detach)).await
+    }
+
+    /// Makes the bridge, once for each address range.
+    ///
+    /// # Errors
+    /// There is no address range yet, or the kernel refused.
+    pub async fn ensure_bridge(&self) -> Result<BridgeConfig, NetworkError> {
+        let wanted = self.bridge_config().ok_or(NetworkError::NoCidr)?;
+        let mut made = self.made.lock().await;
+        if made.as_ref() == Some(&wanted) {
+            return Ok(wanted);
+        }
+        let config = wanted.clone();
+        blocking(move || {
+            let bridge = config.name.clone();
+            cni::ensure_bridge(&config).map_err(|err| NetworkError::Bridge { bridge, err })
+        })
+        .await?;
+        *made = Some(wanted.clone());
+        Ok(wanted)
+    }
+
+    fn bridge_config(&self) -> Option<BridgeConfig> {
+        let subnet = self.cidr()?;
+        Some(BridgeConfig { name: self.bridge.clone(), subnet, gateway: gateway(subnet), mtu: MTU })
+    }
+}
+
+/// The first address of the range is the bridge's.
+fn gateway(cidr: Ipv4Net) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(cidr.network()).saturating_add(1))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, NetworkError> + Send + 'static,
+) -> Result<T, NetworkError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(NetworkError::Cancelled))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid(n: u8) -> PodUid {
+        format!("5f2b6a3e-8c1d-4e55-9d54-0f1a2b3c4d{n:02x}").parse().unwrap()
+    }
+
+    #[test]
+    fn a_pod_keeps_its_address_and_nobody_else_gets_it() {
+        let network = Network::new("b".to_owned(), BTreeMap::new(), None);
+        assert!(matches!(network.reserve(&uid(1)), Err(NetworkError::NoCidr)));
+        network.set_cidr("10.42.0.0/29".parse().unwrap());
+        let first = network.reserve(&uid(1)).unwrap();
+        assert_eq!(first, Ipv4Addr::new(10, 42, 0, 2));
+        assert_eq!(network.reserve(&uid(1)).unwrap(), first);
+        let others: BTreeSet<_> = (2..6).map(|n| network.reserve(&uid(n)).unwrap()).collect();
+        assert_eq!(others.len(), 4);
+        assert!(!others.contains(&first));
+        assert!(matches!(network.reserve(&uid(7)), Err(NetworkError::Exhausted { .. })));
+        network.release(&uid(1));
+        assert_eq!(network.reserve(&uid(7)).unwrap(), first);
+    }
+}

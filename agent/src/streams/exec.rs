@@ -1,0 +1,138 @@
+//! Commands in a container, and the container's own streams.
+
+use std::io;
+
+use agent_core::ids::ContainerId;
+use agent_runtime::{CallError, ExecProcess, ExecSpec};
+use agent_sync::stream::Channel;
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use super::{
+    Refusal,
+    frames::{FrameReader, FrameWriter, chunk, read_some},
+};
+use crate::{chain, node::Node, pod_worker::rt};
+
+const SIGKILL: i32 = 9;
+
+/// Which streams the client wants.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) stdin: bool,
+    pub(super) stdout: bool,
+    pub(super) stderr: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Size {
+    width: u16,
+    height: u16,
+}
+
+/// Runs a command. Its exit code becomes the status.
+pub(super) async fn exec<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    node: &Node,
+    id: &ContainerId,
+    command: &[String],
+    tty: bool,
+    wanted: Wanted,
+    recv: FrameReader<R>,
+    send: &mut FrameWriter<W>,
+) -> io::Result<Result<(), Refusal>> {
+    let env = if tty { vec!["TERM=xterm".to_owned()] } else { Vec::new() };
+    let args = command.to_vec();
+    let spec = ExecSpec { args, env, tty, stdin: wanted.stdin, ..ExecSpec::default() };
+    let mut process = match node.runtime.exec(&rt(id), &spec).await {
+        Ok(process) => process,
+        Err(err) => return Ok(Err(refused(&err))),
+    };
+    let pumped = pump(&mut process, wanted, recv, send).await;
+    if pumped.is_err() {
+        // The client is gone, and its command goes with it.
+        if let Err(err) = process.signal(SIGKILL).await {
+            tracing::debug!(container = %id, error = chain(&err), "Could not kill a command");
+        }
+    }
+    pumped?;
+    Ok(match process.wait().await {
+        Ok(exit) if exit.code == 0 => Ok(()),
+        Ok(exit) => Err(Refusal::exit_code(exit.code)),
+        Err(err) => Err(Refusal::internal(chain(&err))),
+    })
+}
+
+/// Joins the container's own streams until its process ends.
+pub(super) async fn attach<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    node: &Node,
+    id: &ContainerId,
+    wanted: Wanted,
+    recv: FrameReader<R>,
+    send: &mut FrameWriter<W>,
+) -> io::Result<Result<(), Refusal>> {
+    let mut process = match node.runtime.attach(&rt(id)).await {
+        Ok(process) => process,
+        Err(err) => return Ok(Err(refused(&err))),
+    };
+    pump(&mut process, wanted, recv, send).await?;
+    Ok(Ok(()))
+}
+
+fn refused(err: &CallError) -> Refusal {
+    Refusal::internal(format!("error executing command in container: {}", chain(err)))
+}
+
+/// Moves bytes both ways until the process's output has ended.
+async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    process: &mut ExecProcess,
+    wanted: Wanted,
+    mut recv: FrameReader<R>,
+    send: &mut FrameWriter<W>,
+) -> io::Result<()> {
+    let mut stdin = process.stdin.take().filter(|_| wanted.stdin);
+    let (mut stdout, mut stderr) = (process.stdout.take(), process.stderr.take());
+    let (mut out, mut err) = (chunk(), chunk());
+    let mut input_open = true;
+    while stdout.is_some() || stderr.is_some() {
+        // Reads are cancel-safe; each arm finishes its write before the next look.
+        tokio::select! {
+            n = read_some(&mut stdout, &mut out), if stdout.is_some() => match n {
+                Ok(n @ 1..) if wanted.stdout => send.write(Channel::Stdout, &out[..n]).await?,
+                Ok(1..) => {}
+                // A terminal ends with EIO.
+                Ok(0) | Err(_) => stdout = None,
+            },
+            n = read_some(&mut stderr, &mut err), if stderr.is_some() => match n {
+                Ok(n @ 1..) if wanted.stderr => send.write(Channel::Stderr, &err[..n]).await?,
+                Ok(1..) => {}
+                Ok(0) | Err(_) => stderr = None,
+            },
+            frame = recv.next(), if input_open => match frame? {
+                Some((Channel::Stdin, bytes)) => {
+                    if let Some(pipe) = &mut stdin
+                        && pipe.write_all(&bytes).await.is_err()
+                    {
+                        // The command reads no more.
+                        stdin = None;
+                    }
+                }
+                Some((Channel::CloseStdin, _)) => stdin = None,
+                Some((Channel::Resize, bytes)) => resize(process, &bytes),
+                Some((Channel::Stdout | Channel::Stderr | Channel::Error, _)) => {}
+                None => {
+                    stdin = None;
+                    input_open = false;
+                }
+            },
+        }
+    }
+    Ok(())
+}
+
+fn resize(process: &ExecProcess, bytes: &[u8]) {
+    let Ok(size) = serde_json::from_slice::<Size>(bytes) else { return };
+    if let Err(err) = process.resize(size.width, size.height) {
+        tracing::debug!(error = %err, "Could not resize a terminal");
+    }
+}
