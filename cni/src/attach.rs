@@ -5,7 +5,8 @@
 //! ```
 
 use std::{
-    io,
+    fs::File,
+    io::{self, Write},
     net::Ipv4Addr,
     os::fd::{AsRawFd, BorrowedFd},
 };
@@ -27,7 +28,7 @@ use nix::libc;
 use crate::{
     BridgeConfig,
     bridge::remove_link,
-    netlink::{Mac, Netlink, address_message, controller_of, mac_of, up},
+    netlink::{Mac, Netlink, address_message, controller_of, in_netns, mac_of, up},
 };
 
 /// Every host side link begins so.
@@ -166,6 +167,8 @@ pub fn attach(config: &BridgeConfig, wanted: &Attach<'_>) -> Result<Attachment, 
     let mut host = Netlink::open().map_err(AttachError::Socket)?;
     let mut inside = Netlink::open_in(wanted.netns)
         .map_err(|err| AttachError::Netns { id: wanted.id.into(), err })?;
+    let inside_error =
+        |err| AttachError::Inside { id: wanted.id.into(), link: wanted.ifname.into(), err };
     let bridge = host.link(&config.name).map_err(host_error)?;
     let bridge = bridge.ok_or_else(|| AttachError::NoBridge { bridge: config.name.clone() })?;
     let bridge = bridge.header.index;
@@ -185,11 +188,8 @@ pub fn attach(config: &BridgeConfig, wanted: &Attach<'_>) -> Result<Attachment, 
     let made = host.link(&link).map_err(host_error)?;
     let made = made.ok_or_else(|| host_error(io::ErrorKind::NotFound.into()))?;
     host.change(port(made.header.index, bridge), 0).map_err(host_error)?;
-    configure(&mut inside, config, wanted).map_err(|err| AttachError::Inside {
-        id: wanted.id.into(),
-        link: wanted.ifname.into(),
-        err,
-    })?;
+    configure(&mut inside, config, wanted).map_err(inside_error)?;
+    in_netns(wanted.netns, || ignore_redirects(wanted.ifname)).map_err(inside_error)?;
     Ok(Attachment { host_mac: mac_of(&made), host_ifname: link, mac })
 }
 
@@ -296,6 +296,16 @@ fn configure(inside: &mut Netlink, config: &BridgeConfig, wanted: &Attach<'_>) -
     inside.change(RouteNetlinkMessage::NewAddress(address), flags)?;
     inside.change(up(eth), 0)?;
     inside.change(RouteNetlinkMessage::NewRoute(default_route(config.gateway, eth)), flags)
+}
+
+/// A service may lead from one sandbox through the host to another of the same bridge. The host then tells the first
+/// of the direct way, on which nobody would translate the address.
+fn ignore_redirects(ifname: &str) -> io::Result<()> {
+    for scope in ["all", ifname] {
+        let path = format!("/proc/sys/net/ipv4/conf/{scope}/accept_redirects");
+        File::options().write(true).open(path)?.write_all(b"0")?;
+    }
+    Ok(())
 }
 
 fn default_route(gateway: Ipv4Addr, index: u32) -> RouteMessage {

@@ -43,8 +43,8 @@ pub enum BridgeError {
         #[source]
         err: io::Error,
     },
-    /// A range could not be routed to it.
-    #[error("could not route {destination} to bridge {name}")]
+    /// A range could not be routed.
+    #[error("could not route {destination} for bridge {name}")]
     Route {
         /// Its name.
         name: String,
@@ -97,13 +97,17 @@ pub fn ensure_bridge(config: &BridgeConfig) -> Result<(), BridgeError> {
     forward().map_err(BridgeError::Forwarding)
 }
 
-/// Routes a range of addresses to the bridge, for those that exist only as destinations to be translated (services):
-/// without a route, a host that has no default route cannot even begin to send. The source is the gateway address.
+/// Routes a range of addresses that exist only as destinations to be translated (services): without a route, a host
+/// that has no default route cannot even begin to send. The source is the gateway address, and with it the route goes.
+///
+/// The route leads to the loopback: what is not translated must not go back where it came from, or the host would
+/// tell the sandbox of a shorter way.
 pub fn ensure_route(config: &BridgeConfig, destination: Ipv4Net) -> Result<(), BridgeError> {
-    let link_error = |err| BridgeError::Link { name: config.name.clone(), err };
+    let route_error = |err| BridgeError::Route { name: config.name.clone(), destination, err };
     let mut netlink = Netlink::open().map_err(BridgeError::Socket)?;
-    let link = netlink.link(&config.name).map_err(link_error)?;
-    let link = link.ok_or_else(|| link_error(io::ErrorKind::NotFound.into()))?;
+    let link = netlink.link("lo").map_err(route_error)?;
+    let link = link.ok_or_else(|| route_error(io::ErrorKind::NotFound.into()))?;
+    netlink.change(up(link.header.index), 0).map_err(route_error)?;
     let mut route = RouteMessage::default();
     route.header.address_family = AddressFamily::Inet;
     route.header.destination_prefix_length = destination.prefix_len();
@@ -117,8 +121,7 @@ pub fn ensure_route(config: &BridgeConfig, destination: Ipv4Net) -> Result<(), B
         RouteAttribute::Oif(link.header.index),
     ];
     let flags = NLM_F_CREATE | NLM_F_REPLACE;
-    let routed = netlink.change(RouteNetlinkMessage::NewRoute(route), flags);
-    routed.map_err(|err| BridgeError::Route { name: config.name.clone(), destination, err })
+    netlink.change(RouteNetlinkMessage::NewRoute(route), flags).map_err(route_error)
 }
 
 /// Removes the bridge. It need not exist.

@@ -1,8 +1,7 @@
 //! Against the kernel, in namespaces of our own: each test's "host" is a fresh network namespace.
 
 use std::{
-    fs::File,
-    io::{Read, Write},
+    io::Read,
     net::{TcpListener, TcpStream},
     os::fd::{AsFd, OwnedFd},
     thread,
@@ -11,7 +10,7 @@ use std::{
 use nix::sched::unshare;
 
 use super::*;
-use crate::{ensure_bridge, ensure_route, in_netns, remove_bridge};
+use crate::{ensure_bridge, ensure_route, remove_bridge};
 
 fn config() -> BridgeConfig {
     BridgeConfig {
