@@ -5,7 +5,7 @@
 //! what no schema knows is dropped with an error or a warning for each place, never silently.
 
 use serde::Deserialize;
-use serde::de::DeserializeSeed;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::resource::Resource;
@@ -201,12 +201,41 @@ impl<'a> Target<'a> {
     }
 }
 
-#[derive(Deserialize)]
+/// What an object says it is.
+#[derive(Default)]
 struct TypeMeta {
-    #[serde(default, rename = "apiVersion")]
     api_version: Value,
-    #[serde(default)]
     kind: Value,
+}
+
+impl<'de> Deserialize<'de> for TypeMeta {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(TypeMetaVisitor)
+    }
+}
+
+struct TypeMetaVisitor;
+
+impl<'de> Visitor<'de> for TypeMetaVisitor {
+    type Value = TypeMeta;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<TypeMeta, A::Error> {
+        let mut out = TypeMeta::default();
+        while let Some(key) = entries.next_key::<String>()? {
+            match key.as_str() {
+                "apiVersion" => out.api_version = entries.next_value()?,
+                "kind" => out.kind = entries.next_value()?,
+                _ => {
+                    entries.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(out)
+    }
 }
 
 impl TypeMeta {

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// A definition, or the place of a field, an item or a map value.
@@ -44,6 +45,9 @@ pub struct Schema {
     pub kinds: Vec<(String, String, String)>,
     /// Whether any content is allowed below.
     pub open: bool,
+    /// Whether Go leaves the field out when it is zero: absent and zero are one value.
+    #[serde(skip)]
+    pub omits_zero: bool,
 }
 
 /// JSON types.
@@ -84,15 +88,44 @@ struct File {
     definitions: BTreeMap<String, Schema>,
 }
 
+/// The message table knows of each field how Go writes it: `z` leaves out zero, `i` is inlined.
+#[derive(Deserialize)]
+struct Messages {
+    messages: BTreeMap<String, Vec<Row>>,
+}
+
+/// Number, JSON name, type, flags.
+type Row = (u32, String, String, String);
+
 static TABLE: LazyLock<BTreeMap<String, Schema>> = LazyLock::new(|| {
-    let mut text = String::new();
-    let mut reader = flate2::read::GzDecoder::new(DATA);
-    reader.read_to_string(&mut text).expect("the embedded schema is gzip");
-    let file: File = serde_json::from_str(&text).expect("the embedded schema has the agreed shape");
-    file.definitions
+    let File { mut definitions } = embedded(include_bytes!("../data/schema.json.gz"));
+    let Messages { messages } = embedded(include_bytes!("../data/protobuf.json.gz"));
+    for (name, definition) in &mut definitions {
+        mark_zeros(definition, messages.get(name), &messages);
+    }
+    definitions
 });
 
-static DATA: &[u8] = include_bytes!("../data/schema.json.gz");
+fn embedded<T: DeserializeOwned>(data: &[u8]) -> T {
+    let mut text = String::new();
+    let mut reader = flate2::read::GzDecoder::new(data);
+    reader.read_to_string(&mut text).expect("embedded tables are gzip");
+    serde_json::from_str(&text).expect("embedded tables have the agreed shape")
+}
+
+fn mark_zeros(
+    definition: &mut Schema,
+    rows: Option<&Vec<Row>>,
+    messages: &BTreeMap<String, Vec<Row>>,
+) {
+    for (_, name, ty, flags) in rows.into_iter().flatten() {
+        if flags.contains('i') {
+            mark_zeros(definition, messages.get(ty), messages);
+        } else if let Some(property) = definition.properties.get_mut(name) {
+            property.omits_zero = flags.contains('z');
+        }
+    }
+}
 
 /// Looks up a definition by its full name.
 pub fn lookup(name: &str) -> Option<&'static Schema> {

@@ -236,3 +236,60 @@ fn writing_back_what_was_read_changes_nothing() {
         assert_eq!(update(read, &made, &context).unwrap(), made, "{plural}, read by a client");
     }
 }
+
+/// What stock clients send to create things, and one thing that must come of it.
+#[test]
+fn bodies_of_kubectl_are_accepted() {
+    let nothing = Value::Null;
+    for (plural, body, pointer, expected) in [
+        (
+            "deployments",
+            r#"{"kind":"Deployment","apiVersion":"apps/v1","metadata":{"name":"dd","creationTimestamp":null,"labels":{"app":"dd"}},"spec":{"replicas":1,"selector":{"matchLabels":{"app":"dd"}},"template":{"metadata":{"creationTimestamp":null,"labels":{"app":"dd"}},"spec":{"containers":[{"name":"nginx","image":"nginx","resources":{}}]}},"strategy":{}},"status":{}}"#,
+            "/spec/strategy/type",
+            json!("RollingUpdate"),
+        ),
+        (
+            "namespaces",
+            r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"creationTimestamp":null,"name":"foo"},"spec":{},"status":{}}"#,
+            "/status/phase",
+            json!("Active"),
+        ),
+        (
+            "services",
+            r#"{"apiVersion":"v1","kind":"Service","metadata":{"creationTimestamp":null,"labels":{"app":"x"},"name":"sx"},"spec":{"ports":[{"port":80,"protocol":"TCP","targetPort":80}],"selector":{"app":"x"}},"status":{"loadBalancer":{}}}"#,
+            "/spec/type",
+            json!("ClusterIP"),
+        ),
+        (
+            "pods",
+            r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"r1","creationTimestamp":null,"labels":{"run":"r1"}},"spec":{"containers":[{"name":"r1","image":"nginx","resources":{}}],"restartPolicy":"Always","dnsPolicy":"ClusterFirst"},"status":{}}"#,
+            "/spec/containers/0/imagePullPolicy",
+            json!("Always"),
+        ),
+        (
+            "pods",
+            r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"node-debugger-n1-jqxs2","creationTimestamp":null},"spec":{"volumes":[{"name":"host-root","hostPath":{"path":"/"}}],"containers":[{"name":"debugger","image":"busybox","resources":{},"volumeMounts":[{"name":"host-root","mountPath":"/host"}],"terminationMessagePolicy":"File"}],"restartPolicy":"Never","nodeName":"n1","hostNetwork":true,"hostPID":true,"hostIPC":true},"status":{}}"#,
+            "/spec/securityContext",
+            json!({}),
+        ),
+        (
+            "secrets",
+            r#"{"apiVersion":"v1","data":{"a":"Yg=="},"kind":"Secret","metadata":{"creationTimestamp":null,"name":"s"}}"#,
+            "/type",
+            json!("Opaque"),
+        ),
+        (
+            "configmaps",
+            r#"{"data":{"a":"b"},"metadata":{"name":"without-kind"}}"#,
+            "/kind",
+            json!("ConfigMap"),
+        ),
+    ] {
+        let context = context(plural, None);
+        let decoded =
+            decode(context.resource, body.as_bytes(), Media::Json, FieldValidation::Strict)
+                .unwrap();
+        let made = create(decoded.object, &context).unwrap();
+        assert_eq!(*made.pointer(pointer).unwrap_or(&nothing), expected, "{body}");
+    }
+}

@@ -84,7 +84,7 @@ fn broken_bodies_are_told_as_kubernetes_tells_them() {
         (
             "configmaps",
             r#"[]"#,
-            r#"ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal array into Go value of type"#,
+            "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct",
         ),
     ] {
         let message = json_body(plural, body).unwrap_err();
@@ -96,7 +96,7 @@ fn broken_bodies_are_told_as_kubernetes_tells_them() {
 fn unknown_and_duplicate_fields_are_all_told_in_their_order() {
     let body = br#"{
         "metadata": {"name": "a", "nope": 1, "labels": {"x": "1", "x": "2"}},
-        "spec": {"x": 1, "x": 2, "paused": true, "paused": false,
+        "spec": {"x": 1, "x": 2, "paused": false, "paused": true,
             "template": {"spec": {"containers": [{"name": "a"}, {"extra": {"deep": 1}}]}}}
     }"#;
     let expected = [
@@ -119,7 +119,7 @@ fn unknown_and_duplicate_fields_are_all_told_in_their_order() {
     let warned = with(FieldValidation::Warn).unwrap();
     assert_eq!(warned.warnings, expected);
     assert_eq!(warned.object["metadata"], json!({"name": "a", "labels": {"x": "2"}}));
-    assert_eq!(warned.object["spec"]["paused"], json!(false));
+    assert_eq!(warned.object["spec"]["paused"], json!(true));
     assert_eq!(with(FieldValidation::Ignore).unwrap().warnings, Vec::<String>::new());
 }
 
@@ -150,6 +150,23 @@ fn values_get_the_form_that_go_would_give_them() {
                     "volumes": [{"name": "a", "emptyDir": {}}],
                 },
             }),
+        ),
+        (
+            "pods",
+            json!({"spec": {
+                "hostNetwork": false,
+                "shareProcessNamespace": false,
+                "nodeName": "",
+                "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": "", "command": [], "ports": [{"hostPort": 0}], "stdin": false}],
+                "volumes": [{"name": "v", "hostPath": {"path": "", "type": ""}}],
+            }}),
+            json!({"spec": {
+                "shareProcessNamespace": false,
+                "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": "", "ports": [{}]}],
+                "volumes": [{"name": "v", "hostPath": {"path": "", "type": ""}}],
+            }}),
         ),
         (
             "leases",
@@ -188,6 +205,13 @@ fn yaml_is_decoded_like_json() {
     let number =
         decode(resource("configmaps"), b"data: {a: 1}", Media::Yaml, FieldValidation::Warn);
     assert!(number.unwrap_err().message.ends_with("ConfigMap.data of type string"));
+}
+
+#[test]
+fn a_kind_that_stands_twice_is_a_duplicate() {
+    let body = br#"{"kind": "ConfigMap", "kind": "ConfigMap"}"#;
+    let out = decode(resource("configmaps"), body, Media::Json, FieldValidation::Warn).unwrap();
+    assert_eq!(out.warnings, [r#"duplicate field "kind""#]);
 }
 
 #[test]

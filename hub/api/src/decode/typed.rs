@@ -185,7 +185,7 @@ impl<'de> Visitor<'de> for Typed<'_> {
             let value = entries.next_value_seed(seed)?;
             let value = match value {
                 None if in_map => Some(zero(field)),
-                value => value.filter(|it| !is_empty(it, field, in_map, &schema.required, &key)),
+                value => value.filter(|it| !is_omitted(it, field)),
             };
             match value {
                 Some(value) => {
@@ -384,22 +384,19 @@ pub(super) fn short_name(definition: &str) -> &str {
     definition.rsplit('.').next().unwrap_or_default()
 }
 
-/// Whether Go would leave the value out: empty lists and maps, not structs, not what is required.
-fn is_empty(
-    value: &Value,
-    field: &'static Schema,
-    in_map: bool,
-    required: &[String],
-    key: &str,
-) -> bool {
-    if in_map || required.iter().any(|it| it == key) {
-        return false;
-    }
-    match value {
-        Value::Array(items) => items.is_empty() && !field.resolved().open,
-        Value::Object(map) => map.is_empty() && field.resolved().additional_properties.is_some(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
+/// Whether Go would leave the value out of what it writes: zeros of most fields that are neither
+/// structs nor pointers. Kept, they would make equal objects differ.
+fn is_omitted(value: &Value, field: &Schema) -> bool {
+    field.omits_zero
+        && match value {
+            Value::Null => true,
+            Value::Bool(it) => !it,
+            Value::Number(it) => it.as_i64() == Some(0),
+            Value::String(it) => it.is_empty(),
+            Value::Array(it) => it.is_empty(),
+            // A struct is written even if it is empty; only maps are left out.
+            Value::Object(it) => it.is_empty() && field.additional_properties.is_some(),
+        }
 }
 
 /// What `null` means where something must stand: Go's zero value.
