@@ -41,7 +41,7 @@ struct Host {
 
 impl Host {
     /// Runs on a thread that is the host. Skips without privileges, unless they are required.
-    fn run(test: impl FnOnce(&Host) + Send + 'static) {
+    fn run(test: impl FnOnce(&Self) + Send + 'static) {
         let host = thread::spawn(|| {
             if let Err(err) = unshare(CloneFlags::CLONE_NEWNET) {
                 assert!(std::env::var_os("REQUIRE_PRIVILEGED").is_none(), "{err}");
@@ -50,7 +50,7 @@ impl Host {
             }
             let bridge = bridge("obtest2", "10.42.0.0/24", Ipv4Addr::new(10, 42, 0, 1));
             cni::ensure_route(&bridge, "10.96.0.0/16".parse().unwrap()).unwrap();
-            test(&Host { netns: netns_of_thread(), bridge });
+            test(&Self { netns: netns_of_thread(), bridge });
         });
         if let Err(panic) = host.join() {
             std::panic::resume_unwind(panic);

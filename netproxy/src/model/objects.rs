@@ -1,7 +1,7 @@
 //! From Service and EndpointSlice objects to the table.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     net::Ipv4Addr,
 };
 
@@ -73,10 +73,13 @@ fn add_service(service: &Value, slices: &[&Value], table: &mut ServiceTable) {
         let node_port = self::number(port, "/nodePort").filter(|it| *it != 0);
         frontends.extend(node_port.map(|port| Frontend { address: None, protocol, port }));
         for frontend in frontends {
-            if table.frontends.contains_key(&frontend) {
-                warnings.insert(Unsupported::Taken);
-            } else {
-                table.frontends.insert(frontend, endpoints.clone());
+            match table.frontends.entry(frontend) {
+                Entry::Occupied(_) => {
+                    warnings.insert(Unsupported::Taken);
+                }
+                Entry::Vacant(free) => {
+                    free.insert(endpoints.clone());
+                }
             }
         }
     }

@@ -25,7 +25,7 @@ fn check(service: &Value, slices: &[Value], expect: &[&str]) -> ServiceTable {
         .map(|(frontend, endpoints)| {
             let endpoints: Vec<_> =
                 endpoints.iter().map(|it| format!("{}:{}", it.address, it.port)).collect();
-            let address = frontend.address.map_or("node".into(), |it| it.to_string());
+            let address = frontend.address.map_or_else(|| "node".into(), |it| it.to_string());
             let (protocol, port) = (frontend.protocol, frontend.port);
             format!("{protocol:?} {address}:{port} -> {}", endpoints.join(" "))
         })
