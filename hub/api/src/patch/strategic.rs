@@ -157,21 +157,38 @@ fn merge_ordered_lists(
         if let Some(change) = &change {
             validate_order(change, &order, merge_key)?;
         }
-        let merged = match (old.clone(), change) {
+        let mut server_order = old.clone().unwrap_or_default();
+        let merged = match (old, change) {
             (None, None) => continue,
             (Some(old), None) => old,
             (None, Some(change)) => cleaned_list(change),
             (Some(old), Some(change)) if strategy_is(field, "merge") => {
+                if let Some(key) = merge_key {
+                    server_order = with_replacements(&old, &change, key);
+                }
                 merge_list(old, change, field, false)?
             }
             (Some(_), Some(change)) => cleaned_list(change),
         };
         // The order of the patch goes before the order of the object.
-        let merged = ordered(merged, &order, &old.unwrap_or_default(), merge_key)?;
+        let merged = ordered(merged, &order, &server_order, merge_key)?;
         patch.remove(name);
         original.insert(name.to_owned(), merged.into());
     }
     Ok(())
+}
+
+/// The order of the object after the patch has deleted elements. Kubernetes counts an added element among the
+/// server's if it fills the place of a deleted one; the same patch shall give the same order here.
+fn with_replacements(old: &[Value], change: &[Value], merge_key: &str) -> Vec<Value> {
+    let has = |list: &[Value], wanted: &Value| {
+        wanted.get(merge_key).is_some_and(|id| list.iter().any(|it| it.get(merge_key) == Some(id)))
+    };
+    let (deleted, plain): (Vec<Value>, Vec<Value>) =
+        change.iter().cloned().partition(|it| it.get(DIRECTIVE).is_some());
+    let kept = old.iter().filter(|it| !has(&deleted, it));
+    let added = plain.iter().filter(|it| !has(old, it));
+    kept.chain(added).take(old.len()).cloned().collect()
 }
 
 fn list(value: Option<&Value>) -> Result<Option<Vec<Value>>, PatchError> {

@@ -143,7 +143,13 @@ const POD: &str = "io.k8s.api.core.v1.Pod";
 const UNPROCESSABLE: &str = "the server rejected our request due to an error in our request";
 
 /// Kind, object, patch, result.
-const STRATEGIC: [(&str, &str, &str, &str); 41] = [
+const STRATEGIC: [(&str, &str, &str, &str); 42] = [
+    (
+        "Service",
+        r#"{"spec":{"ports":[{"port":101},{"port":99}]}}"#,
+        r#"{"spec":{"$setElementOrder/ports":[{"port":97},{"port":98}],"ports":[{"port":97},{"$patch":"delete","port":99}]}}"#,
+        r#"{"spec":{"ports":[{"port":101},{"port":97}]}}"#,
+    ),
     ("ConfigMap", r#"{"data":{"a":"1"}}"#, r#"{}"#, r#"{"data":{"a":"1"}}"#),
     (
         "ConfigMap",
