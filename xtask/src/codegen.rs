@@ -3,19 +3,20 @@
 //! Four files, each the gzip of one compact JSON object with sorted keys:
 //!
 //! `schema.json.gz`: `{"definitions": {NAME: SCHEMA}}`, from the OpenAPI definitions without their
-//! descriptions. SCHEMA has one shape wherever it stands (definition, property, items, additionalProperties)
-//! and every key is optional: `type`, `format` (also `int-or-string` and `quantity`), `ref` (full name of a
-//! definition), `properties`, `required`, `items`, `additionalProperties`, `listType`, `listMapKeys`,
-//! `patchStrategy`, `patchMergeKey`, `mapType`, `default`, `kinds` (`[[group, version, kind]]`) and `open`
-//! (true: anything is allowed below).
+//! descriptions. SCHEMA has one shape wherever it stands (definition, property, items,
+//! additionalProperties) and every key is optional: `type`, `format` (also `int-or-string` and
+//! `quantity`), `ref` (full name of a definition), `properties`, `required`, `items`,
+//! `additionalProperties`, `listType`, `listMapKeys`, `patchStrategy`, `patchMergeKey`, `mapType`,
+//! `default`, `kinds` (`[[group, version, kind]]`) and `open` (true: anything is allowed below).
 //!
-//! `protobuf.json.gz`: `{"messages": {NAME: [[NUMBER, JSON_NAME, TYPE, FLAGS]]}}`, from the `.proto` files
-//! and the Go structs they describe. NAME is that of the schema. TYPE is a scalar or a NAME. FLAGS: `r`
-//! repeated, `m` map from string, `i` inlined into its parent, `z` left out when zero. A field without a
-//! JSON name is the whole value of its message.
+//! `protobuf.json.gz`: `{"messages": {NAME: [[NUMBER, JSON_NAME, TYPE, FLAGS]]}}`, from the
+//! `.proto` files and the Go structs they describe. NAME is that of the schema. TYPE is a scalar or
+//! a NAME. FLAGS: `r` repeated, `m` map from string, `i` inlined into its parent, `z` left out when
+//! zero. A field without a JSON name is the whole value of its message.
 //!
-//! `descriptions-core.json.gz` and `descriptions-others.json.gz`: `{NAME: {FIELD: TEXT}}`, the words of the
-//! definitions; the empty field stands for the definition. Those of alpha and beta versions are left out.
+//! `descriptions-core.json.gz` and `descriptions-others.json.gz`: `{NAME: {FIELD: TEXT}}`, the
+//! words of the definitions; the empty field stands for the definition. Those of alpha and beta
+//! versions are left out.
 //!
 //! Needs Python with pip and Go. Downloads stay under the target directory.
 

@@ -1,7 +1,8 @@
 //! Discovery: tells clients which groups, versions and resources are served.
 //!
-//! Two forms of the same: one document a group version, which every client reads, and one aggregated document
-//! that newer clients ask for to save requests. All is derived from the rows; the order of groups is theirs.
+//! Two forms of the same: one document a group version, which every client reads, and one
+//! aggregated document that newer clients ask for to save requests. All is derived from the rows;
+//! the order of groups is theirs.
 
 use std::cmp::Reverse;
 
@@ -128,7 +129,8 @@ pub(crate) fn groups(rows: &[Resource]) -> Vec<&str> {
     groups
 }
 
-/// The versions of a group, the preferred one first: stable before beta before alpha, newer before older.
+/// The versions of a group, the preferred one first: stable before beta before alpha, newer before
+/// older.
 pub(crate) fn versions<'a>(group: &str, rows: &'a [Resource]) -> Vec<&'a str> {
     let mut versions: Vec<&str> = Vec::new();
     for row in rows.iter().filter(|it| it.group == group) {

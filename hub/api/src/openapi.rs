@@ -1,9 +1,9 @@
 //! OpenAPI documents of what is served, derived from the rows and the schema table.
 //!
-//! Version 2 goes out as the protobuf of `gnostic`, for that is what kubectl decodes; version 3 as one JSON
-//! document a group version. Paths hold no more than the PATCH operations, by which kubectl tells what a kind
-//! accepts (`dryRun`, `fieldValidation`) and which kind a resource has. The documents change only with the rows:
-//! make them once and keep them.
+//! Version 2 goes out as the protobuf of `gnostic`, for that is what kubectl decodes; version 3 as
+//! one JSON document a group version. Paths hold no more than the PATCH operations, by which
+//! kubectl tells what a kind accepts (`dryRun`, `fieldValidation`) and which kind a resource has.
+//! The documents change only with the rows: make them once and keep them.
 
 mod descriptions;
 mod v2;

@@ -1,5 +1,5 @@
-//! The three patches of objects: JSON patch (RFC 6902), merge patch (RFC 7386) and Kubernetes' strategic merge
-//! patch, which merges lists by the keys that the schema names.
+//! The three patches of objects: JSON patch (RFC 6902), merge patch (RFC 7386) and Kubernetes'
+//! strategic merge patch, which merges lists by the keys that the schema names.
 //!
 //! A patch never sees defaults or validation; the caller writes the result like an update.
 

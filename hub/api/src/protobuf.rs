@@ -1,8 +1,10 @@
-//! Request bodies in Kubernetes' protobuf: the magic `k8s\0`, then a `runtime.Unknown` around one message.
+//! Request bodies in Kubernetes' protobuf: the magic `k8s\0`, then a `runtime.Unknown` around one
+//! message.
 //!
-//! The tables are made from the `.proto` files and the Go structs, so that what comes out is the JSON that Go
-//! would write of the same object: inlined structs are flat, empty values are left out where Go's `omitempty`
-//! does, and what is optional stays as sent, even if zero. Fields that the table does not know are skipped.
+//! The tables are made from the `.proto` files and the Go structs, so that what comes out is the
+//! JSON that Go would write of the same object: inlined structs are flat, empty values are left out
+//! where Go's `omitempty` does, and what is optional stays as sent, even if zero. Fields that the
+//! table does not know are skipped.
 
 mod messages;
 pub(crate) mod wire;
@@ -20,7 +22,8 @@ use messages::{Field, Shape, Type};
 use wire::{Fields, Wire};
 
 const MAGIC: &[u8] = b"k8s\0";
-/// Deepest nesting that is followed; a JSON schema in a custom resource definition is the deepest there is.
+/// Deepest nesting that is followed; a JSON schema in a custom resource definition is the deepest
+/// there is.
 const MAX_DEPTH: usize = 100;
 
 /// Why a body cannot be decoded.
@@ -50,8 +53,8 @@ pub(crate) enum DecodeError {
     Kind { api_version: String, kind: String },
 }
 
-/// Decodes a body to the JSON object that it stands for. `expected` is the schema definition to read it as
-/// when the body does not name a known kind.
+/// Decodes a body to the JSON object that it stands for. `expected` is the schema definition to
+/// read it as when the body does not name a known kind.
 pub fn decode(body: &[u8], expected: Option<&str>) -> Result<Value, Status> {
     envelope(body, expected, 0)
         .map_err(|err| Status::bad_request(format!("unable to decode the protobuf body: {err}")))

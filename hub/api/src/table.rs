@@ -1,7 +1,8 @@
 //! Tables: what `kubectl get` prints. The server computes the cells, the client only aligns them.
 //!
-//! `columns` says which columns a resource has and where each cell comes from; cells that are more than a field
-//! are computed in the files named after their objects, in the words of Kubernetes' printers.
+//! `columns` says which columns a resource has and where each cell comes from; cells that are more
+//! than a field are computed in the files named after their objects, in the words of Kubernetes'
+//! printers.
 
 mod columns;
 

@@ -1,7 +1,7 @@
 //! Reads from Go's API structs what neither the definitions nor the `.proto` files say.
 //!
-//! The sources are formatted by gofmt, one field a line, so lines are enough. A struct that is read wrongly
-//! shows up as a field without a match when the `.proto` files are read.
+//! The sources are formatted by gofmt, one field a line, so lines are enough. A struct that is read
+//! wrongly shows up as a field without a match when the `.proto` files are read.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,7 +1,7 @@
 //! Turns the `generated.proto` files into one table of messages.
 //!
-//! The files are written by a generator in a small, regular subset of proto2 (no nested messages, enums,
-//! oneofs or options on fields); any other line is an error, not a guess.
+//! The files are written by a generator in a small, regular subset of proto2 (no nested messages,
+//! enums, oneofs or options on fields); any other line is an error, not a guess.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Shrinks the published OpenAPI definitions to what the hub needs.
 //!
-//! The publisher writes references as `#/$defs/` and allows null everywhere but in required fields; both are
-//! undone here, because null equals absent for the whole API.
+//! The publisher writes references as `#/$defs/` and allows null everywhere but in required fields;
+//! both are undone here, because null equals absent for the whole API.
 
 use anyhow::{Context as _, bail};
 use serde_json::{Map, Value, json};

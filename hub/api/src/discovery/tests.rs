@@ -1,3 +1,5 @@
+//! The documents as clients get them, for rows enough to see every form.
+
 use expect_test::{Expect, expect};
 
 use super::*;

@@ -1,6 +1,7 @@
 //! The words of the definitions.
 //!
-//! They are many and wanted only while a document is made, so they are unpacked for that and not kept.
+//! They are many and wanted only while a document is made, so they are unpacked for that and not
+//! kept.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;

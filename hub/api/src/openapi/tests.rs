@@ -1,3 +1,5 @@
+//! The documents as kubectl reads them.
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -1,6 +1,7 @@
 //! Version 2 of OpenAPI, as the protobuf `openapi.v2.Document` of gnostic.
 //!
-//! Field numbers are those of <https://github.com/google/gnostic-models/blob/main/openapiv2/OpenAPIv2.proto>.
+//! Field numbers are those of
+//! <https://github.com/google/gnostic-models/blob/main/openapiv2/OpenAPIv2.proto>.
 
 use serde_json::{Value, json};
 

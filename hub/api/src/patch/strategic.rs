@@ -1,14 +1,15 @@
 //! The strategic merge patch.
 //!
-//! Maps are merged, lists are replaced unless the schema gives them the strategy `merge`. Directives in the patch
-//! say what plain JSON cannot:
+//! Maps are merged, lists are replaced unless the schema gives them the strategy `merge`.
+//! Directives in the patch say what plain JSON cannot:
 //! - `$patch: replace | delete` in a map, or in an element of a merged list;
 //! - `$deleteFromPrimitiveList/<field>` removes scalars from a list;
 //! - `$setElementOrder/<field>` orders a merged list;
 //! - `$retainKeys` drops all other keys of a map.
 //!
-//! Follows <https://git.k8s.io/design-proposals-archive/cli/preserve-order-in-strategic-merge-patch.md>. Null
-//! equals absent, and no directive survives in the result.
+//! Follows
+//! <https://git.k8s.io/design-proposals-archive/cli/preserve-order-in-strategic-merge-patch.md>.
+//! Null equals absent, and no directive survives in the result.
 
 use std::mem::{Discriminant, discriminant};
 
@@ -178,8 +179,9 @@ fn merge_ordered_lists(
     Ok(())
 }
 
-/// The order of the object after the patch has deleted elements. Kubernetes counts an added element among the
-/// server's if it fills the place of a deleted one; the same patch shall give the same order here.
+/// The order of the object after the patch has deleted elements. Kubernetes counts an added element
+/// among the server's if it fills the place of a deleted one; the same patch shall give the same
+/// order here.
 fn with_replacements(old: &[Value], change: &[Value], merge_key: &str) -> Vec<Value> {
     let has = |list: &[Value], wanted: &Value| {
         wanted.get(merge_key).is_some_and(|id| list.iter().any(|it| it.get(merge_key) == Some(id)))
@@ -203,7 +205,8 @@ fn bad_directive(directive: Value, map: Value) -> PatchError {
     PatchError::BadDirective { directive: GoValue(directive), map: GoValue(map) }
 }
 
-/// Every element of the patch that is no directive must be in the order, at the same relative place.
+/// Every element of the patch that is no directive must be in the order, at the same relative
+/// place.
 fn validate_order(
     patch: &[Value],
     order: &[Value],
@@ -268,7 +271,8 @@ fn merge_list(
     ordered(merged, &change, &server_order, Some(merge_key))
 }
 
-/// Carries out `$patch` in elements; returns what is left of the list, and the plain elements of the patch.
+/// Carries out `$patch` in elements; returns what is left of the list, and the plain elements of
+/// the patch.
 fn apply_element_directives(
     mut old: Vec<Value>,
     change: Vec<Value>,
@@ -290,8 +294,8 @@ fn apply_element_directives(
     if replaces { Ok((cleaned_list(plain), Vec::new())) } else { Ok((old, plain)) }
 }
 
-/// Puts the elements that `patch_order` names in its order, all others in that of the server, and interleaves the
-/// two so that both orders hold.
+/// Puts the elements that `patch_order` names in its order, all others in that of the server, and
+/// interleaves the two so that both orders hold.
 fn ordered(
     merged: Vec<Value>,
     patch_order: &[Value],
@@ -352,7 +356,8 @@ fn element_kind(
     Ok(Some(discriminant(first)))
 }
 
-/// Removes directives and nulls from what becomes part of the object; `None` if it is itself a directive.
+/// Removes directives and nulls from what becomes part of the object; `None` if it is itself a
+/// directive.
 fn cleaned(value: Value) -> Option<Value> {
     match value {
         Value::Object(fields) if fields.contains_key(DIRECTIVE) => None,

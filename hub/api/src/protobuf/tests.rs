@@ -1,5 +1,5 @@
-//! Bodies as Go's own serializer writes them, and the JSON that Go writes of the same objects (less the
-//! empty structs that Go cannot leave out).
+//! Bodies as Go's own serializer writes them, and the JSON that Go writes of the same objects (less
+//! the empty structs that Go cannot leave out).
 
 use proptest::prelude::*;
 use serde_json::Value;

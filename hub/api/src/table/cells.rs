@@ -56,7 +56,8 @@ pub(super) fn labels(labels: Option<&Value>) -> String {
     or_none(labels.map(|(name, it)| format!("{name}={}", plain(it))).collect::<Vec<_>>().join(","))
 }
 
-/// A label selector as text: `a=1,b in (2,3),!c`, or `<none>`. Nothing selected differs from no selector.
+/// A label selector as text: `a=1,b in (2,3),!c`, or `<none>`. Nothing selected differs from no
+/// selector.
 pub(super) fn selector(selector: Option<&Value>) -> String {
     let Some(selector) = selector.filter(|it| !it.is_null()) else { return NONE.to_owned() };
     let mut terms: Vec<(String, String)> = Vec::new();

@@ -1,6 +1,7 @@
 //! Durations as short as a person wants them.
 
-/// Formats seconds in at most two units, the second one only while it matters: `5m3s`, `47h`, `2y5d`.
+/// Formats seconds in at most two units, the second one only while it matters: `5m3s`, `47h`,
+/// `2y5d`.
 pub fn human_duration(seconds: i64) -> String {
     const MINUTE: i64 = 60;
     const HOUR: i64 = 60 * MINUTE;

@@ -1,3 +1,5 @@
+//! Rows as kubectl shows them: one line of cells for each object.
+
 use super::*;
 use crate::{resources, time};
 
