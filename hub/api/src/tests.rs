@@ -138,7 +138,7 @@ fn plurals() -> impl Strategy<Value = &'static str> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     /// Whatever a client sends is refused or written, and nothing panics on the way.
     #[test]
