@@ -6,6 +6,8 @@ pub(crate) mod portforward;
 pub(crate) mod remote_spdy;
 pub(crate) mod remote_websocket;
 mod spdy;
+#[cfg(test)]
+mod tests;
 pub(crate) mod upgrade;
 
 use agent_sync::stream::StreamRequest;

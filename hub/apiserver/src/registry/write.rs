@@ -165,9 +165,7 @@ impl Registry {
             }
             match self.replace(resource, namespace, &current, wanted, subresource, options).await? {
                 Attempt::Done(written) => return Ok(written),
-                Attempt::Conflict if !wanted_revision.is_empty() => {
-                    return Err(Status::modified(&resource.group, &resource.plural, name));
-                }
+                // Who gave a revision is refused in the next turn.
                 Attempt::Conflict => {}
             }
         }

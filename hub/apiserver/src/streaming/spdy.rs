@@ -10,6 +10,8 @@ pub(crate) mod session;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use headers::Headers;
 pub(crate) use session::{Session, SpdyStream, StreamReader, StreamWriter};
 
 /// Why a SPDY connection ended early.

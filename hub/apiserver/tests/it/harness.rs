@@ -1,0 +1,235 @@
+//! The server under test, and a small client.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt, Full};
+use hub_api::Clock;
+use hub_apiserver::auth::{MastersOnly, TokenFile};
+use hub_apiserver::{
+    ApiServer, NodeStreams, Registry, RegistryConfig, ServerConfig, TlsConfig, VersionInfo,
+};
+use hub_storage::{Options, SledStorage};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+/// A clock that moves when it is told to.
+pub(crate) struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::from_second(self.0.load(Ordering::Relaxed)).unwrap()
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) registry: Registry,
+    pub(crate) address: SocketAddr,
+    pub(crate) shutdown: CancellationToken,
+    ca: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+    server: JoinSet<()>,
+    /// The ends of connections that belong to clients.
+    tasks: JoinSet<()>,
+    _dir: tempfile::TempDir,
+}
+
+pub(crate) struct Reply {
+    pub(crate) code: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&self.body)))
+    }
+}
+
+fn name(kind: rcgen::DnType, value: &str) -> rcgen::DistinguishedName {
+    let mut out = rcgen::DistinguishedName::new();
+    out.push(kind, value);
+    out
+}
+
+pub(crate) fn registry() -> (Registry, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let (storage, _) = SledStorage::open(dir.path(), Options::DEFAULT).unwrap();
+    let clock = Arc::new(TestClock(AtomicI64::new(1_790_000_000)));
+    let config = RegistryConfig { service_cidr: "10.96.0.0/24".parse().unwrap() };
+    (Registry::new(storage, clock, config), dir)
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with_nodes(Arc::new(hub_apiserver::NoNodes)).await
+    }
+
+    pub(crate) async fn with_nodes(nodes: Arc<dyn NodeStreams>) -> Self {
+        let (registry, dir) = registry();
+        registry.bootstrap().await.unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = name(rcgen::DnType::CommonName, "test authority");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let ca = rcgen::CertifiedIssuer::self_signed(params, key).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names = vec!["localhost".to_owned()];
+        let certificate =
+            rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &ca).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = ApiServer::new(
+            registry.clone(),
+            ServerConfig {
+                tls: TlsConfig {
+                    chain: vec![certificate.der().clone()],
+                    key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+                    client_ca: vec![ca.der().clone()],
+                },
+                tokens: TokenFile::parse("boss,admin,1,system:masters\nguest,bob,2\n").unwrap(),
+                authorizer: Arc::new(MastersOnly),
+                nodes,
+                resources: hub_api::resources::builtin(),
+                version: VersionInfo {
+                    major: "1".to_owned(),
+                    minor: "37".to_owned(),
+                    git_version: "v1.37.0+test".to_owned(),
+                    git_commit: String::new(),
+                    build_date: String::new(),
+                },
+                address: address.to_string(),
+            },
+        )
+        .unwrap();
+        let shutdown = CancellationToken::new();
+        let mut serving = JoinSet::new();
+        serving.spawn(server.serve(listener, shutdown.clone()));
+        let tasks = JoinSet::new();
+        Self { registry, address, shutdown, ca, server: serving, tasks, _dir: dir }
+    }
+
+    /// Stops the server and waits for it.
+    pub(crate) async fn stop(mut self) {
+        self.shutdown.cancel();
+        while let Some(ended) = self.server.join_next().await {
+            ended.unwrap();
+        }
+    }
+
+    /// Connects, with a client certificate of this user and group if one is given.
+    pub(crate) async fn connect(
+        &self,
+        alpn: &[&str],
+        user: Option<(&str, &str)>,
+    ) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.ca.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match user {
+            Some((user, group)) => {
+                let (chain, key) = self.client_certificate(user, group);
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = alpn.iter().map(|it| it.as_bytes().to_vec()).collect();
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let server = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(server, stream).await.unwrap()
+    }
+
+    fn client_certificate(
+        &self,
+        user: &str,
+        group: &str,
+    ) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = name(rcgen::DnType::CommonName, user);
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, group);
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &self.ca).unwrap();
+        (vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+    }
+
+    /// Sends one request as a member of `system:masters` and returns while the body still comes.
+    pub(crate) async fn open(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: &str,
+    ) -> http::Response<Incoming> {
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        if !headers.iter().any(|(name, _)| *name == "authorization") {
+            request = request.header("authorization", "Bearer boss");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
+        let tls = self.connect(&["http/1.1"], None).await;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.unwrap();
+        self.tasks.spawn(async move {
+            let _ = connection.with_upgrades().await;
+        });
+        sender.send_request(request).await.unwrap()
+    }
+
+    /// Sends one request and reads the whole answer.
+    pub(crate) async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: &str,
+    ) -> Reply {
+        let answer = self.open(method, path, headers, body).await;
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Reply { code: head.status.as_u16(), headers: head.headers, body }
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Reply {
+        self.send("GET", path, &[], "").await
+    }
+
+    pub(crate) async fn post(&mut self, path: &str, body: &Value) -> Reply {
+        self.send("POST", path, &[("content-type", "application/json")], &body.to_string()).await
+    }
+
+    /// One request over HTTP/2, shown a client certificate.
+    pub(crate) async fn get_h2(&mut self, path: &str, user: (&str, &str)) -> Reply {
+        let tls = self.connect(&["h2"], Some(user)).await;
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
+        self.tasks.spawn(async move {
+            let _ = connection.await;
+        });
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(format!("https://localhost{path}"))
+            .body(Full::new(Bytes::new()))
+            .unwrap();
+        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Reply { code: head.status.as_u16(), headers: head.headers, body }
+    }
+}

@@ -1,0 +1,165 @@
+//! The registry under concurrency, without HTTP.
+
+use std::collections::BTreeSet;
+
+use hub_api::{DeleteOptions, object, resources};
+use hub_apiserver::{PatchKind, Registry, WriteOptions, Written};
+use serde_json::{Value, json};
+
+use crate::harness::registry;
+
+async fn make(
+    registry: &Registry,
+    plural: &str,
+    object: Value,
+) -> Result<Written, hub_api::Status> {
+    let resource = resources::find("", "v1", plural).unwrap();
+    let namespace = resource.namespaced.then_some("default");
+    registry.create(resource, namespace, object, &WriteOptions::default()).await
+}
+
+#[tokio::test]
+async fn patches_that_meet_are_all_applied() {
+    let (registry, _dir) = registry();
+    registry.bootstrap().await.unwrap();
+    make(&registry, "configmaps", json!({"metadata":{"name":"a"}})).await.unwrap();
+    let resource = resources::find("", "v1", "configmaps").unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..24 {
+        let registry = registry.clone();
+        tasks.spawn(async move {
+            let patch = json!({"data": {(format!("k{n}")): "v"}});
+            let options = WriteOptions::default();
+            registry
+                .patch(resource, Some("default"), "a", PatchKind::Merge, &patch, None, &options)
+                .await
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap().unwrap();
+    }
+    let stored = registry.get(resource, Some("default"), "a").unwrap();
+    assert_eq!(stored.value()["data"].as_object().unwrap().len(), 24);
+}
+
+fn service(name: &str, spec: Value) -> Value {
+    json!({"metadata":{"name":name},"spec":spec})
+}
+
+#[tokio::test]
+async fn services_never_share_an_address() {
+    let (registry, _dir) = registry();
+    registry.bootstrap().await.unwrap();
+    let ports = json!([{"port": 80}]);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..40 {
+        let (registry, ports) = (registry.clone(), ports.clone());
+        tasks.spawn(async move {
+            make(&registry, "services", service(&format!("s{n}"), json!({"ports":ports}))).await
+        });
+    }
+    let mut taken = BTreeSet::new();
+    while let Some(done) = tasks.join_next().await {
+        let written = done.unwrap().unwrap();
+        taken.insert(object::text(written.value(), "spec.clusterIP").to_owned());
+    }
+    assert_eq!(taken.len(), 40);
+    let wanted = json!({"clusterIP":"10.96.0.7","ports":ports});
+    make(&registry, "services", service("named", wanted.clone())).await.unwrap();
+    let refused = make(&registry, "services", service("thief", wanted.clone())).await.unwrap_err();
+    assert!(
+        refused
+            .message
+            .contains("failed to allocate IP 10.96.0.7: provided IP is already allocated")
+    );
+    let outside = json!({"clusterIP":"192.168.0.1","ports":ports});
+    let refused = make(&registry, "services", service("far", outside)).await.unwrap_err();
+    assert!(
+        refused
+            .message
+            .contains("is not in the valid range. The range of valid IPs is 10.96.0.0/24")
+    );
+    let resource = resources::find("", "v1", "services").unwrap();
+    registry.delete(resource, Some("default"), "named", &DeleteOptions::default()).await.unwrap();
+    make(&registry, "services", service("heir", wanted)).await.unwrap();
+    let headless =
+        make(&registry, "services", service("none", json!({"clusterIP":"None","ports":ports})))
+            .await;
+    assert_eq!(object::text(headless.unwrap().value(), "spec.clusterIP"), "None");
+}
+
+#[tokio::test]
+async fn a_namespace_goes_when_its_last_finalizer_does() {
+    let (registry, _dir) = registry();
+    registry.bootstrap().await.unwrap();
+    let namespaces = resources::find("", "v1", "namespaces").unwrap();
+    let configmaps = resources::find("", "v1", "configmaps").unwrap();
+    let options = WriteOptions::default();
+    make(&registry, "namespaces", json!({"metadata":{"name":"x"}})).await.unwrap();
+    registry.delete(namespaces, None, "x", &DeleteOptions::default()).await.unwrap();
+    let refused = registry
+        .create(configmaps, Some("x"), json!({"metadata":{"name":"late"}}), &options)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, 403);
+    assert_eq!(refused.details.unwrap().causes[0].reason, "NamespaceTerminating");
+    let mut namespace = registry.get(namespaces, None, "x").unwrap().decode();
+    namespace["spec"] = json!({});
+    let written =
+        registry.update(namespaces, None, "x", namespace, Some("finalize"), &options).await;
+    assert!(matches!(written.unwrap(), Written::Removed(_)));
+    assert_eq!(registry.get(namespaces, None, "x").unwrap_err().code, 404);
+}
+
+#[tokio::test]
+async fn finalizers_hold_an_object_until_the_last_is_gone() {
+    let (registry, _dir) = registry();
+    registry.bootstrap().await.unwrap();
+    let resource = resources::find("", "v1", "configmaps").unwrap();
+    let held = json!({"metadata":{"name":"a","finalizers":["example.com/hold"]}});
+    make(&registry, "configmaps", held).await.unwrap();
+    let options = DeleteOptions::default();
+    registry.delete(resource, Some("default"), "a", &options).await.unwrap();
+    let marked = registry.get(resource, Some("default"), "a").unwrap();
+    assert!(object::is_terminating(marked.value()));
+    let patch = json!({"metadata":{"finalizers":null}});
+    let (written, _) = registry
+        .patch(
+            resource,
+            Some("default"),
+            "a",
+            PatchKind::Merge,
+            &patch,
+            None,
+            &WriteOptions::default(),
+        )
+        .await
+        .unwrap();
+    assert!(matches!(written, Written::Removed(_)));
+    assert_eq!(registry.get(resource, Some("default"), "a").unwrap_err().code, 404);
+}
+
+#[tokio::test]
+async fn a_pod_is_bound_once_and_goes_when_its_node_says_so() {
+    let (registry, _dir) = registry();
+    registry.bootstrap().await.unwrap();
+    let pods = resources::find("", "v1", "pods").unwrap();
+    let pod = json!({"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i"}]}});
+    let made = make(&registry, "pods", pod).await.unwrap();
+    let uid = object::uid(made.value()).to_owned();
+    let options = WriteOptions::default();
+    registry.bind("default", "p", "n1", Some(&uid), &options).await.unwrap();
+    assert_eq!(registry.bind("default", "p", "n2", None, &options).await.unwrap_err().code, 409);
+    registry.delete(pods, Some("default"), "p", &DeleteOptions::default()).await.unwrap();
+    let marked = registry.get(pods, Some("default"), "p").unwrap();
+    assert_eq!(object::int(marked.value(), "metadata.deletionGracePeriodSeconds"), Some(30));
+    let by_node = |uid: &str| {
+        let preconditions =
+            hub_api::write::Preconditions { uid: Some(uid.to_owned()), ..Default::default() };
+        DeleteOptions { grace_period_seconds: Some(0), preconditions, ..DeleteOptions::default() }
+    };
+    let other = registry.delete(pods, Some("default"), "p", &by_node("other")).await.unwrap_err();
+    assert_eq!(other.code, 409);
+    registry.delete(pods, Some("default"), "p", &by_node(&uid)).await.unwrap();
+    assert_eq!(registry.get(pods, Some("default"), "p").unwrap_err().code, 404);
+}
