@@ -12,8 +12,10 @@ use crate::resource::Resource;
 use crate::schema;
 use crate::status::Status;
 
+mod open;
 mod syntax;
 mod typed;
+mod words;
 
 /// What happens to fields that the schema does not know, and to fields that stand twice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -156,7 +158,7 @@ fn run<E: std::fmt::Display>(
     let definition = schema::lookup(target.schema)
         .ok_or_else(|| Status::internal(format!("no schema for {}", target.schema)))?;
     let mut findings = typed::Findings::default();
-    let short = typed::short_name(target.schema);
+    let short = words::short_name(target.schema);
     let seed = typed::Typed::root(definition, short, &mut findings);
     let read = read(seed).map_err(|it| it.to_string());
     if let Some(wrong) = findings.wrong {

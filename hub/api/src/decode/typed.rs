@@ -10,13 +10,15 @@ use serde::de::{
 };
 use serde_json::{Map, Number, Value};
 
+use super::open::Open;
+use super::words::{Dotted, go_path, go_type, short_name};
 use crate::path::Path;
 use crate::quantity::Quantity;
 use crate::schema::{Schema, Type};
 use crate::time;
 
 /// Deepest nesting that is followed. Far above any Kubernetes type, far below any stack's end.
-const MAX_DEPTH: u8 = 120;
+pub(super) const MAX_DEPTH: u8 = 120;
 /// Unknown and duplicate fields that are told; more would only make the answer unreadable.
 const MAX_STRICT: usize = 100;
 
@@ -310,80 +312,6 @@ impl Typed<'_> {
     }
 }
 
-/// Any JSON value, for places whose content is not ours.
-struct Open {
-    depth: u8,
-}
-
-impl<'de> DeserializeSeed<'de> for Open {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        if self.depth > MAX_DEPTH {
-            return Err(D::Error::custom("exceeded max depth"));
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Open {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::from(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut out = Vec::new();
-        while let Some(item) = items.next_element_seed(Self { depth: self.depth + 1 })? {
-            out.push(item);
-        }
-        Ok(Value::Array(out))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut out = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(Self { depth: self.depth + 1 })?;
-            out.insert(key, value);
-        }
-        Ok(Value::Object(out))
-    }
-}
-
-/// Last part of a definition's name: `PodSpec`.
-pub(super) fn short_name(definition: &str) -> &str {
-    definition.rsplit('.').next().unwrap_or_default()
-}
-
 /// Whether Go would leave the value out of what it writes: zeros of most fields that are neither
 /// structs nor pointers. Kept, they would make equal objects differ.
 fn is_omitted(value: &Value, field: &Schema) -> bool {
@@ -408,62 +336,6 @@ fn zero(schema: &'static Schema) -> Value {
         Some(Type::Integer | Type::Number) => Value::from(0),
         Some(Type::Boolean) => Value::from(false),
         None => Value::Null,
-    }
-}
-
-/// A path as strict decoding tells it: keys of maps look like fields.
-struct Dotted<'a>(&'a Path<'a>);
-
-impl fmt::Display for Dotted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Path::Root => Ok(()),
-            Path::Field(Path::Root, name) | Path::Key(Path::Root, name) => f.write_str(name),
-            Path::Field(parent, name) | Path::Key(parent, name) => {
-                write!(f, "{}.{name}", Self(parent))
-            }
-            Path::Index(parent, index) => write!(f, "{}[{index}]", Self(parent)),
-        }
-    }
-}
-
-/// The field as Go tells it: no indices, no keys of maps.
-fn go_path(path: &Path<'_>) -> String {
-    match path {
-        Path::Root => String::new(),
-        Path::Field(Path::Root, name) => (*name).to_owned(),
-        Path::Field(parent, name) => format!("{}.{name}", go_path(parent)),
-        Path::Index(parent, _) | Path::Key(parent, _) => go_path(parent),
-    }
-}
-
-/// The Go type of a place.
-fn go_type(schema: &'static Schema) -> String {
-    if let Some(reference) = &schema.reference {
-        let mut parts = reference.rsplit('.');
-        let (name, package) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        return match schema.resolved().format.as_deref() {
-            Some(_) => "string".to_owned(),
-            None => format!("{package}.{name}"),
-        };
-    }
-    match (schema.ty, schema.format.as_deref()) {
-        (Some(Type::Boolean), _) => "bool".to_owned(),
-        (Some(Type::Integer), format) => format.unwrap_or("int64").to_owned(),
-        (Some(Type::Number), _) => "float64".to_owned(),
-        (Some(Type::String), Some("byte")) => "[]uint8".to_owned(),
-        (Some(Type::String), _) => "string".to_owned(),
-        (Some(Type::Array), _) => {
-            format!(
-                "[]{}",
-                schema.items.as_deref().map_or_else(|| "interface {}".to_owned(), go_type)
-            )
-        }
-        (Some(Type::Object), _) => match schema.additional_properties.as_deref() {
-            Some(values) => format!("map[string]{}", go_type(values)),
-            None => "map[string]interface {}".to_owned(),
-        },
-        (None, _) => "interface {}".to_owned(),
     }
 }
 
