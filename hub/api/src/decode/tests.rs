@@ -1,3 +1,5 @@
+//! Cases of bodies, good and bad, and what becomes of them.
+
 use serde_json::{Value, json};
 
 use super::*;

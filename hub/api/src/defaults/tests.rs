@@ -1,3 +1,5 @@
+//! Objects before and after their defaults.
+
 use serde_json::{Value, json};
 
 use crate::resources;

@@ -1,3 +1,5 @@
+//! Selectors with what they match, what they refuse, and their laws.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

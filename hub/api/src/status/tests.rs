@@ -1,3 +1,5 @@
+//! Statuses and field errors, compared with what Kubernetes answers.
+
 use serde_json::json;
 
 use super::*;

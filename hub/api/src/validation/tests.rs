@@ -1,3 +1,5 @@
+//! Good objects, one change at a time, and what is wrong then.
+
 use serde_json::{Value, json};
 
 use crate::resources;

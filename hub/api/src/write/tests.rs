@@ -1,3 +1,5 @@
+//! Writes with what the server makes of them.
+
 use serde_json::{Value, json};
 
 use super::*;
