@@ -6,6 +6,7 @@ pub mod clock;
 pub mod fleet;
 pub mod kubeconfig;
 pub mod pki;
+pub mod runner;
 pub mod serve;
 
 /// The text of an error with all its causes, for logs and messages.

@@ -1,0 +1,158 @@
+//! Informers: what happens to the objects of one kind, from the first list on, without a gap.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hub_api::{Resource, Status};
+use hub_apiserver::{Registry, RegistryWatch, WatchEvent, WatchOptions};
+use hub_controllers::{Body, Kind, Name, Object, ObjectRef, World};
+use hub_storage::Entry;
+use serde_json::{Value, json};
+
+use super::kind_of;
+
+/// Something that happened to one object.
+#[derive(Debug)]
+pub(super) enum News {
+    Put(Object),
+    Removed { key: ObjectRef, revision: u64 },
+}
+
+impl News {
+    pub(super) fn revision(&self) -> u64 {
+        match self {
+            Self::Put(object) => object.revision,
+            Self::Removed { revision, .. } => *revision,
+        }
+    }
+}
+
+/// Why there will be no more news.
+#[derive(Debug, thiserror::Error)]
+#[error("could not watch {kind}")]
+pub(super) struct InformerError {
+    kind: Kind,
+    #[source]
+    err: Status,
+}
+
+/// Reads the watch of one kind.
+#[derive(Debug)]
+pub(super) struct Informer {
+    kind: Kind,
+    resource: &'static Resource,
+    watch: Option<RegistryWatch>,
+    /// Names seen since the watch began; set until all that was there at its start has come.
+    listed: Option<BTreeSet<Name>>,
+}
+
+/// The body of an object, shared with the storage's cache.
+struct Shared(Arc<Entry>);
+
+impl Body for Shared {
+    fn value(&self) -> &Value {
+        self.0.value()
+    }
+}
+
+impl Informer {
+    /// An informer on a kind that can be watched.
+    pub(super) fn new(resource: &'static Resource) -> Option<Self> {
+        let kind = kind_of(resource);
+        let is_new = resource.has_verb("watch");
+        is_new.then_some(Self { kind, resource, watch: None, listed: None })
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn resource(&self) -> &'static Resource {
+        self.resource
+    }
+
+    /// Hands out all there is. Returns the revision up to which that is everything.
+    pub(super) fn drain(
+        &mut self,
+        registry: &Registry,
+        world: &World,
+        news: &mut Vec<News>,
+    ) -> Result<Option<u64>, InformerError> {
+        loop {
+            match self.read(registry, world, news) {
+                Ok(revision) => return Ok(revision),
+                // History was forgotten before we read it: begin with a list again.
+                Err(status) if status.reason == "Expired" => {
+                    tracing::debug!(kind = %self.kind, "Listing again");
+                    self.watch = None;
+                }
+                Err(err) => return Err(InformerError { kind: self.kind, err }),
+            }
+        }
+    }
+
+    fn read(
+        &mut self,
+        registry: &Registry,
+        world: &World,
+        news: &mut Vec<News>,
+    ) -> Result<Option<u64>, Status> {
+        if self.watch.is_none() {
+            let options = WatchOptions { initial_events: Some(true), ..WatchOptions::default() };
+            self.watch = Some(registry.watch(self.resource, None, &options)?);
+            self.listed = Some(BTreeSet::new());
+        }
+        let Some(watch) = &mut self.watch else { return Ok(None) };
+        while let Some(event) = watch.try_next()? {
+            match event {
+                WatchEvent::Added(entry) | WatchEvent::Modified(entry) => {
+                    if let Some(listed) = &mut self.listed {
+                        listed.insert(name_of(&entry));
+                    }
+                    let revision = entry.revision.get();
+                    news.push(News::Put(Object::new(self.kind, revision, body(self.kind, entry))));
+                }
+                WatchEvent::Deleted { last, revision, .. } => {
+                    let key = self.kind.key(&name_of(&last));
+                    news.push(News::Removed { key, revision: revision.get() });
+                }
+                WatchEvent::InitialEventsEnd(revision) => {
+                    let listed = self.listed.take().unwrap_or_default();
+                    let gone = world.list(self.kind).filter(|it| !listed.contains(&it.name));
+                    let revision = revision.get();
+                    news.extend(gone.map(|it| News::Removed { key: it.key(), revision }));
+                }
+            }
+        }
+        Ok(watch.bookmark()?.map(|revision| revision.get()))
+    }
+}
+
+fn name_of(entry: &Entry) -> Name {
+    Name::new(entry.key.namespace().unwrap_or_default(), entry.key.name())
+}
+
+/// What the controllers keep of an object. Of kinds that are many or large and of little interest,
+/// that is only the metadata.
+fn body(kind: Kind, entry: Arc<Entry>) -> Arc<dyn Body> {
+    let is_plain = match kind {
+        Kind::EVENT | Kind { group: "", plural: "secrets" } => false,
+        Kind::CONFIG_MAP => entry.key.name() == "kube-root-ca.crt",
+        _ => true,
+    };
+    if is_plain {
+        return Arc::new(Shared(entry));
+    }
+    let mut object = entry.decode();
+    let mut metadata = object["metadata"].take();
+    if let Some(fields) = metadata.as_object_mut() {
+        fields.remove("annotations");
+        fields.remove("managedFields");
+    }
+    Arc::new(json!({
+        "metadata": metadata,
+        "lastTimestamp": object["lastTimestamp"].take(),
+        "eventTime": object["eventTime"].take(),
+        "series": object["series"].take(),
+    }))
+}

@@ -1,0 +1,267 @@
+//! The runner on the real registry and the real storage, with nodes played by the test.
+
+use hub_apiserver::{ListOptions, RegistryConfig, WriteOptions};
+use hub_storage::{SledStorage, Storage};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::clock::SystemClock;
+
+struct Fixture {
+    registry: Registry,
+    storage: Arc<SledStorage>,
+    _dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (storage, _) = SledStorage::open(dir.path(), hub_storage::Options::DEFAULT).unwrap();
+        let config = RegistryConfig { service_cidr: "10.96.0.0/16".parse().unwrap() };
+        let registry = Registry::new(storage.clone(), Arc::new(SystemClock), config);
+        registry.bootstrap().await.unwrap();
+        Self { registry, storage, _dir: dir }
+    }
+
+    fn task(&self) -> (RunnerTask, JoinSet<()>) {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (recorder, recording) = recorder::channel(self.registry.clone(), clock.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(recording.run());
+        (RunnerTask::new(&self.registry, &config(), clock, recorder), tasks)
+    }
+
+    async fn create(&self, plural: &str, object: Value) {
+        let resource = resource(plural);
+        let namespace = resource.namespaced.then_some("default");
+        let options = WriteOptions::default();
+        self.registry.create(resource, namespace, object, &options).await.unwrap();
+    }
+
+    async fn patch(&self, plural: &str, name: &str, status: bool, patch: &Value) {
+        let resource = resource(plural);
+        let namespace = resource.namespaced.then_some("default");
+        let change = |view: &Value, _: &Value| Ok(hub_api::patch::merge(view, patch));
+        let subresource = status.then_some("status");
+        let options = WriteOptions::default();
+        self.registry
+            .modify(resource, namespace, name, subresource, &options, change)
+            .await
+            .unwrap();
+    }
+
+    fn list(&self, plural: &str) -> Vec<Value> {
+        let list = self.registry.list(resource(plural), None, &ListOptions::default()).unwrap();
+        list.entries.iter().map(|entry| entry.decode()).collect()
+    }
+
+    async fn add_node(&self, name: &str) {
+        self.create("nodes", json!({"metadata": {"name": name}})).await;
+        let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": null});
+        let allocatable = json!({"cpu": "4", "memory": "8Gi", "pods": "110"});
+        let status = json!({"conditions": [ready], "allocatable": allocatable});
+        self.patch("nodes", name, true, &json!({"status": status})).await;
+    }
+
+    /// Every node does what is due. Tells whether anything was.
+    async fn run_kubelets(&self) -> bool {
+        let mut is_change = false;
+        for pod in self.list("pods") {
+            let name = pod["metadata"]["name"].as_str().unwrap();
+            if pod["spec"]["nodeName"].is_null() {
+                continue;
+            }
+            if !pod["metadata"]["deletionTimestamp"].is_null() {
+                let options =
+                    hub_api::DeleteOptions { grace_period_seconds: Some(0), ..Default::default() };
+                let pods = resource("pods");
+                self.registry.delete(pods, Some("default"), name, &options).await.unwrap();
+                is_change = true;
+            } else if pod["status"]["podIP"].is_null() {
+                let ready = json!({
+                    "type": "Ready", "status": "True",
+                    "lastTransitionTime": "2026-11-20T08:00:00Z",
+                });
+                let ip = format!("10.42.0.{}", 1 + self.registry.revision().get() % 250);
+                let status = json!({
+                    "phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
+                    "conditions": [ready],
+                });
+                self.patch("pods", name, true, &json!({"status": status})).await;
+                is_change = true;
+            }
+        }
+        is_change
+    }
+
+    /// Runs controllers, scheduler and nodes until nothing moves any more.
+    async fn settle(&self, task: &mut RunnerTask) {
+        loop {
+            task.take_news().unwrap();
+            while let Some(done) = task.jobs.try_join_next() {
+                task.take_outcome(done);
+            }
+            task.start_work();
+            if let Some(done) = task.jobs.join_next().await {
+                task.take_outcome(done);
+                continue;
+            }
+            let before = self.registry.revision();
+            task.take_news().unwrap();
+            let is_idle = task.engine.is_idle();
+            if !self.run_kubelets().await && is_idle && before == self.registry.revision() {
+                return;
+            }
+            // A back-off of some milliseconds may be running.
+            if !is_idle {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+fn config() -> RunnerConfig {
+    RunnerConfig { cluster_cidr: "10.42.0.0/16".parse().unwrap(), ca_pem: "CA".to_owned() }
+}
+
+fn resource(plural: &str) -> &'static hub_api::Resource {
+    resources::builtin().iter().find(|it| it.plural == plural).unwrap()
+}
+
+fn deployment(replicas: u32, image: &str) -> Value {
+    json!({
+        "metadata": {"name": "web"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{
+                    "name": "main", "image": image,
+                    "ports": [{"name": "http", "containerPort": 8080}],
+                    "resources": {"requests": {"cpu": "100m"}},
+                }]},
+            },
+        },
+    })
+}
+
+fn service() -> Value {
+    json!({
+        "metadata": {"name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]},
+    })
+}
+
+/// All that is stored but events, which come when they come.
+fn state(fixture: &Fixture) -> Vec<Value> {
+    let kinds = resources::builtin().iter().filter(|it| it.plural != "events");
+    kinds.flat_map(|it| fixture.list(&it.plural)).collect()
+}
+
+#[tokio::test]
+async fn a_deployment_runs_rolls_over_and_goes() {
+    let fixture = Fixture::new().await;
+    let (mut task, mut recording) = fixture.task();
+    fixture.add_node("a").await;
+    fixture.add_node("b").await;
+    fixture.create("deployments", deployment(4, "web:1")).await;
+    fixture.create("services", service()).await;
+    fixture.settle(&mut task).await;
+
+    let pods = fixture.list("pods");
+    let on = |node: &str| pods.iter().filter(|pod| pod["spec"]["nodeName"] == node).count();
+    assert_eq!((pods.len(), on("a"), on("b")), (4, 2, 2));
+    let slices = fixture.list("endpointslices");
+    let slice = slices.iter().find(|it| it["metadata"]["labels"]["kubernetes.io/service-name"] == "web");
+    assert_eq!(slice.unwrap()["endpoints"].as_array().unwrap().len(), 4);
+    assert_eq!(slice.unwrap()["ports"][0]["port"], 8080);
+    let nodes = fixture.list("nodes");
+    let networks = nodes.iter().map(|it| it["spec"]["podCIDR"].as_str().unwrap());
+    assert_eq!(networks.collect::<Vec<_>>(), ["10.42.0.0/24", "10.42.1.0/24"]);
+
+    fixture.patch("deployments", "web", false, &deployment(3, "web:2")).await;
+    fixture.settle(&mut task).await;
+    let deployment = &fixture.list("deployments")[0];
+    assert_eq!(deployment["metadata"]["annotations"][hub_controllers::deployment::REVISION], "2");
+    assert_eq!(deployment["status"]["updatedReplicas"], 3);
+    assert_eq!(deployment["status"]["availableReplicas"], 3);
+    let pods = fixture.list("pods");
+    assert!(pods.iter().all(|pod| pod["spec"]["containers"][0]["image"] == "web:2"));
+
+    for plural in ["deployments", "services"] {
+        let options = hub_api::DeleteOptions::default();
+        let resource = resource(plural);
+        fixture.registry.delete(resource, Some("default"), "web", &options).await.unwrap();
+    }
+    fixture.settle(&mut task).await;
+    for plural in ["pods", "replicasets", "deployments", "services", "endpointslices", "endpoints"] {
+        assert_eq!(fixture.list(plural), Vec::<Value>::new(), "{plural}");
+    }
+
+    drop(task);
+    while recording.join_next().await.is_some() {}
+    let events = fixture.list("events");
+    for reason in ["ScalingReplicaSet", "SuccessfulCreate", "Scheduled", "SuccessfulDelete"] {
+        assert!(events.iter().any(|event| event["reason"] == reason), "{reason}");
+    }
+    fixture.storage.close();
+}
+
+#[tokio::test]
+async fn a_restarted_runner_writes_nothing_without_need() {
+    let fixture = Fixture::new().await;
+    let (mut task, _recording) = fixture.task();
+    fixture.add_node("a").await;
+    fixture.create("deployments", deployment(2, "web:1")).await;
+    fixture.create("services", service()).await;
+    fixture.settle(&mut task).await;
+    let before = state(&fixture);
+
+    let (mut task, _recording) = fixture.task();
+    fixture.settle(&mut task).await;
+    assert_eq!(state(&fixture), before);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_says_why() {
+    let fixture = Fixture::new().await;
+    let (mut task, mut recording) = fixture.task();
+    fixture.add_node("a").await;
+    let mut big = deployment(1, "web:1");
+    big["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("99");
+    fixture.create("deployments", big).await;
+    fixture.settle(&mut task).await;
+    let why = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+               1 Preemption is not helpful for scheduling.";
+    let condition = &fixture.list("pods")[0]["status"]["conditions"][0];
+    assert_eq!(condition["type"], "PodScheduled");
+    assert_eq!(condition["reason"], "Unschedulable");
+    assert_eq!(condition["message"], why);
+    drop(task);
+    while recording.join_next().await.is_some() {}
+    let events = fixture.list("events");
+    let event = events.iter().find(|event| event["reason"] == "FailedScheduling").unwrap();
+    assert_eq!((&event["message"], &event["type"]), (&json!(why), &json!("Warning")));
+}
+
+#[tokio::test]
+async fn the_running_runner_acts_on_news_and_stops_when_told() {
+    let fixture = Fixture::new().await;
+    let shutdown = CancellationToken::new();
+    let clock = Arc::new(SystemClock);
+    let runner = spawn(fixture.registry.clone(), config(), clock, shutdown.clone());
+    fixture.add_node("a").await;
+    fixture.create("deployments", deployment(1, "web:1")).await;
+    let mut progress = fixture.storage.progress();
+    let is_done = |fixture: &Fixture| {
+        fixture.list("deployments")[0]["status"]["availableReplicas"] == 1
+    };
+    while !is_done(&fixture) {
+        progress.changed().await.unwrap();
+        fixture.run_kubelets().await;
+    }
+    shutdown.cancel();
+    runner.join().await;
+    fixture.storage.close();
+}
