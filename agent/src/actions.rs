@@ -120,8 +120,7 @@ async fn exec(
     };
     let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
     let finished = tokio::time::timeout(timeout, async {
-        let (out, err, exit) =
-            tokio::join!(drain(stdout), drain(stderr), process.wait());
+        let (out, err, exit) = tokio::join!(drain(stdout), drain(stderr), process.wait());
         (out + &err, exit)
     })
     .await;
@@ -136,7 +135,9 @@ async fn exec(
             if let Err(err) = process.signal(SIGKILL).await {
                 tracing::debug!(container = %id, error = chain(&err), "Could not kill a command");
             }
-            ActionOutcome::Failure(format!("command timed out: {command:?} timed out after {timeout:?}"))
+            ActionOutcome::Failure(format!(
+                "command timed out: {command:?} timed out after {timeout:?}"
+            ))
         }
     }
 }

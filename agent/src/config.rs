@@ -28,6 +28,8 @@ pub struct AgentConfig {
     pub bridge: String,
     /// Addresses of all pods of all nodes.
     pub cluster_cidr: Ipv4Net,
+    /// Addresses of all Services.
+    pub service_cidr: Ipv4Net,
     /// Addresses of this node's pods while the hub has not said.
     pub pod_cidr: Option<Ipv4Net>,
     /// Name of the nftables table of the service proxy.

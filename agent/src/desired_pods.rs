@@ -19,14 +19,14 @@ type Inputs = Vec<Arc<Value>>;
 
 /// Remembers what was put together.
 #[derive(Debug, Default)]
-pub struct DesiredPods {
+pub(crate) struct DesiredPods {
     pods: BTreeMap<PodUid, (Inputs, Arc<DesiredPod>)>,
     services: BTreeMap<String, (Inputs, Vec<Arc<Service>>)>,
 }
 
 impl DesiredPods {
     /// All pods of the view.
-    pub fn update(&mut self, view: &DesiredObjects) -> DesiredSet {
+    pub(crate) fn update(&mut self, view: &DesiredObjects) -> DesiredSet {
         let mut pods = BTreeMap::new();
         for (key, object) in view.of_kind("Pod") {
             match self.pod(view, &object.value) {
@@ -56,8 +56,7 @@ impl DesiredPods {
             }
             _ => Arc::new(parse(value)?),
         };
-        let (inputs, references) =
-            self.references(view, &namespace, parsed.spec.as_ref()?, value);
+        let (inputs, references) = self.references(view, &namespace, parsed.spec.as_ref()?, value);
         if let Some((before, pod)) = known
             && before.len() == inputs.len()
             && before.iter().zip(&inputs).all(|(a, b)| Arc::ptr_eq(a, b))
@@ -98,15 +97,12 @@ impl DesiredPods {
         (inputs, references)
     }
 
-    fn services(
-        &mut self,
-        view: &DesiredObjects,
-        namespace: &str,
-    ) -> (Inputs, Vec<Arc<Service>>) {
+    fn services(&mut self, view: &DesiredObjects, namespace: &str) -> (Inputs, Vec<Arc<Service>>) {
         let inputs: Inputs = view
             .of_kind("Service")
             .filter(|(key, _)| {
-                key.namespace == namespace || (key.namespace == "default" && key.name == "kubernetes")
+                key.namespace == namespace
+                    || (key.namespace == "default" && key.name == "kubernetes")
             })
             .map(|(_, object)| Arc::clone(&object.value))
             .collect();

@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn headers_cannot_smuggle_lines() {
-        let headers = [("X\r\nY".to_owned(), "a\r\nb".to_owned()), ("host".to_owned(), "h".to_owned())];
+        let headers =
+            [("X\r\nY".to_owned(), "a\r\nb".to_owned()), ("host".to_owned(), "h".to_owned())];
         let text = request(([127, 0, 0, 1], 80).into(), "/a b\r\n", &headers);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "GET /a%20b HTTP/1.1");

@@ -1,28 +1,35 @@
 //! The node program: composition of decisions (`agent-core`) and effects.
 
+pub mod program;
+
 pub mod config;
 pub mod node;
 pub mod supervisor;
 
 mod desired_pods;
 mod pod_worker;
-mod records;
-mod runtime_view;
 
+pub mod records;
+pub mod runtime_view;
+
+pub mod actions;
+pub mod http;
+pub mod network;
+pub mod probes;
+pub mod services;
+pub mod system_files;
+pub mod termination;
+pub mod volumes;
+
+pub mod events;
+pub mod logs;
+pub mod machine;
+pub mod node_status;
 pub mod streams;
 
-mod actions;
-mod http;
-mod network;
-mod probes;
-mod system_files;
-mod termination;
-mod volumes;
-
-mod events;
-mod logs;
-mod machine;
-mod node_status;
+pub mod cli;
+pub mod local_api;
+pub mod reset;
 
 pub mod clock;
 pub mod desired;

@@ -88,8 +88,7 @@ impl LogReader {
     /// # Errors
     /// A file cannot be read.
     pub fn open(path: &Path, query: LogQuery) -> io::Result<Self> {
-        let mut reader =
-            Self { path: path.to_owned(), query, current: None, within_line: false };
+        let mut reader = Self { path: path.to_owned(), query, current: None, within_line: false };
         let files = files(path);
         let (file, offset) = match reader.query.tail {
             Some(lines) => tail_start(&files, lines)?,
@@ -251,9 +250,14 @@ mod tests {
         write(&dir.path().join("0.log.2"), 0..10);
         write(&dir.path().join("0.log.1"), 10..20);
         write(&path, 20..30);
-        for (tail, want) in
-            [(None, 0..30), (Some(0), 0..0), (Some(3), 27..30), (Some(10), 20..30), (Some(15), 15..30), (Some(99), 0..30)]
-        {
+        for (tail, want) in [
+            (None, 0..30),
+            (Some(0), 0..0),
+            (Some(3), 27..30),
+            (Some(10), 20..30),
+            (Some(15), 15..30),
+            (Some(99), 0..30),
+        ] {
             let query = LogQuery { tail, ..LogQuery::default() };
             let mut reader = LogReader::open(&path, query).unwrap();
             assert_eq!(numbers(&rest(&mut reader)), want.collect::<Vec<_>>(), "{tail:?}");

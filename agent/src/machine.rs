@@ -66,7 +66,9 @@ fn cgroup_memory_limit() -> u64 {
 
 fn disk(dir: &Path) -> (u64, u64) {
     match rustix::fs::statvfs(dir) {
-        Ok(it) => (it.f_blocks.saturating_mul(it.f_frsize), it.f_bavail.saturating_mul(it.f_frsize)),
+        Ok(it) => {
+            (it.f_blocks.saturating_mul(it.f_frsize), it.f_bavail.saturating_mul(it.f_frsize))
+        }
         Err(_) => (0, 0),
     }
 }

@@ -160,6 +160,19 @@ impl Network {
         Ok(wanted)
     }
 
+    /// Makes service addresses routable from the machine itself.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub async fn ensure_service_route(&self, services: Ipv4Net) -> Result<(), NetworkError> {
+        let config = self.ensure_bridge().await?;
+        blocking(move || {
+            let bridge = config.name.clone();
+            cni::ensure_route(&config, services).map_err(|err| NetworkError::Bridge { bridge, err })
+        })
+        .await
+    }
+
     fn bridge_config(&self) -> Option<BridgeConfig> {
         let subnet = self.cidr()?;
         Some(BridgeConfig { name: self.bridge.clone(), subnet, gateway: gateway(subnet), mtu: MTU })

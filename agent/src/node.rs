@@ -18,8 +18,8 @@ use hub_api::Clock;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::AgentConfig, desired::DesiredStore, events::Events, link::LinkHandle,
-    network::Network, outbox::Outbox, runtime_view::RuntimeView,
+    config::AgentConfig, desired::DesiredStore, events::Events, link::LinkHandle, network::Network,
+    outbox::Outbox, runtime_view::RuntimeView,
 };
 
 /// One agent's parts. Nothing here decides anything.
@@ -95,8 +95,7 @@ impl Node {
 
     /// What pods may learn about the node.
     pub fn facts(&self) -> NodeFacts {
-        let allocatable =
-            self.machine.read().unwrap_or_else(PoisonError::into_inner).allocatable();
+        let allocatable = self.machine.read().unwrap_or_else(PoisonError::into_inner).allocatable();
         NodeFacts {
             node_name: self.config.node_name.clone(),
             host_ip: self.host_ip(),

@@ -28,8 +28,7 @@ pub async fn run(node: Arc<Node>, shutdown: CancellationToken) {
         };
         let previous = sent.as_ref().map(|(status, _)| status);
         let now = node.clock.now();
-        let mut status =
-            node::node_object(&node.config.node_name, &machine, ready, previous, now);
+        let mut status = node::node_object(&node.config.node_name, &machine, ready, previous, now);
         if let Some(ip) = node.config.node_ip {
             status["status"]["addresses"][0] =
                 serde_json::json!({"type": "InternalIP", "address": ip.to_string()});

@@ -39,9 +39,9 @@ const SLOW_LOOK: Duration = Duration::from_secs(600);
 
 /// Talks to the worker of one pod.
 #[derive(Clone, Debug)]
-pub struct WorkerHandle {
-    pub desired_tx: watch::Sender<Verdict>,
-    pub wake: Arc<Notify>,
+pub(crate) struct WorkerHandle {
+    pub(crate) desired_tx: watch::Sender<Verdict>,
+    pub(crate) wake: Arc<Notify>,
 }
 
 /// Something that a worker had going beside its loop.
@@ -181,11 +181,12 @@ impl PodWorker {
         if self.records.pod.is_none() {
             let (uid, started_at) = (self.uid, self.node.clock.now());
             let record = match &self.pod {
-                Some(pod) => fresh_record(pod.pod_ref.clone(), pod.grace.as_secs(), uid, started_at),
+                Some(pod) => {
+                    fresh_record(pod.pod_ref.clone(), pod.grace.as_secs(), uid, started_at)
+                }
                 // Found running, and nobody knows its name.
                 None => {
-                    let unknown =
-                        PodRef { namespace: "unknown".to_owned(), name: uid.to_string() };
+                    let unknown = PodRef { namespace: "unknown".to_owned(), name: uid.to_string() };
                     fresh_record(unknown, DEFAULT_GRACE_SECONDS, uid, started_at)
                 }
             };

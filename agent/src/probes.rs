@@ -111,8 +111,7 @@ impl Prober {
             let outcome = self.ask().await;
             let success = outcome == ActionOutcome::Success;
             succeeded |= success;
-            let is_eager =
-                self.spec.kind == ProbeKind::Readiness && !succeeded && eager < period;
+            let is_eager = self.spec.kind == ProbeKind::Readiness && !succeeded && eager < period;
             if !is_eager {
                 self.tell(&outcome).await;
             }

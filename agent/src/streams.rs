@@ -156,9 +156,9 @@ async fn dispatch<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send>(
 fn find(node: &Node, request: &StreamRequest) -> Result<Found, Refusal> {
     let uid: Option<PodUid> = match request.pod_uid.as_str() {
         "" => None,
-        text => Some(text.parse().map_err(|_| {
-            Refusal::bad_request(format!("{text:?} is no pod UID"))
-        })?),
+        text => Some(
+            text.parse().map_err(|_| Refusal::bad_request(format!("{text:?} is no pod UID")))?,
+        ),
     };
     let matches = |row: &PodRow| match uid {
         Some(uid) => row.uid == uid,

@@ -90,10 +90,8 @@ fn prepare_one(
                 .map_err(|err| VolumeError::EmptyDir { volume: name(), err })
         }
         Content::HostPath { path, kind } => {
-            let kind = host_path_kind(kind).ok_or_else(|| VolumeError::HostPathKind {
-                volume: name(),
-                kind: kind.clone(),
-            })?;
+            let kind = host_path_kind(kind)
+                .ok_or_else(|| VolumeError::HostPathKind { volume: name(), kind: kind.clone() })?;
             agent_volume::check_host_path(path.as_ref(), kind)
                 .map(drop)
                 .map_err(|err| VolumeError::HostPath { volume: name(), err })

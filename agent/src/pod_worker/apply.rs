@@ -67,9 +67,7 @@ impl Blocked {
             | Action::FinishTeardown { .. }
             | Action::Forget => self.teardown,
             Action::CreateSandbox { .. } => self.starts,
-            Action::StartContainer { id, .. } => {
-                self.starts || self.containers.contains(&id.name)
-            }
+            Action::StartContainer { id, .. } => self.starts || self.containers.contains(&id.name),
             Action::SignalContainer { id }
             | Action::RunPreStop { id }
             | Action::RecordExit { id, .. }
@@ -174,11 +172,9 @@ impl PodWorker {
         match action {
             Action::CreateSandbox { .. } => {
                 let before = self.memory.sandbox_failure.as_ref();
-                let failure =
-                    failed_again(before, "FailedCreatePodSandBox", message.clone(), now);
+                let failure = failed_again(before, "FailedCreatePodSandBox", message.clone(), now);
                 self.memory.sandbox_failure = Some(failure);
-                self.memory.lacks_cidr =
-                    matches!(err, ApplyError::Network(NetworkError::NoCidr));
+                self.memory.lacks_cidr = matches!(err, ApplyError::Network(NetworkError::NoCidr));
                 let text = format!("Failed to create pod sandbox: {message}");
                 self.node.events.warning(subject, "FailedCreatePodSandBox", text).await;
             }
@@ -227,9 +223,7 @@ pub(crate) fn rt_sandbox(id: &agent_core::ids::SandboxId) -> agent_runtime::Sand
 pub(super) fn ignore_gone(result: Result<(), CallError>) -> Result<(), CallError> {
     use agent_runtime::RefusalKind::{NotFound, NotRunning};
     match result {
-        Err(err)
-            if err.refusal().is_some_and(|it| matches!(it.kind, NotFound | NotRunning)) =>
-        {
+        Err(err) if err.refusal().is_some_and(|it| matches!(it.kind, NotFound | NotRunning)) => {
             Ok(())
         }
         other => other,

@@ -6,8 +6,9 @@ use agent_core::{
     desired::{DesiredContainer, DesiredPod, Role},
     event::Subject,
     ids::{Attempt, ContainerId, SandboxId},
-    image, probe,
+    image,
     pod::{HookState, ImageState, VolumeState},
+    probe,
     record::{ContainerRecord, ExitRecord, SandboxRecord},
     resources,
     spec::{self, ImageFacts, MountSource, Propagation},
@@ -147,12 +148,8 @@ impl PodWorker {
         let sandbox_id = SandboxId { pod: self.uid, attempt: sandbox };
         let ids = (id.clone(), sandbox_id);
         let (facts, pod_ip) = (self.node.facts(), self.pod_ip());
-        let spec =
-            spec::container_spec(pod, desired, ids, &image_facts(&image), &facts, pod_ip)
-                .map_err(|err| ApplyError::Noted {
-                    reason: err.reason(),
-                    message: err.to_string(),
-                })?;
+        let spec = spec::container_spec(pod, desired, ids, &image_facts(&image), &facts, pod_ip)
+            .map_err(|err| ApplyError::Noted { reason: err.reason(), message: err.to_string() })?;
         self.write_attempt(desired, &image, &spec, backoff).await?;
         let log_path = self.node.config.log_path(&pod.pod_ref, id);
         let last_words = self.node.config.termination_log(id);
@@ -199,10 +196,7 @@ impl PodWorker {
             attempt: spec.id.attempt,
             sandbox: spec.sandbox.attempt,
             image: Some(desired.image.clone()),
-            image_id: image::image_id(
-                &image.reference.to_string(),
-                &image.repo_digest.to_string(),
-            ),
+            image_id: image::image_id(&image.reference.to_string(), &image.repo_digest.to_string()),
             backoff_seconds: backoff.as_secs(),
             created_at: self.node.clock.now(),
             stop_signal: spec.stop_signal,

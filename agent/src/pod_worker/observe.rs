@@ -199,4 +199,3 @@ pub(super) fn exit_record(
         lost: false,
     }
 }
-

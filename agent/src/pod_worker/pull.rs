@@ -72,8 +72,7 @@ async fn pull(node: &Node, pod: &DesiredPod, name: &ContainerName) -> PullResult
         }
     };
     if desired.pull_policy == PullPolicy::Never {
-        let message =
-            format!("Container image {image:?} is not present with pull policy of Never");
+        let message = format!("Container image {image:?} is not present with pull policy of Never");
         node.events.warning(subject(), "ErrImageNeverPull", message.clone()).await;
         return Err(("ErrImageNeverPull", message));
     }
@@ -120,8 +119,6 @@ fn pulled_message(image: &str, elapsed: Duration, size: u64) -> String {
 fn auth(pod: &DesiredPod, image: &str) -> Auth {
     let names = pod.spec().image_pull_secrets.iter().flatten();
     let secrets = names.filter_map(|it| pod.references.secrets.get(&it.name)).map(|it| &**it);
-    image::credential(secrets, image).map_or(Auth::Anonymous, |it| Auth::Basic {
-        username: it.username,
-        password: it.password,
-    })
+    image::credential(secrets, image)
+        .map_or(Auth::Anonymous, |it| Auth::Basic { username: it.username, password: it.password })
 }

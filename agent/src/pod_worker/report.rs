@@ -11,10 +11,7 @@ use agent_runtime::Phase;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
 use super::PodWorker;
-use crate::{
-    node::PodRow,
-    probes::ProbeSet,
-};
+use crate::{node::PodRow, probes::ProbeSet};
 
 impl PodWorker {
     /// Computes the status and hands it on if it changed.
@@ -22,13 +19,8 @@ impl PodWorker {
         let Some(pod) = self.pod.clone() else { return };
         let observed = self.observe();
         let known = self.last_status.as_ref().or(pod.pod.status.as_ref());
-        let status = status::pod_status(
-            &pod,
-            &observed,
-            self.node.host_ip(),
-            known,
-            self.node.clock.now(),
-        );
+        let status =
+            status::pod_status(&pod, &observed, self.node.host_ip(), known, self.node.clock.now());
         self.tell_problems(plan).await;
         self.keep_readiness().await;
         let json = serde_json::to_value(&status).unwrap_or_default();
@@ -154,13 +146,8 @@ impl PodWorker {
                         desired.role != agent_core::desired::Role::Main,
                     );
                     let target = crate::probes::Target { id, subject, pod_ip, started_at };
-                    memory.probes = Some(ProbeSet::start(
-                        &self.node,
-                        desired,
-                        target,
-                        was_ready,
-                        &self.wake,
-                    ));
+                    memory.probes =
+                        Some(ProbeSet::start(&self.node, desired, target, was_ready, &self.wake));
                 }
             }
         }

@@ -186,9 +186,7 @@ impl PodWorker {
 
 fn remove_path(path: PathBuf) -> Result<(), ApplyError> {
     match fs::remove_file(&path) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => {
-            Err(ApplyError::Remove { path, err })
-        }
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(ApplyError::Remove { path, err }),
         _ => Ok(()),
     }
 }

@@ -156,8 +156,7 @@ fn attempt(found: &Found, previous: bool) -> Result<ContainerId, Refusal> {
             "ImagePullBackOff" => "trying and failing to pull image",
             reason => reason,
         };
-        let message =
-            format!("container \"{name}\" in pod \"{pod}\" is waiting to start: {why}");
+        let message = format!("container \"{name}\" in pod \"{pod}\" is waiting to start: {why}");
         Refusal::bad_request(message)
     })
 }

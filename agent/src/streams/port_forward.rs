@@ -54,8 +54,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
 
 async fn connect(node: &Node, found: &Found, port: u16) -> Result<TcpStream, String> {
     let sandboxes = node.view.pod(&found.row.uid).sandboxes;
-    let sandbox: SandboxId =
-        sandboxes.into_iter().next_back().ok_or("the pod has no sandbox")?;
+    let sandbox: SandboxId = sandboxes.into_iter().next_back().ok_or("the pod has no sandbox")?;
     let failed = |err: io::Error| {
         format!("failed to connect to localhost:{port} inside namespace of {sandbox}: {err}")
     };
