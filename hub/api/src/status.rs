@@ -2,6 +2,7 @@
 //! Messages are compared by clients and tests, therefore they stay word for word Kubernetes'.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
@@ -9,6 +10,9 @@ use serde_json::{Map, Value, json};
 mod field;
 
 pub use field::{FieldError, FieldErrorKind};
+
+/// Causes that an answer tells at most: a large object can break a rule in each of its lines.
+const MAX_CAUSES: usize = 500;
 
 /// A failed (or bodiless successful) operation, as clients see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,13 +122,11 @@ impl Status {
 
     /// The object breaks rules; `kind` is the kind, not the plural.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: Vec<FieldError>) -> Self {
-        let mut messages: Vec<String> = Vec::with_capacity(errors.len());
-        for error in &errors {
-            let message = error.to_string();
-            if !messages.contains(&message) {
-                messages.push(message);
-            }
-        }
+        let mut errors = errors;
+        errors.truncate(MAX_CAUSES);
+        let mut seen = BTreeSet::new();
+        let mut messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        messages.retain(|it| seen.insert(it.clone()));
         let why = match messages.as_slice() {
             [] => String::new(),
             [one] => one.clone(),

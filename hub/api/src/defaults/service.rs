@@ -1,5 +1,7 @@
 //! Defaults of Services, and what an update keeps of what was allocated.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::core::mirror_first;
@@ -92,10 +94,12 @@ pub fn keep_allocations(new: &mut Value, old: &Value) {
     if new_type != "LoadBalancer" {
         spec.remove("allocateLoadBalancerNodePorts");
     }
-    let old_ports = object::list(old, "spec.ports");
+    let before: BTreeMap<(&str, i64), i64> = object::list(old, "spec.ports")
+        .iter()
+        .filter_map(|it| Some((port_key(it), object::int(it, "nodePort")?)))
+        .collect();
     for port in object::items_mut(&mut new["spec"], "ports") {
-        let before = old_ports.iter().find(|it| same_port(it, port));
-        let before = before.and_then(|it| object::int(it, "nodePort")).unwrap_or(0);
+        let before = before.get(&port_key(port)).copied().unwrap_or(0);
         let wanted = object::int(port, "nodePort").unwrap_or(0);
         if needs_node_ports(&new_type) && wanted == 0 && before != 0 {
             port["nodePort"] = json!(before);
@@ -106,8 +110,8 @@ pub fn keep_allocations(new: &mut Value, old: &Value) {
     }
 }
 
-fn same_port(a: &Value, b: &Value) -> bool {
-    a.get("port") == b.get("port") && object::text(a, "protocol") == object::text(b, "protocol")
+fn port_key(port: &Value) -> (&str, i64) {
+    (object::text(port, "protocol"), object::int(port, "port").unwrap_or(0))
 }
 
 fn family_of(spec: &Map<String, Value>) -> &'static str {

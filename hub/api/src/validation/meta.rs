@@ -85,7 +85,7 @@ fn annotations(object: &Value, meta: &Path<'_>) -> Vec<FieldError> {
 fn owner_references(object: &Value, meta: &Path<'_>) -> Vec<FieldError> {
     let path = meta.field("ownerReferences");
     let mut errors = Vec::new();
-    let mut controller: Option<&str> = None;
+    let mut controllers: Vec<&str> = Vec::new();
     for (i, owner) in object::list(object, "metadata.ownerReferences").iter().enumerate() {
         let at = path.index(i);
         if object::text(owner, "apiVersion").is_empty() {
@@ -101,18 +101,17 @@ fn owner_references(object: &Value, meta: &Path<'_>) -> Vec<FieldError> {
             }
         }
         if object::flag(owner, "controller") {
-            let name = object::text(owner, "name");
-            match controller {
-                None => controller = Some(name),
-                Some(first) => errors.push(FieldError::invalid(
-                    path,
-                    object["metadata"]["ownerReferences"].clone(),
-                    format!(
-                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}"
-                    ),
-                )),
-            }
+            controllers.push(object::text(owner, "name"));
         }
+    }
+    if let [first, second, ..] = controllers.as_slice() {
+        errors.push(FieldError::invalid(
+            path,
+            object["metadata"]["ownerReferences"].clone(),
+            format!(
+                "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {second}"
+            ),
+        ));
     }
     errors
 }

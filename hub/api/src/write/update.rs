@@ -1,5 +1,7 @@
 //! Updating objects, their status and a namespace's finalizers.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::create::{invalid_unless_empty, set_scope, set_type};
@@ -114,12 +116,9 @@ pub(crate) fn added_finalizers(new: &Value, old: &Value) -> Option<FieldError> {
     if !object::is_terminating(old) {
         return None;
     }
-    let before = object::list(old, "metadata.finalizers");
-    let added: Vec<String> = object::list(new, "metadata.finalizers")
-        .iter()
-        .filter(|it| !before.contains(it))
-        .map(|it| quote(it.as_str().unwrap_or_default()))
-        .collect();
+    let names = |it| object::list(it, "metadata.finalizers").iter().filter_map(Value::as_str);
+    let before: BTreeSet<&str> = names(old).collect();
+    let added: Vec<String> = names(new).filter(|it| !before.contains(it)).map(quote).collect();
     if added.is_empty() {
         return None;
     }

@@ -1,5 +1,7 @@
 //! What may change in a pod that exists: little, since it runs already.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::super::same;
@@ -8,6 +10,9 @@ use crate::path::Path;
 use crate::status::FieldError;
 
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+/// Places that a refusal names at most.
+const MAX_DIFFERENCES: usize = 20;
 
 /// Checks a changed Pod.
 pub fn update(new: &Value, old: &Value) -> Vec<FieldError> {
@@ -68,14 +73,16 @@ pub fn ephemeral_containers_update(new: &Value, old: &Value) -> Vec<FieldError> 
     let at = path.field("ephemeralContainers");
     let mut errors = super::pod(new);
     let list = |it| object::list(it, "spec.ephemeralContainers");
+    let after: BTreeMap<&str, &Value> =
+        list(new).iter().map(|it| (object::text(it, "name"), it)).collect();
     for before in list(old) {
         let name = object::text(before, "name");
-        match list(new).iter().position(|it| object::text(it, "name") == name) {
+        match after.get(name) {
             None => errors.push(FieldError::forbidden(
                 at,
                 format!("existing ephemeral containers \"{name}\" may not be removed\n"),
             )),
-            Some(i) if !same(&list(new)[i], before) => errors.push(FieldError::forbidden(
+            Some(after) if !same(after, before) => errors.push(FieldError::forbidden(
                 at,
                 format!("existing ephemeral containers \"{name}\" may not be changed\n"),
             )),
@@ -104,16 +111,16 @@ fn deadline(new: &Value, old: &Value, path: &Path<'_>) -> Option<FieldError> {
 }
 
 fn tolerations(new: &Value, old: &Value, path: &Path<'_>) -> Option<FieldError> {
+    // Decoded tolerations carry no zero values: equal ones are equal as text.
     let without_seconds = |it: &Value| {
         let mut it = it.clone();
         object::as_map(&mut it).remove("tolerationSeconds");
-        it
+        it.to_string()
     };
-    let after: Vec<Value> = object::list(new, "tolerations").iter().map(without_seconds).collect();
-    let kept = object::list(old, "tolerations")
-        .iter()
-        .map(without_seconds)
-        .all(|before| after.iter().any(|it| same(it, &before)));
+    let after: BTreeSet<String> =
+        object::list(new, "tolerations").iter().map(without_seconds).collect();
+    let mut before = object::list(old, "tolerations").iter();
+    let kept = before.all(|it| after.contains(&without_seconds(it)));
     (!kept).then(|| {
         FieldError::forbidden(
             path.field("tolerations"),
@@ -123,12 +130,9 @@ fn tolerations(new: &Value, old: &Value, path: &Path<'_>) -> Option<FieldError> 
 }
 
 fn gates(new: &Value, old: &Value, path: &Path<'_>) -> Option<FieldError> {
-    let before = object::list(old, "schedulingGates");
-    let added: Vec<&str> = object::list(new, "schedulingGates")
-        .iter()
-        .filter(|it| !before.contains(it))
-        .map(|it| object::text(it, "name"))
-        .collect();
+    let names = |it| object::list(it, "schedulingGates").iter().map(|it| object::text(it, "name"));
+    let before: BTreeSet<&str> = names(old).collect();
+    let added: Vec<&str> = names(new).filter(|it| !before.contains(it)).collect();
     (!added.is_empty()).then(|| {
         FieldError::forbidden(
             path.field("schedulingGates"),
@@ -150,9 +154,9 @@ fn keep(new: &mut Value, old: &Value, fields: &[&str]) {
     }
 }
 
-/// The places that differ, deepest first found.
+/// The places that differ.
 fn differences(new: &Value, old: &Value, path: &Path<'_>, out: &mut Vec<String>) {
-    if same(new, old) {
+    if out.len() >= MAX_DIFFERENCES || same(new, old) {
         return;
     }
     match (new, old) {
