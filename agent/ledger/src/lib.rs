@@ -111,6 +111,9 @@ pub enum CommitError {
     /// The ledger was closed, or a write failed, now or earlier. Only opening it again shows what the disk holds.
     #[error("the ledger is closed")]
     Closed,
+    /// There is no space on the disk. Nothing was written; a later try may succeed.
+    #[error("the disk of the ledger is full")]
+    Full,
     /// The vital record is larger than its file.
     #[error("the vital record is too large")]
     TooLarge,

@@ -95,6 +95,15 @@ impl Writer {
     fn flush(&mut self) -> Result<(), Over> {
         let batch = mem::take(&mut self.batch);
         if let Err(err) = self.disk.commit(batch) {
+            if err.is_full() {
+                tracing::warn!(error = %err, cause = ?err, "Could not write to the ledger");
+                self.changes.clear();
+                for answer in self.answers.drain(..) {
+                    // The caller may have gone.
+                    let _ = answer.send(Err(CommitError::Full));
+                }
+                return Ok(());
+            }
             tracing::error!(error = %err, cause = ?err, "Closed the ledger after a failed commit");
             return Err(Over);
         }

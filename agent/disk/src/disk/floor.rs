@@ -37,12 +37,14 @@ impl Floor {
         floor > records.n_batches()
     }
 
-    /// Raises the floor if enough was written since.
-    pub(super) fn follow(&mut self, records: &Records) {
-        if records.n_batches() >= self.next {
+    /// Raises the floor if enough was written since. Whether it did.
+    pub(super) fn follow(&mut self, records: &Records) -> bool {
+        let due = records.n_batches() >= self.next;
+        if due {
             self.raise(records);
             self.next = records.n_batches() + STEP;
         }
+        due
     }
 
     /// Raises (or after a loss lowers) the floor to what is there.

@@ -77,22 +77,22 @@ impl Records {
         self.n_bytes
     }
 
-    pub(super) fn encode(&mut self, batch: Batch) -> sled::Batch {
+    pub(super) fn encode(&mut self, batch: &Batch) -> sled::Batch {
         let mut out = sled::Batch::default();
-        for (key, value) in batch.changes {
-            self.forget(&key, &mut out);
+        for (key, value) in &batch.changes {
+            self.forget(key, &mut out);
             let Some(value) = value else {
-                out.remove(head_key(&key));
+                out.remove(head_key(key));
                 continue;
             };
             let (record, n_chunks) = if value.len() <= self.chunk_bytes {
-                ([&[INLINE][..], &value].concat(), 0)
+                ([&[INLINE][..], value].concat(), 0)
             } else {
-                let n_chunks = self.split(&key, &value, &mut out);
+                let n_chunks = self.split(key, value, &mut out);
                 ([&[CHUNKED][..], &n_chunks.to_be_bytes()].concat(), n_chunks)
             };
-            out.insert(head_key(&key), record);
-            self.learn(key, &value, n_chunks);
+            out.insert(head_key(key), record);
+            self.learn(key.clone(), value, n_chunks);
         }
         self.n_batches += 1;
         out.insert(FINGERPRINT, self.fingerprint());

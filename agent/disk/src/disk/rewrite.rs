@@ -9,9 +9,9 @@
 use std::{fs, io, path::Path};
 
 use super::{
-    Batch, CommitError, Disk, Healing, OpenError, OpenReport, Options, heal,
+    Batch, CommitError, Healing, OpenError, OpenReport, Options, heal,
     records::{self, Records},
-    store::{self, Failure},
+    store::{self, Failure, Store},
 };
 use crate::sync_dir;
 
@@ -40,52 +40,57 @@ pub(super) fn finish(dir: &Path) -> io::Result<()> {
     sync_dir(dir)
 }
 
-impl Disk {
-    pub(super) fn rewrite_wanted(&self, report: &OpenReport) -> Option<Why> {
-        if report.damaged() {
-            return Some(Why::Damaged);
-        }
-        let size = self.store.file.metadata().map_or(0, |it| it.len());
-        (size > SLACK && size / 8 > self.records.n_bytes()).then_some(Why::Grown)
+/// Whether a database should be copied.
+pub(super) fn wanted(store: &Store, records: &Records, report: &OpenReport) -> Option<Why> {
+    if report.damaged() {
+        return Some(Why::Damaged);
     }
+    let size = store.file.metadata().map_or(0, |it| it.len());
+    (size > SLACK && size / 8 > records.n_bytes()).then_some(Why::Grown)
+}
 
-    /// Replaces the database by a fresh copy.
-    pub(super) fn rewrite(
-        self,
-        options: Options,
-        why: Why,
-        report: &mut OpenReport,
-    ) -> Result<Self, OpenError> {
-        let Self { store, records: old_records, floor, dir, closed: _, _lock } = self;
-        let at = |path: &Path| {
-            let path = path.to_path_buf();
-            |err| OpenError::Io { path, err }
-        };
-        let (old, fresh) = (dir.join("store"), dir.join("store.new"));
-        let copied = copy(&store.db, &old_records, &fresh, options);
-        copied.map_err(|err| at(&fresh)(io::Error::other(err)))?;
-        drop(store);
-        let kept = match why {
-            Why::Damaged => Some(heal::quarantine(&dir, &old).map_err(at(&old))?),
-            Why::Grown => {
-                fs::remove_dir_all(&old).map_err(at(&old))?;
-                None
-            }
-        };
-        fs::rename(&fresh, &old).map_err(at(&fresh))?;
-        sync_dir(&dir).map_err(at(&dir))?;
-        report.healed.push(Healing::Rewritten { kept });
-        let (store, records, intact) =
-            store::open(&old, options).map_err(|failure| match failure {
-                Failure::Io(err) => at(&old)(err),
-                Failure::Corrupt(reason) => OpenError::Database {
-                    dir: old.clone(),
-                    err: sled::Error::ReportableBug(reason),
-                },
-            })?;
-        debug_assert!(intact, "a fresh copy is what was copied");
-        Ok(Self { store, records, floor, dir, closed: false, _lock })
+/// Replaces the database below `dir` by a fresh copy.
+pub(super) fn rewrite(
+    dir: &Path,
+    (store, records): (Store, Records),
+    options: Options,
+    why: Why,
+    report: &mut OpenReport,
+) -> Result<(Store, Records), OpenError> {
+    let at = |path: &Path| {
+        let path = path.to_path_buf();
+        |err| OpenError::Io { path, err }
+    };
+    let (old, fresh) = (dir.join("store"), dir.join("store.new"));
+    match copy(&store.db, &records, &fresh, options) {
+        Ok(()) => {}
+        // What is merely large can stay so.
+        Err(err) if why == Why::Grown => {
+            tracing::warn!(error = %err, dir = %dir.display(), "Could not shrink the database");
+            fs::remove_dir_all(&fresh).map_err(at(&fresh))?;
+            return Ok((store, records));
+        }
+        Err(err) => return Err(at(&fresh)(io::Error::other(err))),
     }
+    drop(store);
+    let kept = match why {
+        Why::Damaged => Some(heal::quarantine(dir, &old).map_err(at(&old))?),
+        Why::Grown => {
+            fs::remove_dir_all(&old).map_err(at(&old))?;
+            None
+        }
+    };
+    fs::rename(&fresh, &old).map_err(at(&fresh))?;
+    sync_dir(dir).map_err(at(dir))?;
+    report.healed.push(Healing::Rewritten { kept });
+    let (store, records, intact) = store::open(&old, options).map_err(|failure| match failure {
+        Failure::Io(err) => at(&old)(err),
+        Failure::Corrupt(reason) => {
+            OpenError::Database { dir: old.clone(), err: sled::Error::ReportableBug(reason) }
+        }
+    })?;
+    debug_assert!(intact, "a fresh copy is what was copied");
+    Ok((store, records))
 }
 
 fn copy(
@@ -97,7 +102,7 @@ fn copy(
     fs::create_dir_all(to).map_err(CopyError::Create)?;
     let (store, mut records, _) = store::open(to, options).map_err(CopyError::Open)?;
     records.continue_from(from_records);
-    let mut write = |batch| super::write(&store, records.encode(batch), to);
+    let mut write = |batch| super::write(&store, records.encode(&batch), to);
     let (mut batch, mut bytes, mut failed) = (Batch::default(), 0, None);
     records::scan(from, &mut |key, value| {
         bytes += key.len() + value.len();

@@ -40,7 +40,8 @@ fn a_large_value_leaves_no_piece_behind() {
     let mut batch = Batch::default();
     batch.delete(b"key".to_vec());
     disk.commit(batch).unwrap();
-    assert_eq!(disk.store.db.len(), 1, "the fingerprint");
+    let State::Open(store) = &disk.state else { panic!("{disk:?}") };
+    assert_eq!(store.db.len(), 1, "the fingerprint");
 }
 
 #[test]
@@ -67,6 +68,73 @@ fn an_open_that_died_is_followed_by_a_more_careful_one() {
         assert_eq!(read(&disk), if lost { Content::new() } else { content.clone() });
         assert!(!mark.exists());
     }
+}
+
+/// On a file system of its own, on a thread of its own that alone has it mounted.
+#[test]
+fn a_full_file_system_is_survived() {
+    let on_small_disk = || {
+        let dir = tempfile::tempdir().unwrap();
+        if let Err(err) = mount_small(dir.path()) {
+            assert!(std::env::var_os("REQUIRE_PRIVILEGED").is_none(), "{err}");
+            return;
+        }
+        fill_up(dir.path());
+        rustix::mount::unmount(dir.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+    };
+    std::thread::spawn(on_small_disk).join().unwrap();
+}
+
+fn mount_small(dir: &Path) -> rustix::io::Result<()> {
+    use rustix::mount::{MountFlags, MountPropagationFlags};
+    if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_err() {
+        return Err(rustix::io::Errno::PERM);
+    }
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private)?;
+    let size = std::ffi::CString::new("size=4m").unwrap();
+    rustix::mount::mount("none", dir, "tmpfs", MountFlags::empty(), &*size)
+}
+
+fn fill_up(root: &Path) {
+    let (dir, ballast) = (root.join("disk"), root.join("ballast"));
+    let put = |n: u32| {
+        let mut batch = Batch::default();
+        batch.put(n.to_be_bytes().to_vec(), vec![1; 5_000]);
+        batch
+    };
+    let (mut disk, _) = Disk::open(&dir, OPTIONS).unwrap();
+    assert!(dir.join("reserve").exists());
+    disk.commit(put(0)).unwrap();
+    let file = File::create(&ballast).unwrap();
+    let mut at = 0;
+    while file.write_all_at(&[0; 4096], at).is_ok() {
+        at += 4096;
+    }
+    // The reserve helps for a while.
+    let mut n_put = 1;
+    let err = loop {
+        match disk.commit(put(n_put)) {
+            Ok(()) => n_put += 1,
+            Err(err) => break err,
+        }
+    };
+    assert!(err.is_full() && !dir.join("reserve").exists() && n_put > 5, "{n_put} {err:?}");
+    assert!(disk.commit(put(n_put)).unwrap_err().is_full());
+    // Space is made, and all is well.
+    file.set_len(at / 2).unwrap();
+    disk.commit(put(n_put)).unwrap();
+    drop(disk);
+
+    // Full again: it opens with its reserve.
+    let (disk, report) = Disk::open(&dir, OPTIONS).unwrap();
+    assert_eq!((read(&disk).len(), report.healed), (n_put as usize + 1, Vec::new()));
+    drop(disk);
+    while file.write_all_at(&[0; 4096], at).is_ok() {
+        at += 4096;
+    }
+    let (disk, report) = Disk::open(&dir, OPTIONS).unwrap();
+    assert_eq!((read(&disk).len(), report.healed), (n_put as usize + 1, Vec::new()));
 }
 
 /// Each file of the database, damaged in each way: it opens, what is read is right, and it can be written.

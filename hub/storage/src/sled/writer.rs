@@ -58,11 +58,13 @@ impl Writer {
     pub(super) fn run(mut self) {
         loop {
             let open = self.gather();
-            if let Err(err) = self.commit() {
+            let Err(err) = self.commit() else { if open { continue } else { break } };
+            if err.is_full() && open {
+                // Nothing was written; numbers go on from what is visible.
+                tracing::warn!(error = %err, cause = ?err, "Could not write to the storage");
+                self.staged.revision = self.cache.revision();
+            } else {
                 tracing::error!(error = %err, cause = ?err, "Closed the storage after a failed commit");
-                break;
-            }
-            if !open {
                 break;
             }
         }
