@@ -43,6 +43,12 @@ impl Cluster {
         Self { dir: sh::root().join(".outbye"), bin: dist::dir(), addresses: LOCAL }
     }
 
+    /// Only a registry, to be filled.
+    pub fn registry_only(dir: &Path) -> Self {
+        let addresses = Addresses { registry: "127.0.0.1:5255", api: "", sync: "" };
+        Self { dir: dir.to_owned(), bin: dist::dir(), addresses }
+    }
+
     pub fn kubeconfig(&self) -> PathBuf {
         self.dir.join("kubeconfig")
     }

@@ -59,7 +59,7 @@ fn main() -> anyhow::Result<()> {
         Task::Ci => ci::run(),
         Task::Tidy => tidy::run(),
         Task::Bench(options) => bench::run(&options),
-        Task::VmTest(options) => vm::run(&options),
+        Task::VmTest(options) => vm::run(&options).map(drop),
         Task::Dist => dist::run().map(drop),
         Task::Codegen { check } => codegen::run(check),
     }

@@ -2,13 +2,15 @@
 
 use std::{
     io::{BufRead, BufReader},
+    path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, ensure};
 
 use crate::{
-    dist,
+    cluster::Cluster,
+    dist, example_images,
     sh::{self, say, step},
     tools, up, vm,
 };
@@ -38,11 +40,14 @@ pub fn run(options: &TestOptions) -> anyhow::Result<()> {
     let mut counts = Counts::default();
 
     let bin = step("Building the binaries under test", dist::build)?;
+    let registry_data = sh::root().join("target/test-registry");
+    step("Filling a registry for the tests", || fill_registry(&registry_data))?;
     step("Running unit, property, kernel and client tests", || {
         let mut cargo = sh::command(env!("CARGO"));
         cargo.args(["test", "--workspace", "--no-fail-fast"]);
         cargo.env("REQUIRE_PRIVILEGED", "1");
         cargo.env("OUTBYE_BIN_DIR", &bin);
+        cargo.env("OUTBYE_REGISTRY_DATA", registry_data.join("registry/data"));
         cargo.env("OUTBYE_KUBECTL", &kubectl).env("OUTBYE_OLD_KUBECTL", &old_kubectl);
         counts.absorb(cargo)
     })?;
@@ -62,6 +67,16 @@ pub fn run(options: &TestOptions) -> anyhow::Result<()> {
     ensure!(counts.ignored == 0, "{} tests are ignored: mend or remove them", counts.ignored);
     say(format!("{} tests passed, none failed, none were skipped.", counts.passed));
     Ok(())
+}
+
+/// The example images, in the data of a registry that the tests start themselves.
+fn fill_registry(dir: &Path) -> anyhow::Result<()> {
+    let cluster = Cluster::registry_only(dir);
+    cluster.stop("registry")?;
+    cluster.start_registry()?;
+    let pushed = example_images::build_and_push(cluster.addresses.registry, &dir.join("images"));
+    cluster.stop("registry")?;
+    pushed
 }
 
 #[derive(Default)]

@@ -1,1 +1,11 @@
-//! Integration tests, one binary.
+//! Whole programs against the real kernel, with a real registry and a real kubectl.
+//!
+//! Each test builds a world of network namespaces with a hub and its nodes, and takes it down
+//! again. Worlds are built one at a time: they share the machine's cgroups and its two cores.
+
+mod autonomy;
+mod bad_input;
+mod clients;
+mod crashes;
+mod two_nodes;
+mod world;

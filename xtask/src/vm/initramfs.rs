@@ -53,7 +53,7 @@ impl Archive {
 
     pub fn finish(mut self, path: &Path) -> anyhow::Result<()> {
         self.entry("TRAILER!!!", 0, &[]);
-        crate::vm::initramfs::write(path, &self.bytes)
+        write(path, &self.bytes)
     }
 
     fn entry(&mut self, name: &str, mode: u32, content: &[u8]) {

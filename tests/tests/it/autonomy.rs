@@ -1,0 +1,89 @@
+//! A node without its hub goes on: containers restart, Services answer, the local commands work.
+
+use crate::world::{PATIENCE, text, with_world};
+
+const PODS: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: site}
+data: {index.html: "served by a node on its own"}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: httpd
+          image: 10.99.0.1:5000/outbye/busybox:1
+          command: [httpd, -f, -p, "80", -h, /www]
+          readinessProbe: {tcpSocket: {port: 80}, periodSeconds: 1}
+          volumeMounts: [{name: www, mountPath: /www}]
+      volumes: [{name: www, configMap: {name: site}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{port: 80}]
+"#;
+
+#[test]
+fn pods_and_services_go_on_while_the_hub_is_dead() {
+    with_world(1, |world| {
+        world.apply(PODS);
+        world.kubectl(&["rollout", "status", "deployment/web", &timeout()]);
+        let address = world.get(&["service", "web"])["spec"]["clusterIP"].as_str().unwrap().to_owned();
+        world.wait("the page", |it| it.nodes[0].fetch(&address));
+        let before = world.get(&["pods", "-l", "app=web"]);
+
+        world.kill_hub();
+        let page = world.nodes[0].fetch(&address).unwrap();
+        assert!(page.contains("on its own"), "{page}");
+
+        // A container that dies is started again, with nobody to ask.
+        let pod = before["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+        let killed = world.nodes[0].agent_output("exec", &[&pod, "--", "kill", "-TERM", "1"]);
+        assert!(killed.status.success(), "{}", text(&killed));
+        world.wait("the container to restart", |it| {
+            let ps = it.nodes[0].agent_output("ps", &["--json"]);
+            let out = String::from_utf8_lossy(&ps.stdout).into_owned();
+            if out.contains("\"restarts\":1") || out.contains("\"restarts\": 1") { Ok(()) } else { Err(out) }
+        });
+        for command in ["status", "ps", "images"] {
+            let output = world.nodes[0].agent_output(command, &[]);
+            assert!(output.status.success(), "{command}: {}", text(&output));
+        }
+        let echo = world.nodes[0].agent_output("exec", &[&pod, "--", "echo", "hello"]);
+        assert_eq!(String::from_utf8_lossy(&echo.stdout), "hello\n", "{}", text(&echo));
+
+        world.start_hub();
+        world.wait("the hub to see the truth", |it| {
+            let after = it.get(&["pods", "-l", "app=web"]);
+            let restarts = |list: &serde_json::Value, at: usize| {
+                let pod = &list["items"][at];
+                (
+                    pod["metadata"]["uid"].clone(),
+                    pod["status"]["podIP"].clone(),
+                    pod["status"]["containerStatuses"][0]["restartCount"].clone(),
+                )
+            };
+            let (first, second) = (restarts(&after, 0), restarts(&after, 1));
+            let same = first.0 == restarts(&before, 0).0
+                && second == restarts(&before, 1)
+                && first.1 == restarts(&before, 0).1
+                && first.2 == 1;
+            if same { Ok(()) } else { Err(after.to_string()) }
+        });
+    });
+}
+
+fn timeout() -> String {
+    format!("--timeout={}s", PATIENCE.as_secs())
+}
