@@ -22,8 +22,8 @@ use crate::{capability, protocol};
 /// Says that all went well; anything else is a reason.
 pub(crate) const READY: &[u8] = b"\0";
 
-/// The process that made the namespaces, and a channel on which it says that it is done. It waits for
-/// the channel's end.
+/// The process that made the namespaces, and a channel on which it says that it is done. It stays
+/// until it is killed.
 #[derive(Debug)]
 pub(crate) struct Made {
     pub(crate) child: agent_sys::Child,
@@ -104,27 +104,24 @@ fn set_sysctl(name: &str, value: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Says that all is made, and stays until the other side has hold of it, or for ever as an init.
+/// Says that all is made, and stays: for ever as an init, else until the other side, which then has hold
+/// of the namespaces, ends it.
 fn hold(spec: &SandboxSpec, channel: BorrowedFd<'_>) -> i32 {
-    if has_init(spec) {
-        if let Err(err) = leave_the_host() {
-            // If nobody listens any more there is nobody left to tell.
-            let _ = protocol::send(channel, err.to_string().as_bytes(), &[]);
-            return 1;
-        }
+    let ready = if has_init(spec) { leave_the_host() } else { die_with_parent() };
+    if let Err(err) = ready {
+        // If nobody listens any more there is nobody left to tell.
+        let _ = protocol::send(channel, err.to_string().as_bytes(), &[]);
+        return 1;
     }
-    let told = protocol::send(channel, READY, &[]).and_then(|_| wait_for_answer(channel));
-    match (told, has_init(spec)) {
-        (Ok(()), true) => reap_for_ever(channel),
-        (Ok(()), false) => 0,
-        (Err(_), _) => 1,
+    if protocol::send(channel, READY, &[]).is_err() {
+        return 1;
     }
+    reap_for_ever(channel)
 }
 
-fn wait_for_answer(channel: BorrowedFd<'_>) -> io::Result<()> {
-    let mut answer = [0; 1];
-    rustix::io::retry_on_intr(|| rustix::io::read(channel, &mut answer))?;
-    Ok(())
+fn die_with_parent() -> io::Result<()> {
+    let signal = rustix::process::Signal::KILL;
+    Ok(rustix::process::set_parent_process_death_signal(Some(signal))?)
 }
 
 /// An empty root, no capabilities: whoever shares the process namespace finds nothing to take here.

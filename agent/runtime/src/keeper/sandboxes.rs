@@ -165,7 +165,8 @@ impl Keeper {
         } else {
             // Its end is of no interest once its namespaces are held, but it must be reaped.
             self.unwatch(making.process.token, making.process.pidfd.as_fd());
-            drop(making.channel);
+            // It may have ended by itself.
+            let _ = agent_sys::pidfd_send_signal(making.process.pidfd.as_fd(), nix::libc::SIGKILL);
             super::reap(making.process.pidfd.as_fd());
         }
         match result {
