@@ -105,6 +105,14 @@ fn addresses(bridge: &str) -> Vec<IpAddr> {
     found.into_iter().map(|(_, address)| address).take(1).collect()
 }
 
+/// Largest packet that the way out of the machine takes.
+pub fn mtu() -> u32 {
+    const ETHERNET: u32 = 1500;
+    let name = default_route_interface();
+    let mtu = name.and_then(|it| first_line(&format!("/sys/class/net/{it}/mtu")).parse().ok());
+    mtu.unwrap_or(ETHERNET)
+}
+
 fn default_route_interface() -> Option<String> {
     let text = fs::read_to_string("/proc/net/route").ok()?;
     text.lines().skip(1).find_map(|line| {

@@ -14,8 +14,6 @@ use agent_core::ids::{PodUid, SandboxId};
 use cni::{Attach, BridgeConfig, ipam::Pool};
 use ipnet::Ipv4Net;
 
-/// Largest packet on a pod's link.
-const MTU: u32 = 1500;
 /// Name of the link inside of a pod.
 const IFNAME: &str = "eth0";
 
@@ -44,6 +42,8 @@ pub enum NetworkError {
 #[derive(Debug)]
 pub struct Network {
     bridge: String,
+    /// Largest packet on a pod's link: what the machine's own link takes.
+    mtu: u32,
     state: Mutex<State>,
     /// The bridge that was made, so that it is made once.
     made: tokio::sync::Mutex<Option<BridgeConfig>>,
@@ -59,11 +59,16 @@ struct State {
 
 impl Network {
     /// `leases` are those of the ledger.
-    pub fn new(bridge: String, leases: BTreeMap<PodUid, Ipv4Addr>, cidr: Option<Ipv4Net>) -> Self {
+    pub fn new(
+        bridge: String,
+        mtu: u32,
+        leases: BTreeMap<PodUid, Ipv4Addr>,
+        cidr: Option<Ipv4Net>,
+    ) -> Self {
         let last = leases.values().max().copied();
         let state = Mutex::new(State { cidr, leases, last });
         let changed = tokio::sync::Notify::new();
-        Self { bridge, state, made: tokio::sync::Mutex::new(None), changed }
+        Self { bridge, mtu, state, made: tokio::sync::Mutex::new(None), changed }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -175,7 +180,7 @@ impl Network {
 
     fn bridge_config(&self) -> Option<BridgeConfig> {
         let subnet = self.cidr()?;
-        Some(BridgeConfig { name: self.bridge.clone(), subnet, gateway: gateway(subnet), mtu: MTU })
+        Some(BridgeConfig { name: self.bridge.clone(), subnet, gateway: gateway(subnet), mtu: self.mtu })
     }
 }
 
@@ -200,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_pod_keeps_its_address_and_nobody_else_gets_it() {
-        let network = Network::new("b".to_owned(), BTreeMap::new(), None);
+        let network = Network::new("b".to_owned(), 1500, BTreeMap::new(), None);
         assert!(matches!(network.reserve(&uid(1)), Err(NetworkError::NoCidr)));
         network.set_cidr("10.42.0.0/29".parse().unwrap());
         let first = network.reserve(&uid(1)).unwrap();

@@ -110,11 +110,15 @@ async fn start(config: AgentConfig) -> Result<Node, RunError> {
             .create(dir)
             .map_err(|err| RunError::Directory { path: dir.clone(), err })?;
     }
+    // It is an error only if another one was there first, and then that one does.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (ledger, report) = Ledger::open(&config.ledger_dir()).map_err(RunError::Ledger)?;
     let images = open_images(&config).await?;
     let runtime = Runtime::connect(&config.runtime()).await.map_err(RunError::Keeper)?;
-    let network = Network::new(config.bridge.clone(), records::leases(&ledger), config.pod_cidr);
+    let leases = records::leases(&ledger);
+    let network =
+        Network::new(config.bridge.clone(), machine::mtu(), leases, config.pod_cidr);
     let machine = machine::read(&config.state_dir, &config.bridge, &images);
     let parts = Parts {
         desired: Arc::new(DesiredStore::load(ledger.clone())),
