@@ -1,6 +1,7 @@
 //! The directory that a layer is applied to: every path is resolved below its descriptor.
 
 use std::{
+    collections::VecDeque,
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     rc::Rc,
@@ -20,6 +21,10 @@ use crate::layer::{LayerError, attributes::set_opaque, lower::is_whiteout};
 const MAX_LINKS: u32 = 40;
 /// Bytes of the longest real path of a directory, the store's own path included.
 const MAX_DEPTH: usize = 3500;
+
+fn is_slash(byte: &u8) -> bool {
+    *byte == b'/'
+}
 
 /// Splits a normalised path into its directory and its name.
 pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
@@ -41,6 +46,9 @@ pub(crate) fn normalise(name: &[u8]) -> Vec<u8> {
     }
     components.join(&b'/')
 }
+
+/// Is told the path of each new directory, and the directory.
+pub(crate) type Made<'a> = dyn FnMut(&[u8], &OwnedFd) -> Result<(), LayerError> + 'a;
 
 pub(crate) struct Root {
     fd: Rc<OwnedFd>,
@@ -71,54 +79,76 @@ impl Root {
     }
 
     /// Opens a directory, making what is missing. `made` is told each directory that is new.
+    ///
+    /// A link to nothing leads to a directory of a lower layer, which this layer must have, too: it is
+    /// followed by hand, one component after the other, so that neither depth nor links cost stack.
     pub(crate) fn ensure_dir(
         &mut self,
         path: &[u8],
-        made: &mut dyn FnMut(&[u8], &OwnedFd) -> Result<(), LayerError>,
-    ) -> Result<Rc<OwnedFd>, LayerError> {
-        self.ensure(path, made, MAX_LINKS)
-    }
-
-    fn ensure(
-        &mut self,
-        path: &[u8],
-        made: &mut dyn FnMut(&[u8], &OwnedFd) -> Result<(), LayerError>,
-        links: u32,
+        made: &mut Made<'_>,
     ) -> Result<Rc<OwnedFd>, LayerError> {
         let at = |err| LayerError::at(path, err);
         match self.open_dir(path) {
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             result => return result.map_err(at),
         }
-        let (dir, name) = split(path);
-        let parent = self.ensure(dir, made, links)?;
-        match stat(&parent, name).map_err(at)? {
-            None => self.make_dir(path, &parent, name, false, made),
-            Some(found) if is_whiteout(&found) => {
-                self.remove(&parent, name).map_err(|err| LayerError::at(path, err))?;
-                self.make_dir(path, &parent, name, true, made)
+        let mut todo: VecDeque<Vec<u8>> = path.split(is_slash).map(<[u8]>::to_vec).collect();
+        let mut real: Vec<u8> = Vec::new();
+        let mut n_links = 0;
+        while let Some(name) = todo.pop_front() {
+            match &*name {
+                b"" | b"." => continue,
+                b".." => {
+                    real.truncate(split(&real).0.len());
+                    continue;
+                }
+                _ => {}
             }
-            Some(found) if FileType::from_raw_mode(found.st_mode) == FileType::Symlink => {
-                // It leads to a directory of a lower layer, which this layer must have, too.
-                let links = links.checked_sub(1).ok_or_else(|| at(Errno::LOOP))?;
-                let target = readlinkat(&*parent, name, Vec::new()).map_err(at)?.into_bytes();
-                let target = match target.first() {
-                    Some(b'/') => normalise(&target),
-                    _ => normalise(&[dir, b"/", &target].concat()),
-                };
-                self.ensure(&target, made, links)
+            let parent = self.open_dir(&real).map_err(at)?;
+            let mut next = real.clone();
+            if !next.is_empty() {
+                next.push(b'/');
             }
-            Some(_) => Err(at(Errno::NOTDIR)),
+            next.extend_from_slice(&name);
+            let found = stat(&parent, &name).map_err(at)?;
+            match found.map(|it| (FileType::from_raw_mode(it.st_mode), is_whiteout(&it))) {
+                Some((FileType::Directory, _)) => real = next,
+                None => {
+                    self.make_dir(&next, &parent, &name, false, made)?;
+                    real = next;
+                }
+                Some((_, true)) => {
+                    self.remove(&parent, &name).map_err(|err| LayerError::at(path, err))?;
+                    self.make_dir(&next, &parent, &name, true, made)?;
+                    real = next;
+                }
+                Some((FileType::Symlink, _)) => {
+                    n_links += 1;
+                    if n_links > MAX_LINKS {
+                        return Err(at(Errno::LOOP));
+                    }
+                    let target = readlinkat(&*parent, &*name, Vec::new()).map_err(at)?.into_bytes();
+                    if target.first() == Some(&b'/') {
+                        real.clear();
+                    }
+                    for component in target.rsplit(is_slash) {
+                        todo.push_front(component.to_vec());
+                    }
+                }
+                Some(_) => return Err(at(Errno::NOTDIR)),
+            }
         }
+        self.open_dir(&real).map_err(at)
     }
 
+    /// Makes one directory; an opaque one has nothing to do with what lies beneath.
     pub(crate) fn make_dir(
         &mut self,
         path: &[u8],
         parent: &OwnedFd,
         name: &[u8],
         is_opaque: bool,
-        made: &mut dyn FnMut(&[u8], &OwnedFd) -> Result<(), LayerError>,
+        made: &mut Made<'_>,
     ) -> Result<Rc<OwnedFd>, LayerError> {
         let at = |err: io::Error| LayerError::at(path, err);
         self.check_depth(parent, name).map_err(at)?;
@@ -128,8 +158,9 @@ impl Root {
         let fd = Rc::new(fd.map_err(|err| at(err.into()))?);
         if is_opaque {
             set_opaque(&fd).map_err(at)?;
+        } else {
+            made(path, &fd)?;
         }
-        made(path, &fd)?;
         Ok(fd)
     }
 
