@@ -44,6 +44,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Store, Records, bool
         .segment_size(options.segment_bytes)
         .cache_capacity(options.cache_bytes)
         .flush_every_ms(None);
+    let fresh = !(dir.join("db").exists() && dir.join("conf").exists());
     let mut tries = 0;
     let (db, records, intact) = loop {
         let attempt = || {
@@ -60,7 +61,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Store, Records, bool
             other => break other?,
         }
     };
-    let file = make_durable(dir).map_err(Failure::Io)?;
+    let file = make_durable(dir, fresh).map_err(Failure::Io)?;
     Ok((Store { db, file }, records, intact))
 }
 
@@ -147,19 +148,15 @@ fn newest_snapshot(dir: &Path) -> io::Result<Option<u64>> {
     Ok(newest)
 }
 
-fn make_durable(dir: &Path) -> io::Result<File> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            File::open(entry.path())?.sync_all()?;
+/// What can be read must not be lost any more, also what an earlier process wrote and had no time to sync.
+fn make_durable(dir: &Path, fresh: bool) -> io::Result<File> {
+    let file = File::options().read(true).write(true).open(dir.join("db"))?;
+    file.sync_all()?;
+    if fresh {
+        File::open(dir.join("conf"))?.sync_all()?;
+        for dir in dir.ancestors().take(3).filter(|it| !it.as_os_str().is_empty()) {
+            sync_dir(dir)?;
         }
     }
-    sync_dir(dir)?;
-    if let Some(parent) = dir.parent() {
-        sync_dir(parent)?;
-        if let Some(grandparent) = parent.parent() {
-            sync_dir(grandparent)?;
-        }
-    }
-    File::options().read(true).write(true).open(dir.join("db"))
+    Ok(file)
 }
