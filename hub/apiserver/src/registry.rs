@@ -24,6 +24,7 @@ pub use delete::Deleted;
 pub use list::List;
 pub use namespaces::BootstrapError;
 pub use options::{ListOptions, PatchKind, Selection, VersionMatch, WatchOptions, WriteOptions};
+pub(crate) use patch::SCALE;
 pub use watch::{RegistryWatch, WatchEvent};
 pub use write::Written;
 

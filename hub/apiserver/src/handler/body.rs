@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hub_api::{Media, Status, protobuf};
+use hub_api::decode::{self, Target};
+use hub_api::{FieldValidation, Media, Status, protobuf};
 use hyper::body::Incoming;
 use serde_json::Value;
 
@@ -23,19 +24,25 @@ pub(super) async fn read(body: Incoming) -> Result<Bytes, Status> {
     }
 }
 
-/// Decodes a body that is no object of a resource: options, bindings, evictions, scales.
-/// An empty one is an empty object.
-pub(super) fn plain_value(bytes: &[u8], media: Media, definition: &str) -> Result<Value, Status> {
+/// Decodes a body that is no object of a resource: options, bindings, evictions. Which version of
+/// its group it names does not matter; an empty one is an empty object.
+pub(super) fn lenient(bytes: &[u8], media: Media, target: Target<'_>) -> Result<Value, Status> {
     if bytes.is_empty() {
         return Ok(Value::Object(serde_json::Map::new()));
     }
-    match media {
-        Media::Protobuf => protobuf::decode(bytes, Some(definition)),
-        Media::Json | Media::Yaml => serde_json::from_slice(bytes).map_err(|err| {
-            let kind = definition.rsplit('.').next().unwrap_or_default();
-            Status::bad_request(format!(
-                "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {err}"
-            ))
-        }),
-    }
+    let read = match media {
+        Media::Protobuf => Some(protobuf::decode(bytes, Some(target.schema))?),
+        Media::Json => serde_json::from_slice::<Value>(bytes).ok(),
+        Media::Yaml => None,
+    };
+    let decoded = match read {
+        Some(mut value) => {
+            if let Some(map) = value.as_object_mut() {
+                map.remove("apiVersion");
+            }
+            decode::conform_kind(target, &value, FieldValidation::Ignore)?
+        }
+        None => decode::decode_kind(target, bytes, media, FieldValidation::Ignore)?,
+    };
+    Ok(decoded.object)
 }

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{Request, StatusCode};
-use hub_api::{Status, decode, object, write};
+use hub_api::decode::{self, Target};
+use hub_api::{Status, object, write};
 use hub_storage::Revision;
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -11,14 +12,24 @@ use serde_json::Value;
 use super::render::View;
 use super::{Call, body, options, pods, watch};
 use crate::limits::FRESHNESS_TIMEOUT;
-use crate::registry::{Deleted, PatchKind, Written};
+use crate::registry::{Deleted, PatchKind, SCALE, Written};
 use crate::request::accept::{Answer as Wanted, accepts_gzip, body_media, essence, negotiate};
 use crate::response::{self, Answer, Pieces};
 
-const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
-const BINDING: &str = "io.k8s.api.core.v1.Binding";
-const EVICTION: &str = "io.k8s.api.policy.v1.Eviction";
-const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
+const DELETE_OPTIONS: Target<'_> = Target {
+    group: "meta.k8s.io",
+    version: "v1",
+    kind: "DeleteOptions",
+    schema: "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
+};
+const BINDING: Target<'_> =
+    Target { group: "", version: "v1", kind: "Binding", schema: "io.k8s.api.core.v1.Binding" };
+const EVICTION: Target<'_> = Target {
+    group: "policy",
+    version: "v1",
+    kind: "Eviction",
+    schema: "io.k8s.api.policy.v1.Eviction",
+};
 
 /// Does what the request wants of a resource.
 pub(super) async fn serve(call: Call, request: Request<Incoming>) -> Result<Answer, Status> {
@@ -125,20 +136,24 @@ async fn update(call: &Call, request: Request<Incoming>) -> Result<Answer, Statu
     let options = options::write(call, "UpdateOptions")?;
     let media = body_media(call.header(CONTENT_TYPE))?;
     let bytes = body::read(request.into_body()).await?;
-    let (object, warnings) = if call.subresource() == Some("scale") {
-        (body::plain_value(&bytes, media, SCALE)?, Vec::new())
-    } else {
-        let decoded = decode::decode(call.resource, &bytes, media, options.field_validation)?;
-        (decoded.object, decoded.warnings)
-    };
+    let scale = call.subresource() == Some("scale");
+    let target = if scale { SCALE } else { Target::of(call.resource) };
+    let decoded = decode::decode_kind(target, &bytes, media, options.field_validation)?;
     let existed = call.shared.registry.get(call.resource, call.namespace(), call.name()).is_ok();
     let written = call
         .shared
         .registry
-        .update(call.resource, call.namespace(), call.name(), object, call.subresource(), &options)
+        .update(
+            call.resource,
+            call.namespace(),
+            call.name(),
+            decoded.object,
+            call.subresource(),
+            &options,
+        )
         .await?;
     let code = if existed { StatusCode::OK } else { StatusCode::CREATED };
-    Ok(show(call, view, code, &written, &warnings).await)
+    Ok(show(call, view, code, &written, &decoded.warnings).await)
 }
 
 async fn patch(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
@@ -184,7 +199,7 @@ async fn delete_options(
     let value = if bytes.is_empty() {
         Value::Null
     } else {
-        body::plain_value(&bytes, body_media(call.header(CONTENT_TYPE))?, DELETE_OPTIONS)?
+        body::lenient(&bytes, body_media(call.header(CONTENT_TYPE))?, DELETE_OPTIONS)?
     };
     options::delete(call, value)
 }
@@ -228,10 +243,10 @@ async fn delete_collection(call: &Call, request: Request<Incoming>) -> Result<An
     Ok(answer(call, StatusCode::OK, body).await)
 }
 
-async fn plain_body(call: &Call, body: Incoming, definition: &str) -> Result<Value, Status> {
+async fn plain_body(call: &Call, body: Incoming, target: Target<'_>) -> Result<Value, Status> {
     let media = body_media(call.header(CONTENT_TYPE))?;
     let bytes: Bytes = body::read(body).await?;
-    body::plain_value(&bytes, media, definition)
+    body::lenient(&bytes, media, target)
 }
 
 async fn bind(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {

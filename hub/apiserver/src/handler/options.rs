@@ -143,7 +143,7 @@ pub(super) fn write(call: &Call, kind: &str) -> Result<WriteOptions, Status> {
             errors.push(FieldError::not_supported(
                 "fieldValidation",
                 validation,
-                &["", "Ignore", "Warn", "Strict"],
+                &["", "Ignore", "Strict", "Warn"],
             ));
             FieldValidation::Warn
         }

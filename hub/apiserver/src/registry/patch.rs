@@ -2,10 +2,19 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use hub_api::{Media, Resource, Status, decode, patch};
+use hub_api::decode::{self, Target};
+use hub_api::{Resource, Status, patch};
 use serde_json::Value;
 
 use super::{PatchKind, Registry, WriteOptions, Written};
+
+/// What `scale` subresources exchange.
+pub(crate) const SCALE: Target<'_> = Target {
+    group: "autoscaling",
+    version: "v1",
+    kind: "Scale",
+    schema: "io.k8s.api.autoscaling.v1.Scale",
+};
 
 impl Registry {
     /// Patches an object, or the part of it that `subresource` names. Returns warnings as well.
@@ -27,24 +36,13 @@ impl Registry {
         let scale = subresource == Some("scale");
         let written = self
             .modify(resource, namespace, name, subresource, options, |view, _| {
+                let target = if scale { SCALE } else { Target::of(resource) };
                 let patched = match kind {
                     PatchKind::Json => patch::json(view, patch)?,
                     PatchKind::Merge => patch::merge(view, patch),
-                    PatchKind::Strategic => {
-                        let definition = if scale {
-                            "io.k8s.api.autoscaling.v1.Scale"
-                        } else {
-                            &*resource.schema
-                        };
-                        patch::strategic(view, patch, definition)?
-                    }
+                    PatchKind::Strategic => patch::strategic(view, patch, target.schema)?,
                 };
-                if scale {
-                    return Ok(patched);
-                }
-                let bytes = serde_json::to_vec(&patched).unwrap_or_default();
-                let decoded =
-                    decode::decode(resource, &bytes, Media::Json, options.field_validation)?;
+                let decoded = decode::conform_kind(target, &patched, options.field_validation)?;
                 *warnings.lock().unwrap_or_else(PoisonError::into_inner) = decoded.warnings;
                 Ok(decoded.object)
             })

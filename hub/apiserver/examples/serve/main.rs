@@ -1,14 +1,14 @@
 //! An API server over an empty storage in a temporary directory, for trying clients against:
 //! `cargo run -p hub-apiserver --example serve -- 127.0.0.1:16443 /tmp/kubeconfig`.
 
+mod node;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use hub_api::Clock;
 use hub_apiserver::auth::{MastersOnly, TokenFile};
-use hub_apiserver::{
-    ApiServer, NoNodes, Registry, RegistryConfig, ServerConfig, TlsConfig, VersionInfo,
-};
+use hub_apiserver::{ApiServer, Registry, RegistryConfig, ServerConfig, TlsConfig, VersionInfo};
 use hub_storage::{Options, SledStorage};
 use rustls_pki_types::PrivateKeyDer;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,7 @@ async fn main() {
             tokens: TokenFile::parse(&format!("{TOKEN},admin,1,system:masters"))
                 .expect("the line is well formed"),
             authorizer: Arc::new(MastersOnly),
-            nodes: Arc::new(NoNodes),
+            nodes: Arc::new(node::PretendNode::default()),
             resources: hub_api::resources::builtin(),
             version: VersionInfo {
                 major: "1".to_owned(),
