@@ -31,6 +31,10 @@ use crate::{
     netlink::{Mac, Netlink, address_message, controller_of, in_netns, mac_of, up},
 };
 
+/// A sandbox has no neighbours but the gateway: everything it sends passes through the host's routing, where addresses
+/// of services are translated, there and back. Over the bridge alone an answer would miss the way back.
+pub(crate) const PREFIX_LEN: u8 = 32;
+
 /// Every host side link begins so.
 const PREFIX: &str = "ob";
 
@@ -225,7 +229,7 @@ fn differs(config: &BridgeConfig, wanted: &Attach<'_>) -> io::Result<Option<&'st
     if !link.header.flags.contains(LinkFlags::Up) || !eth.header.flags.contains(LinkFlags::Up) {
         return Ok(Some("a link is down"));
     }
-    let address = (wanted.address, config.subnet.prefix_len());
+    let address = (wanted.address, PREFIX_LEN);
     if !inside.addresses(eth.header.index)?.contains(&address) {
         return Ok(Some("the address is missing"));
     }
@@ -292,20 +296,31 @@ fn configure(inside: &mut Netlink, config: &BridgeConfig, wanted: &Attach<'_>) -
     inside.change(up(loopback.header.index), 0)?;
     let eth = inside.link(wanted.ifname)?.ok_or(io::ErrorKind::NotFound)?.header.index;
     let flags = NLM_F_CREATE | NLM_F_REPLACE;
-    let address = address_message(eth, wanted.address, config.subnet.prefix_len());
+    let address = address_message(eth, wanted.address, PREFIX_LEN);
     inside.change(RouteNetlinkMessage::NewAddress(address), flags)?;
     inside.change(up(eth), 0)?;
+    let gateway = RouteNetlinkMessage::NewRoute(gateway_route(config.gateway, eth));
+    inside.change(gateway, flags)?;
     inside.change(RouteNetlinkMessage::NewRoute(default_route(config.gateway, eth)), flags)
 }
 
-/// A service may lead from one sandbox through the host to another of the same bridge. The host then tells the first
-/// of the direct way, on which nobody would translate the address.
+/// What goes from one sandbox through the host to another leaves by the bridge it came from. A host may tell of the
+/// direct way then; it must not be taken.
 fn ignore_redirects(ifname: &str) -> io::Result<()> {
     for scope in ["all", ifname] {
         let path = format!("/proc/sys/net/ipv4/conf/{scope}/accept_redirects");
         File::options().write(true).open(path)?.write_all(b"0")?;
     }
     Ok(())
+}
+
+fn gateway_route(gateway: Ipv4Addr, index: u32) -> RouteMessage {
+    let mut route = default_route(gateway, index);
+    route.header.destination_prefix_length = 32;
+    route.header.scope = RouteScope::Link;
+    route.attributes =
+        vec![RouteAttribute::Destination(RouteAddress::Inet(gateway)), RouteAttribute::Oif(index)];
+    route
 }
 
 fn default_route(gateway: Ipv4Addr, index: u32) -> RouteMessage {

@@ -94,7 +94,7 @@ pub fn ensure_bridge(config: &BridgeConfig) -> Result<(), BridgeError> {
     let address = RouteNetlinkMessage::NewAddress(address_message(index, wanted.0, wanted.1));
     netlink.change(address, NLM_F_CREATE | NLM_F_REPLACE).map_err(address_error)?;
     netlink.change(up(index), 0).map_err(link_error)?;
-    forward().map_err(BridgeError::Forwarding)
+    forward(name).map_err(BridgeError::Forwarding)
 }
 
 /// Routes a range of addresses that exist only as destinations to be translated (services): without a route, a host
@@ -162,6 +162,13 @@ fn is_bridge(link: &LinkMessage) -> bool {
     })
 }
 
-fn forward() -> io::Result<()> {
-    File::options().write(true).open("/proc/sys/net/ipv4/ip_forward")?.write_all(b"1")
+/// Sandboxes of one bridge talk through the host on purpose: there is no better way to tell them of.
+fn forward(bridge: &str) -> io::Result<()> {
+    set("ip_forward", b"1")?;
+    set(&format!("conf/{bridge}/send_redirects"), b"0")?;
+    set("conf/all/send_redirects", b"0")
+}
+
+fn set(name: &str, value: &[u8]) -> io::Result<()> {
+    File::options().write(true).open(format!("/proc/sys/net/ipv4/{name}"))?.write_all(value)
 }

@@ -14,7 +14,8 @@ use self::{
     store::{Store, StoreError},
 };
 use crate::{
-    Attach, AttachError, BridgeError, CheckError, DetachError, attach, check, detach, ensure_bridge,
+    Attach, AttachError, BridgeError, CheckError, DetachError, attach, attach::PREFIX_LEN, check,
+    detach, ensure_bridge,
 };
 
 const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
@@ -211,7 +212,7 @@ fn add(environment: &Environment, config: &NetworkConfig) -> Result<Value, Plugi
     };
     let path = environment.netns.as_ref().map(|it| it.display().to_string());
     let mut ip = json!({
-        "address": format!("{address}/{}", config.bridge.subnet.prefix_len()),
+        "address": format!("{address}/{PREFIX_LEN}"),
         "gateway": config.bridge.gateway,
         "interface": 2,
     });
@@ -226,7 +227,10 @@ fn add(environment: &Environment, config: &NetworkConfig) -> Result<Value, Plugi
             {"name": ifname, "mac": attached.mac.to_string(), "sandbox": path},
         ],
         "ips": [ip],
-        "routes": [{"dst": "0.0.0.0/0", "gw": config.bridge.gateway}],
+        "routes": [
+            {"dst": format!("{}/32", config.bridge.gateway)},
+            {"dst": "0.0.0.0/0", "gw": config.bridge.gateway},
+        ],
         "dns": {},
     }))
 }

@@ -70,7 +70,7 @@ fn add_check_gc_and_del() {
         let text = config.to_string();
         let (netns, _keep) = sandbox();
         let added = run(&environment("ADD", "a", Some(netns.clone())), &text).unwrap().unwrap();
-        assert_eq!(added["ips"][0]["address"], "10.79.0.2/29");
+        assert_eq!(added["ips"][0]["address"], "10.79.0.2/32");
         assert_eq!(added["interfaces"][2]["sandbox"], netns.display().to_string());
         let again = run(&environment("ADD", "a", Some(netns.clone())), &text).unwrap().unwrap();
         assert_eq!(added, again);
