@@ -124,3 +124,5 @@ fn recreated_by(pod: &Object, world: &World) -> Option<ObjectRef> {
     (deployment.kind == Kind::DEPLOYMENT && is_recreated).then(|| deployment.key())
 }
 
+#[cfg(test)]
+mod tests;

@@ -186,11 +186,16 @@ impl Engine {
     }
 
     /// A plan has been carried out.
-    pub fn handle_done(&mut self, ticket: Ticket, outcome: Outcome, now: Timestamp) -> Option<Work> {
+    pub fn handle_done(
+        &mut self,
+        ticket: Ticket,
+        outcome: Outcome,
+        now: Timestamp,
+    ) -> Option<Work> {
         let mut flight = self.in_flight.remove(&ticket)?;
         flight.awaits.extend(outcome.awaits);
         if let (Some(failure), false) = (&outcome.failure, flight.failed) {
-            self.delay(&flight.slot, failure.kind, now);
+            self.delay(&flight.slot, now);
             flight.failed = true;
             if let Some(work) = self.report(flight.slot.clone(), failure, now) {
                 let work = Work { ticket: self.ticket(), ..work };
@@ -257,11 +262,10 @@ impl Engine {
         (!writes.is_empty()).then_some(Work { ticket: Ticket(0), controller: name, key, writes })
     }
 
-    fn delay(&mut self, slot: &Slot, kind: FailureKind, now: Timestamp) {
+    fn delay(&mut self, slot: &Slot, now: Timestamp) {
         let failures = self.failures.entry(slot.clone()).or_default();
         *failures += 1;
-        // A conflict is over once the news is here, so that it starts anew each time.
-        let doublings = if kind == FailureKind::Conflict { 0 } else { (*failures - 1).min(20) };
+        let doublings = (*failures - 1).min(20);
         let delay = (FIRST_BACKOFF * (1 << doublings)).min(LAST_BACKOFF);
         self.set_timer(slot.clone(), now.checked_add(delay).unwrap_or(Timestamp::MAX));
     }
@@ -354,3 +358,6 @@ fn is_shown(awaited: &Await, world: &World) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

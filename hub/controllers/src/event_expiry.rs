@@ -52,3 +52,31 @@ fn last_seen(event: &Object) -> Option<Timestamp> {
     ];
     fields.into_iter().filter_map(|path| time_at(value, path)).max()
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn events_go_an_hour_after_they_were_last_seen() {
+        let event = |name: &str, created: &str, last: &str| {
+            let metadata = json!({"name": name, "creationTimestamp": created});
+            (Kind::EVENT, json!({"metadata": metadata, "lastTimestamp": last}))
+        };
+        let world = testing::world([
+            event("old", "2026-11-20T06:00:00Z", "2026-11-20T06:59:59Z"),
+            event("repeated", "2026-11-20T06:00:00Z", "2026-11-20T07:30:00Z"),
+            event("new", "2026-11-20T07:59:00Z", "2026-11-20T07:59:00Z"),
+        ]);
+        let plan = testing::plan(&EventExpiryController, &Kind::EVENT.all(), &world);
+        expect![[r#"
+            delete events default/old Background
+            recheck at 2026-11-20T08:05:00Z
+        "#]]
+        .assert_eq(&plan);
+    }
+}

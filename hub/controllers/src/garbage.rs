@@ -39,7 +39,8 @@ impl Controller for GarbageCollector {
         }
         // An owner that waits for its dependents looks again at each of their changes.
         let owners = change.sides().flat_map(|side| side.owners());
-        let waiting = owners.filter_map(|owner| world.by_uid(owner.uid())).filter(|it| is_going(it));
+        let waiting =
+            owners.filter_map(|owner| world.by_uid(owner.uid())).filter(|it| is_going(it));
         keys.extend(waiting.map(|owner| owner.key()));
         keys.sort();
         keys.dedup();
@@ -161,3 +162,113 @@ fn drop_finalizer(object: &Object, finalizer: &str) -> Write {
     Write::patch_exactly(object, None, json!({"metadata": {"finalizers": finalizers}}))
 }
 
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::object::Kind;
+    use crate::testing;
+
+    fn owner(name: &str, uid: &str) -> Value {
+        json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": uid,
+            "blockOwnerDeletion": true,
+        })
+    }
+
+    fn set(name: &str, finalizer: Option<&str>) -> (Kind, Value) {
+        let mut metadata = json!({"name": name});
+        if let Some(finalizer) = finalizer {
+            metadata["finalizers"] = json!([finalizer]);
+            metadata["deletionTimestamp"] = json!("2026-11-20T08:00:00Z");
+        }
+        (Kind::REPLICA_SET, json!({"metadata": metadata}))
+    }
+
+    fn pod(owners: &[Value]) -> (Kind, Value) {
+        (Kind::POD, json!({"metadata": {"name": "p", "ownerReferences": owners}}))
+    }
+
+    fn check(key: (Kind, &str), objects: Vec<(Kind, Value)>, expect: Expect) {
+        let key = key.0.key(&Name::new("default", key.1));
+        expect.assert_eq(&testing::plan(&GarbageCollector, &key, &testing::world(objects)));
+    }
+
+    #[test]
+    fn dependents_follow_their_owners() {
+        let pods = (Kind::POD, "p");
+        check(pods, vec![set("a", None), pod(&[owner("a", "a")])], expect![[""]]);
+        check(
+            pods,
+            vec![pod(&[owner("a", "a")])],
+            expect![[r#"
+            delete pods default/p Background unless replicasets.apps default/a
+        "#]],
+        );
+        // A namesake of the owner is not the owner.
+        check(
+            pods,
+            vec![set("a", None), pod(&[owner("a", "other")])],
+            expect![[r#"
+            delete pods default/p Background unless replicasets.apps default/a
+        "#]],
+        );
+        check(pods, vec![set("b", None), pod(&[owner("a", "a"), owner("b", "b")])], expect![[""]]);
+        let unknown = json!({"apiVersion": "x.io/v1", "kind": "Thing", "name": "t", "uid": "t"});
+        check(pods, vec![pod(&[unknown])], expect![[""]]);
+        let going = || set("a", Some(FOREGROUND));
+        check(
+            pods,
+            vec![going(), pod(&[owner("a", "a")])],
+            expect![[r#"
+            delete pods default/p Background
+        "#]],
+        );
+        check(
+            pods,
+            vec![going(), set("b", None), pod(&[owner("a", "a"), owner("b", "b")])],
+            expect![[r#"
+                patch pods default/p {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"kind":"ReplicaSet","name":"b","uid":"b"}],"resourceVersion":"7","uid":"p"}}
+            "#]],
+        );
+    }
+
+    #[test]
+    fn owners_wait_for_dependents_or_set_them_free() {
+        let sets = (Kind::REPLICA_SET, "a");
+        let foreground = || set("a", Some(FOREGROUND));
+        check(sets, vec![foreground(), pod(&[owner("a", "a")])], expect![[""]]);
+        check(
+            sets,
+            vec![foreground()],
+            expect![[r#"
+            patch replicasets.apps default/a {"metadata":{"finalizers":null,"resourceVersion":"7","uid":"a"}}
+        "#]],
+        );
+        let mut relaxed = owner("a", "a");
+        relaxed["blockOwnerDeletion"] = json!(false);
+        check(
+            sets,
+            vec![foreground(), pod(&[relaxed])],
+            expect![[r#"
+            patch replicasets.apps default/a {"metadata":{"finalizers":null,"resourceVersion":"7","uid":"a"}}
+        "#]],
+        );
+        let orphan = || set("a", Some(ORPHAN));
+        check(
+            sets,
+            vec![orphan(), pod(&[owner("a", "a")])],
+            expect![[r#"
+            patch pods default/p {"metadata":{"ownerReferences":null,"resourceVersion":"7","uid":"p"}}
+        "#]],
+        );
+        check(
+            sets,
+            vec![orphan()],
+            expect![[r#"
+            patch replicasets.apps default/a {"metadata":{"finalizers":null,"resourceVersion":"7","uid":"a"}}
+        "#]],
+        );
+    }
+}

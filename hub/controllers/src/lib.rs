@@ -107,3 +107,5 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod testing;

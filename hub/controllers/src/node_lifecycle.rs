@@ -82,9 +82,9 @@ impl Controller for NodeLifecycleController {
         for pod in world.pods_on(&node.name.name).filter(|pod| !pods::is_finished(pod)) {
             plan.writes.extend(mark_pod(pod, sight, now));
             match leave(pod, &taints, now) {
-                Leave::At(at) if pod.is_deleting() || at > now => plan.recheck_by(at.max(now)),
-                Leave::At(_) => plan.writes.extend(evict(pod, world, now)),
-                Leave::Never => {}
+                Leave::At(at) if at > now => plan.recheck_by(at),
+                Leave::At(_) if !pod.is_deleting() => plan.writes.extend(evict(pod, world, now)),
+                Leave::At(_) | Leave::Never => {}
             }
         }
         plan
@@ -175,7 +175,9 @@ fn mark_lost(node: &Object, world: &World, now: Timestamp) -> Vec<Write> {
             true => ("NodeStatusUnknown", "Kubelet stopped posting node status."),
             false => ("NodeStatusNeverUpdated", "Kubelet never posted node status."),
         };
-        let heartbeat = condition::find(node.status(), kind).map(|it| it["lastHeartbeatTime"].clone());
+        let heartbeat = condition::find(node.status(), kind)
+            .and_then(|it| it.get("lastHeartbeatTime"))
+            .cloned();
         let message = message.to_owned();
         let new = Condition { kind, status: "Unknown", reason, message };
         is_change |= condition::set(&mut conditions, &new, None, now);
@@ -234,4 +236,157 @@ fn evict(pod: &Object, world: &World, now: Timestamp) -> Vec<Write> {
     let message = format!("Marking for deletion Pod {}", pod.name);
     let note = Write::Note(Note::normal(pod, world, "TaintManagerEviction", message));
     mark.into_iter().chain([Write::delete(pod), note]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::testing;
+
+    fn node(ready: &str, taints: Value) -> (Kind, Value) {
+        let condition = json!({
+            "type": "Ready", "status": ready, "reason": "R", "message": "m",
+            "lastTransitionTime": "2026-11-20T07:00:00Z",
+        });
+        let conditions = if ready.is_empty() { json!([]) } else { json!([condition]) };
+        let spec = if taints == json!([]) { json!({}) } else { json!({"taints": taints}) };
+        let status = json!({"conditions": conditions});
+        (Kind::NODE, json!({"metadata": {"name": "n"}, "spec": spec, "status": status}))
+    }
+
+    fn lease(renewed: &str) -> (Kind, Value) {
+        let metadata = json!({"name": "n", "namespace": LEASES});
+        (Kind::LEASE, json!({"metadata": metadata, "spec": {"renewTime": renewed}}))
+    }
+
+    fn pod(ready: &str, reason: &str, tolerations: Value) -> (Kind, Value) {
+        let mut condition = json!({"type": "Ready", "status": ready});
+        if !reason.is_empty() {
+            condition["reason"] = json!(reason);
+        }
+        let spec = json!({"nodeName": "n", "tolerations": tolerations});
+        let status = json!({"phase": "Running", "conditions": [condition]});
+        (Kind::POD, json!({"metadata": {"name": "p"}, "spec": spec, "status": status}))
+    }
+
+    fn check(objects: Vec<(Kind, Value)>, expect: Expect) {
+        let key = Kind::NODE.key(&Name::cluster("n"));
+        let world = testing::world(objects);
+        expect.assert_eq(&testing::plan(&NodeLifecycleController, &key, &world));
+    }
+
+    const FRESH: &str = "2026-11-20T07:59:50.000000Z";
+    const STALE: &str = "2026-11-20T07:59:20.000000Z";
+
+    #[test]
+    fn a_silent_node_is_marked_and_tainted() {
+        check(
+            vec![node("True", json!([])), lease(FRESH)],
+            expect![[r#"
+            recheck at 2026-11-20T08:00:30Z
+        "#]],
+        );
+        check(
+            vec![node("True", json!([])), lease(STALE)],
+            expect![[r#"
+                patch nodes n {"metadata":{"resourceVersion":"7","uid":"n"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/unreachable"},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","timeAdded":"2026-11-20T08:00:00Z"}]}}
+                patch nodes n/status {"metadata":{"uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet stopped posting node status.","reason":"NodeStatusUnknown","status":"Unknown","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
+                note NodeNotReady: Node n status is now: NodeNotReady
+            "#]],
+        );
+        check(
+            vec![node("False", json!([])), lease(FRESH)],
+            expect![[r#"
+            patch nodes n {"metadata":{"resourceVersion":"7","uid":"n"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/not-ready"},{"effect":"NoExecute","key":"node.kubernetes.io/not-ready","timeAdded":"2026-11-20T08:00:00Z"}]}}
+            recheck at 2026-11-20T08:00:30Z
+        "#]],
+        );
+        check(
+            vec![node("", json!([])), lease(FRESH)],
+            expect![[r#"
+            patch nodes n {"metadata":{"resourceVersion":"7","uid":"n"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/not-ready"}]}}
+            recheck at 2026-11-20T08:00:30Z
+        "#]],
+        );
+    }
+
+    #[test]
+    fn taints_of_others_stay_and_ours_go() {
+        let theirs = json!({"key": "mine", "effect": "NoExecute"});
+        let ours = json!({"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": "t"});
+        check(
+            vec![node("True", json!([theirs, ours])), lease(FRESH)],
+            expect![[r#"
+            patch nodes n {"metadata":{"resourceVersion":"7","uid":"n"},"spec":{"taints":[{"effect":"NoExecute","key":"mine","timeAdded":"2026-11-20T08:00:00Z"}]}}
+            recheck at 2026-11-20T08:00:30Z
+        "#]],
+        );
+    }
+
+    #[test]
+    fn pods_out_of_sight_are_not_ready_until_the_node_is_back() {
+        let forever = json!([{"operator": "Exists"}]);
+        let gone = json!([
+            {"key": UNREACHABLE, "effect": "NoSchedule"},
+            {"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": "2026-11-20T07:00:00Z"},
+        ]);
+        let unknown = || node("Unknown", gone.clone());
+        check(
+            vec![unknown(), lease(STALE), pod("True", "", forever.clone())],
+            expect![[r#"
+                patch nodes n/status {"metadata":{"uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T07:00:00Z","message":"m","reason":"R","status":"Unknown","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
+                patch pods default/p/status {"metadata":{"resourceVersion":"7","uid":"p"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"The node of this pod is unreachable.","reason":"NodeUnreachable","status":"False","type":"Ready"}]}}
+            "#]],
+        );
+        let hidden = || pod("False", OUT_OF_SIGHT, forever.clone());
+        check(
+            vec![unknown(), lease(STALE), hidden()],
+            expect![[r#"
+            patch nodes n/status {"metadata":{"uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T07:00:00Z","message":"m","reason":"R","status":"Unknown","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
+        "#]],
+        );
+        check(
+            vec![node("True", json!([])), lease(FRESH), hidden()],
+            expect![[r#"
+            patch pods default/p/status {"metadata":{"resourceVersion":"7","uid":"p"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T08:00:00Z","status":"True","type":"Ready"}]}}
+            recheck at 2026-11-20T08:00:30Z
+        "#]],
+        );
+        // Not ready for a reason of its own.
+        check(
+            vec![node("True", json!([])), lease(FRESH), pod("False", "Other", forever)],
+            expect![[r#"
+                recheck at 2026-11-20T08:00:30Z
+            "#]],
+        );
+    }
+
+    #[test]
+    fn pods_leave_when_they_do_not_want_to_wait() {
+        let taint = json!({
+            "key": UNREACHABLE, "effect": "NoExecute", "timeAdded": "2026-11-20T07:58:00Z",
+        });
+        let soft = json!({"key": UNREACHABLE, "effect": "NoSchedule"});
+        let tolerates = |seconds: i64| json!([{"key": UNREACHABLE, "operator": "Exists", "tolerationSeconds": seconds}]);
+        let unknown = || node("Unknown", json!([soft, taint]));
+        let objects = |seconds| vec![unknown(), lease(STALE), pod("False", "", tolerates(seconds))];
+        check(
+            objects(300),
+            expect![[r#"
+            patch nodes n/status {"metadata":{"uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T07:00:00Z","message":"m","reason":"R","status":"Unknown","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
+            recheck at 2026-11-20T08:03:00Z
+        "#]],
+        );
+        check(
+            objects(60),
+            expect![[r#"
+            patch nodes n/status {"metadata":{"uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T07:00:00Z","message":"m","reason":"R","status":"Unknown","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
+            patch pods default/p/status {"metadata":{"uid":"p"},"status":{"conditions":[{"status":"False","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Taint manager: deleting due to NoExecute taint","reason":"DeletionByTaintManager","status":"True","type":"DisruptionTarget"}]}}
+            delete pods default/p Background
+            note TaintManagerEviction: Marking for deletion Pod default/p
+        "#]],
+        );
+    }
 }

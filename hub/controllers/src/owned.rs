@@ -56,7 +56,8 @@ pub fn controller_ref(owner: &Object, world: &World) -> Value {
 }
 
 fn adopt(owner: &Object, object: &Object, world: &World) -> Write {
-    let mut owners = at(object.meta(), &["ownerReferences"]).as_array().cloned().unwrap_or_default();
+    let mut owners =
+        at(object.meta(), &["ownerReferences"]).as_array().cloned().unwrap_or_default();
     owners.push(controller_ref(owner, world));
     Write::patch_exactly(object, None, json!({"metadata": {"ownerReferences": owners}}))
 }
@@ -67,7 +68,8 @@ fn release(owner: &Object, object: &Object) -> Write {
 
 /// A patch that takes the owners with these uids away.
 pub fn without_owners(object: &Object, is_dropped: impl Fn(&str) -> bool) -> Value {
-    let mut owners = at(object.meta(), &["ownerReferences"]).as_array().cloned().unwrap_or_default();
+    let mut owners =
+        at(object.meta(), &["ownerReferences"]).as_array().cloned().unwrap_or_default();
     owners.retain(|owner| !owner["uid"].as_str().is_some_and(&is_dropped));
     let owners = if owners.is_empty() { Value::Null } else { Value::Array(owners) };
     json!({"metadata": {"ownerReferences": owners}})

@@ -78,3 +78,45 @@ fn fail(pod: &Object, now: Timestamp) -> Option<Write> {
     let patch = json!({"status": {"phase": "Failed", "conditions": conditions}});
     Some(Write::patch(pod, Some("status"), patch))
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn pods_that_nobody_confirms_are_removed() {
+        let check = |node: &str, deleting: bool, expect: Expect| {
+            let mut metadata = json!({"name": "p"});
+            if deleting {
+                metadata["deletionTimestamp"] = json!("2026-11-20T08:00:00Z");
+            }
+            let spec = if node.is_empty() { json!({}) } else { json!({"nodeName": node}) };
+            let pod = json!({"metadata": metadata, "spec": spec, "status": {"phase": "Running"}});
+            let known = json!({"metadata": {"name": "known"}});
+            let world = testing::world([(Kind::POD, pod), (Kind::NODE, known)]);
+            let key = Kind::POD.key(&Name::new("default", "p"));
+            expect.assert_eq(&testing::plan(&PodGcController, &key, &world));
+        };
+        check("known", false, expect![[""]]);
+        check("known", true, expect![[""]]);
+        check("", false, expect![[""]]);
+        check(
+            "",
+            true,
+            expect![[r#"
+            delete pods default/p Background grace 0
+        "#]],
+        );
+        check(
+            "gone",
+            false,
+            expect![[r#"
+            patch pods default/p/status {"metadata":{"uid":"p"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"PodGC: node no longer exists","reason":"DeletionByPodGC","status":"True","type":"DisruptionTarget"}],"phase":"Failed"}}
+            delete pods default/p Background grace 0 unless nodes gone
+        "#]],
+        );
+    }
+}

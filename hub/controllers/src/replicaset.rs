@@ -186,11 +186,7 @@ fn node_of(pod: &Object) -> &str {
 }
 
 /// The status as it is to be, and when a ready pod becomes available.
-fn status_of(
-    set: &Object,
-    active: &[Arc<Object>],
-    now: Timestamp,
-) -> (Value, Option<Timestamp>) {
+fn status_of(set: &Object, active: &[Arc<Object>], now: Timestamp) -> (Value, Option<Timestamp>) {
     let template_labels = at(set.spec(), &["template", "metadata", "labels"]);
     let min_ready = int_at(set.spec(), &["minReadySeconds"]);
     let available_at = |pod: &Arc<Object>| pods::available_at(pod, min_ready);

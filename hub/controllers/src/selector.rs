@@ -25,9 +25,8 @@ pub fn selects_all(selector: &Value) -> bool {
 
 fn requirement(it: &Value, labels: &Value) -> bool {
     let value = at(labels, &[str_at(it, &["key"])]).as_str();
-    let is_among = |value: &str| {
-        list_at(it, &["values"]).iter().any(|wanted| wanted.as_str() == Some(value))
-    };
+    let is_among =
+        |value: &str| list_at(it, &["values"]).iter().any(|wanted| wanted.as_str() == Some(value));
     match str_at(it, &["operator"]) {
         "In" => value.is_some_and(is_among),
         "NotIn" => !value.is_some_and(is_among),
@@ -53,9 +52,7 @@ mod tests {
         check(Value::Null, false);
         check(json!({"matchLabels": {"app": "web"}}), true);
         check(json!({"matchLabels": {"app": "web", "x": "y"}}), false);
-        let expression = |key: &str, operator: &str, values: Value| {
-            json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]})
-        };
+        let expression = |key: &str, operator: &str, values: Value| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
         check(expression("tier", "In", json!(["front", "back"])), true);
         check(expression("tier", "NotIn", json!(["front"])), false);
         check(expression("gone", "NotIn", json!(["front"])), true);

@@ -30,7 +30,8 @@ impl ServiceAccountController {
     }
 
     fn plan_ca(&self, namespace: &str, world: &World) -> Option<Write> {
-        let Some(existing) = world.get(Kind::CONFIG_MAP, &Name::new(namespace, CA_CONFIG_MAP)) else {
+        let Some(existing) = world.get(Kind::CONFIG_MAP, &Name::new(namespace, CA_CONFIG_MAP))
+        else {
             return Some(self.create_ca(namespace));
         };
         let is_right = at(existing.value(), &["data"]) == &self.data();
@@ -38,7 +39,8 @@ impl ServiceAccountController {
             return None;
         }
         let mut patch = json!({"data": self.data()});
-        for key in at(existing.value(), &["data"]).as_object().into_iter().flat_map(|it| it.keys()) {
+        for key in at(existing.value(), &["data"]).as_object().into_iter().flat_map(|it| it.keys())
+        {
             if key != "ca.crt" {
                 patch["data"][key] = Value::Null;
             }

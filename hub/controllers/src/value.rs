@@ -116,7 +116,11 @@ mod tests {
         };
         check(json!({"a": 1}), json!({"a": 1}), None);
         check(json!({"a": 1, "b": 2}), json!({"a": 1}), Some(json!({"b": null})));
-        check(json!({"a": {"x": 1, "y": 1}}), json!({"a": {"x": 2, "y": 1}}), Some(json!({"a": {"x": 2}})));
+        check(
+            json!({"a": {"x": 1, "y": 1}}),
+            json!({"a": {"x": 2, "y": 1}}),
+            Some(json!({"a": {"x": 2}})),
+        );
         check(json!({"a": [1]}), json!({"a": [2]}), Some(json!({"a": [2]})));
         check(Value::Null, json!({"a": 1}), Some(json!({"a": 1})));
     }

@@ -145,9 +145,7 @@ mod tests {
                 "requiredDuringSchedulingIgnoredDuringExecution": required,
             }}})
         };
-        let expression = |key: &str, operator: &str, values: Value| {
-            json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]})
-        };
+        let expression = |key: &str, operator: &str, values: Value| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
         check(json!({}), true);
         check(json!({"nodeSelector": {"zone": "a"}}), true);
         check(json!({"nodeSelector": {"zone": "b"}}), false);

@@ -86,9 +86,10 @@ fn is_closed(needs: &Needs, node: &Node) -> bool {
 }
 
 fn has_ports(needs: &Needs, node: &Node) -> bool {
-    needs.host_ports.iter().all(|port| {
-        !node.used.host_ports.iter().any(|taken| taken.conflicts_with(port))
-    })
+    needs
+        .host_ports
+        .iter()
+        .all(|port| !node.used.host_ports.iter().any(|taken| taken.conflicts_with(port)))
 }
 
 fn has_room(needs: &Needs, node: &Node) -> bool {

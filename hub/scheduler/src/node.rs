@@ -56,10 +56,9 @@ impl Used {
 impl Node {
     /// Reads a node; nothing is on it yet.
     pub(crate) fn of(node: &Value) -> Self {
-        let allocatable = match at(node, &["status", "allocatable"]) {
-            Value::Null => at(node, &["status", "capacity"]),
-            allocatable => allocatable,
-        };
+        let allocatable = at(node, &["status", "allocatable"]);
+        let capacity = at(node, &["status", "capacity"]);
+        let allocatable = if allocatable.is_null() { capacity } else { allocatable };
         Self {
             name: str_at(node, &["metadata", "name"]).to_owned(),
             labels: map_at(node, &["metadata", "labels"]).collect(),

@@ -137,9 +137,8 @@ mod tests {
     #[test]
     fn a_pod_needs_its_peak() {
         let container = |cpu: &str| json!({"resources": {"requests": {"cpu": cpu}}});
-        let sidecar = |cpu: &str| {
-            json!({"restartPolicy": "Always", "resources": {"requests": {"cpu": cpu}}})
-        };
+        let sidecar =
+            |cpu: &str| json!({"restartPolicy": "Always", "resources": {"requests": {"cpu": cpu}}});
         let check = |init: Vec<Value>, main: Vec<Value>, expect: i64| {
             let spec = json!({"initContainers": init, "containers": main});
             assert_eq!(Request::of(&spec).amounts.milli_cpu, expect, "{spec}");

@@ -191,7 +191,8 @@ impl Scheduler {
             };
             let class = class(&mut self.classes, &pod.needs);
             if let Some(slot) = class.best(&self.table) {
-                let Some(node) = self.table.nodes[slot].as_ref().map(|node| node.name.clone()) else {
+                let Some(node) = self.table.nodes[slot].as_ref().map(|node| node.name.clone())
+                else {
                     continue;
                 };
                 pod.told = None;

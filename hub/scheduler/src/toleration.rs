@@ -65,7 +65,10 @@ impl Toleration {
 }
 
 /// The first taint that keeps a pod with these tolerations away.
-pub(crate) fn untolerated<'a>(tolerations: &[Toleration], taints: &'a [Taint]) -> Option<&'a Taint> {
+pub(crate) fn untolerated<'a>(
+    tolerations: &[Toleration],
+    taints: &'a [Taint],
+) -> Option<&'a Taint> {
     taints.iter().find(|taint| taint.is_hard() && !tolerations.iter().any(|it| it.covers(taint)))
 }
 

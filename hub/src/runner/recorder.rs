@@ -85,7 +85,11 @@ impl Recording {
         let event =
             entry.note.to_event(&entry.name, entry.component, entry.count, entry.first, entry.last);
         if let Err(status) = self.registry.create(resource, namespace, event, &options).await {
-            tracing::debug!(event = entry.name, error = status.message, "Could not record an event");
+            tracing::debug!(
+                event = entry.name,
+                error = status.message,
+                "Could not record an event"
+            );
         }
     }
 }

@@ -101,8 +101,7 @@ impl Executor {
     }
 
     async fn mark_unschedulable(&self, pod: &PodRef, message: &str) -> Result<(), Status> {
-        let resource =
-            resources::find("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
+        let resource = resources::find("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
         let now = self.registry().now();
         let change = |current: &Value, _whole: &Value| {
             let mut object = current.clone();

@@ -39,8 +39,19 @@ impl Fixture {
     }
 
     async fn patch(&self, plural: &str, name: &str, status: bool, patch: &Value) {
+        let namespace = resource(plural).namespaced.then_some("default");
+        self.patch_in(plural, namespace, name, status, patch).await;
+    }
+
+    async fn patch_in(
+        &self,
+        plural: &str,
+        namespace: Option<&str>,
+        name: &str,
+        status: bool,
+        patch: &Value,
+    ) {
         let resource = resource(plural);
-        let namespace = resource.namespaced.then_some("default");
         let change = |view: &Value, _: &Value| Ok(hub_api::patch::merge(view, patch));
         let subresource = status.then_some("status");
         let options = WriteOptions::default();
@@ -68,6 +79,7 @@ impl Fixture {
         let mut is_change = false;
         for pod in self.list("pods") {
             let name = pod["metadata"]["name"].as_str().unwrap();
+            let namespace = pod["metadata"]["namespace"].as_str().unwrap();
             if pod["spec"]["nodeName"].is_null() {
                 continue;
             }
@@ -75,7 +87,7 @@ impl Fixture {
                 let options =
                     hub_api::DeleteOptions { grace_period_seconds: Some(0), ..Default::default() };
                 let pods = resource("pods");
-                self.registry.delete(pods, Some("default"), name, &options).await.unwrap();
+                self.registry.delete(pods, Some(namespace), name, &options).await.unwrap();
                 is_change = true;
             } else if pod["status"]["podIP"].is_null() {
                 let ready = json!({
@@ -87,7 +99,8 @@ impl Fixture {
                     "phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
                     "conditions": [ready],
                 });
-                self.patch("pods", name, true, &json!({"status": status})).await;
+                let patch = json!({"status": status});
+                self.patch_in("pods", Some(namespace), name, true, &patch).await;
                 is_change = true;
             }
         }
@@ -173,7 +186,8 @@ async fn a_deployment_runs_rolls_over_and_goes() {
     let on = |node: &str| pods.iter().filter(|pod| pod["spec"]["nodeName"] == node).count();
     assert_eq!((pods.len(), on("a"), on("b")), (4, 2, 2));
     let slices = fixture.list("endpointslices");
-    let slice = slices.iter().find(|it| it["metadata"]["labels"]["kubernetes.io/service-name"] == "web");
+    let slice =
+        slices.iter().find(|it| it["metadata"]["labels"]["kubernetes.io/service-name"] == "web");
     assert_eq!(slice.unwrap()["endpoints"].as_array().unwrap().len(), 4);
     assert_eq!(slice.unwrap()["ports"][0]["port"], 8080);
     let nodes = fixture.list("nodes");
@@ -195,7 +209,8 @@ async fn a_deployment_runs_rolls_over_and_goes() {
         fixture.registry.delete(resource, Some("default"), "web", &options).await.unwrap();
     }
     fixture.settle(&mut task).await;
-    for plural in ["pods", "replicasets", "deployments", "services", "endpointslices", "endpoints"] {
+    for plural in ["pods", "replicasets", "deployments", "services", "endpointslices", "endpoints"]
+    {
         assert_eq!(fixture.list(plural), Vec::<Value>::new(), "{plural}");
     }
 
@@ -221,6 +236,56 @@ async fn a_restarted_runner_writes_nothing_without_need() {
     let (mut task, _recording) = fixture.task();
     fixture.settle(&mut task).await;
     assert_eq!(state(&fixture), before);
+}
+
+#[tokio::test]
+async fn a_deleted_namespace_goes_with_all_that_is_in_it() {
+    let fixture = Fixture::new().await;
+    let (mut task, _recording) = fixture.task();
+    fixture.add_node("a").await;
+    fixture.create("namespaces", json!({"metadata": {"name": "shop"}})).await;
+    fixture.settle(&mut task).await;
+    let in_shop = |plural: &str| {
+        let objects = fixture.list(plural).into_iter();
+        objects.filter(|it| it["metadata"]["namespace"] == "shop").count()
+    };
+    assert_eq!((in_shop("serviceaccounts"), in_shop("configmaps")), (1, 1));
+    for (plural, object) in [("deployments", deployment(2, "web:1")), ("services", service())] {
+        let options = WriteOptions::default();
+        let resource = resource(plural);
+        fixture.registry.create(resource, Some("shop"), object, &options).await.unwrap();
+    }
+    fixture.settle(&mut task).await;
+    assert_eq!(in_shop("pods"), 2);
+
+    let namespaces = resource("namespaces");
+    let options = hub_api::DeleteOptions::default();
+    fixture.registry.delete(namespaces, None, "shop", &options).await.unwrap();
+    fixture.settle(&mut task).await;
+    let names: Vec<Value> =
+        fixture.list("namespaces").iter().map(|it| it["metadata"]["name"].clone()).collect();
+    assert!(!names.contains(&json!("shop")), "{names:?}");
+    assert_eq!((in_shop("pods"), in_shop("replicasets"), in_shop("configmaps")), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn an_owner_deleted_in_the_foreground_goes_last() {
+    let fixture = Fixture::new().await;
+    let (mut task, _recording) = fixture.task();
+    fixture.add_node("a").await;
+    fixture.create("deployments", deployment(2, "web:1")).await;
+    fixture.settle(&mut task).await;
+    let options = hub_api::DeleteOptions {
+        propagation_policy: Some(hub_api::Propagation::Foreground),
+        ..Default::default()
+    };
+    let deployments = resource("deployments");
+    fixture.registry.delete(deployments, Some("default"), "web", &options).await.unwrap();
+    assert_eq!(fixture.list("deployments").len(), 1);
+    fixture.settle(&mut task).await;
+    for plural in ["deployments", "replicasets", "pods"] {
+        assert_eq!(fixture.list(plural), Vec::<Value>::new(), "{plural}");
+    }
 }
 
 #[tokio::test]
@@ -254,9 +319,8 @@ async fn the_running_runner_acts_on_news_and_stops_when_told() {
     fixture.add_node("a").await;
     fixture.create("deployments", deployment(1, "web:1")).await;
     let mut progress = fixture.storage.progress();
-    let is_done = |fixture: &Fixture| {
-        fixture.list("deployments")[0]["status"]["availableReplicas"] == 1
-    };
+    let is_done =
+        |fixture: &Fixture| fixture.list("deployments")[0]["status"]["availableReplicas"] == 1;
     while !is_done(&fixture) {
         progress.changed().await.unwrap();
         fixture.run_kubelets().await;

@@ -88,7 +88,6 @@ fn rounded_ratio(a: i64, b: i64) -> i64 {
     (2 * a + b) / (2 * b)
 }
 
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -113,7 +113,8 @@ fn judge(rollout: &mut Rollout<'_>, deadline: SignedDuration) {
     if reason == TIMED_OUT || reason == AVAILABLE_REASON {
         return;
     }
-    let Some(due) = time_at(current, &["lastUpdateTime"]).and_then(|it| it.checked_add(deadline).ok())
+    let Some(due) =
+        time_at(current, &["lastUpdateTime"]).and_then(|it| it.checked_add(deadline).ok())
     else {
         return;
     };

@@ -48,7 +48,8 @@ pub(super) struct Set {
 impl Set {
     fn of(object: Arc<Object>) -> Self {
         let annotations = at(object.meta(), &["annotations"]).as_object();
-        let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+        let text =
+            |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
         Self {
             name: object.name.name.clone(),
             replicas: desired(&object),
@@ -278,11 +279,12 @@ impl<'a> Rollout<'a> {
         let mut old: Vec<&Set> = self.old.iter().filter(|set| !is_deleting(set)).collect();
         let surplus = old.len().saturating_sub(usize::try_from(limit).unwrap_or_default());
         old.sort_by_key(|set| (set.revision(), Reverse(set.age_order())));
-        let doomed = old.into_iter().take(surplus).filter_map(|set| set.object.as_ref()).filter(|it| {
-            let observed = int_at(it.status(), &["observedGeneration"]);
-            let is_empty = int_at(it.status(), &["replicas"]) == 0 && desired(it) == 0;
-            is_empty && observed >= it.generation()
-        });
+        let doomed =
+            old.into_iter().take(surplus).filter_map(|set| set.object.as_ref()).filter(|it| {
+                let observed = int_at(it.status(), &["observedGeneration"]);
+                let is_empty = int_at(it.status(), &["replicas"]) == 0 && desired(it) == 0;
+                is_empty && observed >= it.generation()
+            });
         self.removals.extend(doomed.map(|set| Write::delete(set)));
     }
 

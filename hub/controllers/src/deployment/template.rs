@@ -16,9 +16,8 @@ pub fn hash(template: &Value, collisions: Option<i64>) -> String {
     let text = template.to_string();
     let salt = collisions.map(i64::to_le_bytes);
     let bytes = text.bytes().chain(salt.into_iter().flatten());
-    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash = bytes
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let letter = |digit: u8| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()]);
     hash.to_string().bytes().map(letter).collect()
 }

@@ -271,3 +271,6 @@ impl Fill<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,27 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::store::{Event, Store};
-use crate::object::{Kind, KindRow, Name, Object, ObjectRef};
+use crate::object::{Kind, Name, Object, ObjectRef};
 use crate::value::{at, object_mut, set, str_at, time_text};
-use crate::{Cidr, Config, Engine, Failure, Outcome, Propagation, Work, World, Write, all};
+use crate::{
+    Cidr, Config, Engine, Failure, Outcome, Propagation, Work, World, Write, all, testing,
+};
 
 /// Annotation of pods that start and never get ready.
 pub(super) const BROKEN: &str = "broken";
-
-const ROWS: &[(Kind, &str, &str, bool)] = &[
-    (Kind::CONFIG_MAP, "v1", "ConfigMap", true),
-    (Kind::DEPLOYMENT, "apps/v1", "Deployment", true),
-    (Kind::ENDPOINTS, "v1", "Endpoints", true),
-    (Kind::ENDPOINT_SLICE, "discovery.k8s.io/v1", "EndpointSlice", true),
-    (Kind::EVENT, "v1", "Event", true),
-    (Kind::LEASE, "coordination.k8s.io/v1", "Lease", true),
-    (Kind::NAMESPACE, "v1", "Namespace", false),
-    (Kind::NODE, "v1", "Node", false),
-    (Kind::POD, "v1", "Pod", true),
-    (Kind::REPLICA_SET, "apps/v1", "ReplicaSet", true),
-    (Kind::SERVICE, "v1", "Service", true),
-    (Kind::SERVICE_ACCOUNT, "v1", "ServiceAccount", true),
-];
 
 /// A small generator of choices.
 #[derive(Debug)]
@@ -226,15 +213,9 @@ impl Cluster {
 
 impl Hub {
     fn new(store: &Store, now: Timestamp) -> Self {
-        let rows = ROWS.iter().map(|(kind, api_version, object_kind, namespaced)| KindRow {
-            kind: *kind,
-            api_version: (*api_version).to_owned(),
-            object_kind: (*object_kind).to_owned(),
-            namespaced: *namespaced,
-        });
         let cluster_cidr = Cidr { address: [10, 42, 0, 0].into(), prefix: 16 };
         let config = Config { cluster_cidr, ca_pem: "CA".to_owned() };
-        let engine = Engine::new(World::new(rows, now), all(&config), 8);
+        let engine = Engine::new(World::new(testing::rows(), now), all(&config), 8);
         let mut hub = Self {
             engine,
             scheduler: Scheduler::new(),
@@ -243,11 +224,10 @@ impl Hub {
             n_logged: store.log.len(),
         };
         for (key, value) in &store.objects {
-            let revision = str_at(value, &["metadata", "resourceVersion"]).parse().unwrap();
-            hub.take(Event::Put { kind: key.kind, revision, value: value.clone() }, now);
+            hub.take(Event::Put { kind: key.kind, value: value.clone() }, now);
         }
-        for (kind, ..) in ROWS {
-            hub.engine.handle_synced(*kind, store.revision);
+        for row in testing::rows() {
+            hub.engine.handle_synced(row.kind, store.revision);
         }
         hub
     }

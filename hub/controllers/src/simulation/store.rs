@@ -12,7 +12,7 @@ use crate::{Await, Failure, FailureKind, Propagation, Uid, Write};
 /// What an informer will be told.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    Put { kind: Kind, revision: u64, value: Value },
+    Put { kind: Kind, value: Value },
     Removed { key: ObjectRef, revision: u64 },
 }
 
@@ -73,7 +73,8 @@ impl Store {
     ) -> Result<Await, Failure> {
         self.next_id += 1;
         if str_at(&object, &["metadata", "name"]).is_empty() {
-            let name = format!("{}{}", str_at(&object, &["metadata", "generateName"]), self.next_id);
+            let name =
+                format!("{}{}", str_at(&object, &["metadata", "generateName"]), self.next_id);
             set(&mut object, &["metadata", "name"], json!(name));
         }
         set(&mut object, &["metadata", "namespace"], json!(namespace));
@@ -112,9 +113,11 @@ impl Store {
         new[kept] = current[kept].clone();
         object_mut(&mut new).retain(|_, value| !value.is_null());
         if new.get("spec") != current.get("spec") {
-            set(&mut new, &["metadata", "generation"], json!(
-                int_at(current, &["metadata", "generation"]) + 1
-            ));
+            set(
+                &mut new,
+                &["metadata", "generation"],
+                json!(int_at(current, &["metadata", "generation"]) + 1),
+            );
         }
         Ok(self.put(key.clone(), new))
     }
@@ -189,7 +192,7 @@ impl Store {
         self.revision += 1;
         self.n_writes += 1;
         set(&mut new, &["metadata", "resourceVersion"], json!(self.revision.to_string()));
-        self.log.push(Event::Put { kind, revision: self.revision, value: new.clone() });
+        self.log.push(Event::Put { kind, value: new.clone() });
         self.objects.insert(key, new);
         Some(Await::Revision(kind, self.revision))
     }
