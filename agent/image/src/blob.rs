@@ -221,8 +221,9 @@ async fn blocking<T: Send + 'static>(
 /// A failure of the disk, with a full one told apart.
 pub(crate) fn disk(image: &ImageRef, path: &Path, err: io::Error) -> PullError {
     let image = image.clone();
-    match err.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => PullError::NoSpace { image },
-        _ => PullError::Disk { image, path: path.to_owned(), err: Arc::new(err) },
+    if matches!(err.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        PullError::NoSpace { image }
+    } else {
+        PullError::Disk { image, path: path.to_owned(), err: Arc::new(err) }
     }
 }

@@ -115,9 +115,8 @@ pub(crate) fn sweep(
                 }
                 let age = state.orphans.entry(path.clone()).or_default();
                 *age += 1;
-                let goes = orphans == Orphans::RemoveNow
-                    || freed.contains(&digest)
-                    || *age > ORPHAN_AGE;
+                let goes =
+                    orphans == Orphans::RemoveNow || freed.contains(&digest) || *age > ORPHAN_AGE;
                 if !goes {
                     seen.insert(path);
                     continue;

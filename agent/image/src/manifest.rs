@@ -179,12 +179,13 @@ fn json(document: &'static str, err: &serde_json::Error) -> MalformedImage {
 
 /// Compression is told by the contents, but what is not a layer at all is told here.
 fn is_layer(media_type: &str) -> bool {
-    let oci = media_type
-        .strip_prefix("application/vnd.oci.image.layer.v1.tar")
-        .or_else(|| media_type.strip_prefix("application/vnd.oci.image.layer.nondistributable.v1.tar"));
-    let docker = media_type
-        .strip_prefix("application/vnd.docker.image.rootfs.diff.tar")
-        .or_else(|| media_type.strip_prefix("application/vnd.docker.image.rootfs.foreign.diff.tar"));
+    let oci = media_type.strip_prefix("application/vnd.oci.image.layer.v1.tar").or_else(|| {
+        media_type.strip_prefix("application/vnd.oci.image.layer.nondistributable.v1.tar")
+    });
+    let docker =
+        media_type.strip_prefix("application/vnd.docker.image.rootfs.diff.tar").or_else(|| {
+            media_type.strip_prefix("application/vnd.docker.image.rootfs.foreign.diff.tar")
+        });
     matches!(oci, Some("" | "+gzip" | "+zstd")) || matches!(docker, Some("" | ".gzip" | ".zstd"))
 }
 
@@ -254,8 +255,7 @@ mod tests {
     #[test]
     fn an_index_without_our_platform_says_what_it_has() {
         let image: ImageRef = "a".parse().unwrap();
-        let wanted =
-            Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
+        let wanted = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
         let entry = |os: &str, architecture: &str, digest: &str| Descriptor {
             media_type: String::new(),
             digest: digest.to_owned(),
@@ -268,7 +268,8 @@ mod tests {
         };
         let entries = [entry("linux", "s390x", HEX), entry("unknown", "unknown", HEX)];
         let err = select(&image, &entries, &wanted).unwrap_err();
-        let expected = "image docker.io/library/a:latest is not made for linux/amd64, only for linux/s390x";
+        let expected =
+            "image docker.io/library/a:latest is not made for linux/amd64, only for linux/s390x";
         assert_eq!(err.to_string(), expected);
         let entries = [entry("linux", "arm64", "x"), entry("linux", "amd64", HEX)];
         assert_eq!(select(&image, &entries, &wanted).unwrap().as_str(), HEX);

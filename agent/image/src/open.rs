@@ -77,9 +77,12 @@ fn lock(layout: &Layout) -> Result<File, OpenError> {
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(file)
     };
-    attempt().map_err(|err| match err.kind() {
-        io::ErrorKind::WouldBlock => OpenError::InUse { path: layout.root().to_owned() },
-        _ => OpenError::Prepare { path: path.clone(), err },
+    attempt().map_err(|err| {
+        if err.kind() == io::ErrorKind::WouldBlock {
+            OpenError::InUse { path: layout.root().to_owned() }
+        } else {
+            OpenError::Prepare { path: path.clone(), err }
+        }
     })
 }
 

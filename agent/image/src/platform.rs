@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn newer_processors_run_older_variants_and_prefer_their_own() {
-        let pi = Platform { os: "linux".into(), architecture: "arm".into(), variant: Some("v7".into()) };
+        let pi =
+            Platform { os: "linux".into(), architecture: "arm".into(), variant: Some("v7".into()) };
         assert_eq!(pi.fit("linux", "arm", Some("v7")), Some(0));
         assert_eq!(pi.fit("linux", "arm", Some("v6")), Some(1));
         assert_eq!(pi.fit("linux", "arm", None), Some(0));

@@ -117,8 +117,7 @@ impl Source {
         let (limits, platform) = (&inner.config.limits, &inner.config.platform);
         let registry = self.registry().await?;
         let (bytes, repo_digest) = registry.manifest(image.digest()).await?;
-        let parse =
-            |bytes: &[u8]| Document::parse(bytes, limits).map_err(self.pull.malformed());
+        let parse = |bytes: &[u8]| Document::parse(bytes, limits).map_err(self.pull.malformed());
         let (bytes, digest, manifest) = match parse(&bytes)? {
             Document::Manifest(manifest) => (bytes, repo_digest.clone(), manifest),
             Document::Index(entries) => {

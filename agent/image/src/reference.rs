@@ -3,16 +3,19 @@
 //! `nginx` is `docker.io/library/nginx:latest`. A name with a digest is served by that digest; its
 //! tag, if any, is only a remark.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
 
-/// A fully qualified image name.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+/// A fully qualified image name. Cheap to clone.
+#[derive(Clone, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ImageRef {
+pub struct ImageRef(Arc<Parts>);
+
+#[derive(Clone, Eq, Ord, PartialEq, PartialOrd)]
+struct Parts {
     registry: String,
     repository: String,
     tag: Option<String>,
@@ -48,27 +51,27 @@ pub enum ReferenceParseError {
 impl ImageRef {
     /// Host and port of the registry, `docker.io` where none was named.
     pub fn registry(&self) -> &str {
-        &self.registry
+        &self.0.registry
     }
 
     /// The repository, `library/nginx`.
     pub fn repository(&self) -> &str {
-        &self.repository
+        &self.0.repository
     }
 
     /// The tag; `latest` where neither tag nor digest was named.
     pub fn tag(&self) -> Option<&str> {
-        self.tag.as_deref()
+        self.0.tag.as_deref()
     }
 
     /// The digest, if the name is pinned.
     pub fn digest(&self) -> Option<&Digest> {
-        self.digest.as_ref()
+        self.0.digest.as_ref()
     }
 
     /// The same repository, pinned to a digest.
     pub fn with_digest(&self, digest: Digest) -> Self {
-        Self { tag: None, digest: Some(digest), ..self.clone() }
+        Self(Arc::new(Parts { tag: None, digest: Some(digest), ..Parts::clone(&self.0) }))
     }
 }
 
@@ -116,15 +119,22 @@ impl FromStr for ImageRef {
             (None, None) => Some("latest".to_owned()),
             (tag, _) => tag.map(str::to_owned),
         };
-        Ok(Self { registry: registry.to_owned(), repository, tag, digest })
+        Ok(Self(Arc::new(Parts { registry: registry.to_owned(), repository, tag, digest })))
     }
 }
 
 impl fmt::Display for ImageRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.registry, self.repository)?;
-        self.tag.iter().try_for_each(|tag| write!(f, ":{tag}"))?;
-        self.digest.iter().try_for_each(|digest| write!(f, "@{digest}"))
+        let Parts { registry, repository, tag, digest } = &*self.0;
+        write!(f, "{registry}/{repository}")?;
+        tag.iter().try_for_each(|tag| write!(f, ":{tag}"))?;
+        digest.iter().try_for_each(|digest| write!(f, "@{digest}"))
+    }
+}
+
+impl fmt::Debug for ImageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 
@@ -259,10 +269,7 @@ mod tests {
     #[test]
     fn a_digest_pins_and_takes_no_default_tag() {
         check(&format!("nginx@sha256:{HEX}"), &format!("docker.io/library/nginx@sha256:{HEX}"));
-        check(
-            &format!("nginx:1@sha256:{HEX}"),
-            &format!("docker.io/library/nginx:1@sha256:{HEX}"),
-        );
+        check(&format!("nginx:1@sha256:{HEX}"), &format!("docker.io/library/nginx:1@sha256:{HEX}"));
         check("nginx@sha256:12", "error: digest \"sha256:12\" is not valid or not supported");
         check("nginx@", "error: digest \"\" is not valid or not supported");
     }

@@ -125,14 +125,13 @@ impl Registry {
     /// Waits until a failed request may be tried again, or says that it may not.
     async fn bear(&self, err: OciDistributionError, n_failed: &mut u32) -> Result<(), PullError> {
         *n_failed += 1;
-        match explain(&self.image, err) {
-            PullError::Network { message, .. } if *n_failed < self.config.attempts => {
-                tracing::debug!(image = %self.image, n_failed, message, "Retrying request");
-                pause(&self.config, *n_failed).await;
-                Ok(())
-            }
-            err => Err(err),
+        let err = explain(&self.image, err);
+        if !matches!(err, PullError::Network { .. }) || *n_failed >= self.config.attempts {
+            return Err(err);
         }
+        tracing::debug!(image = %self.image, n_failed, error = chain(&err), "Retrying request");
+        pause(&self.config, *n_failed).await;
+        Ok(())
     }
 }
 
@@ -168,6 +167,7 @@ fn client_config(config: &ImageConfig) -> ClientConfig {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the rest are words for a registry's nonsense")]
 fn explain(image: &ImageRef, err: OciDistributionError) -> PullError {
     use OciDistributionError as E;
 

@@ -74,10 +74,9 @@ impl Unpack {
         }
         let path = self.layout.blob(&self.blob);
         let blob = File::open(&path).map_err(disk(&path))?;
-        let stream = LayerStream::open(blob, &self.limits, self.interrupt.clone())
-            .map_err(disk(&path))?;
-        let found =
-            apply::apply(stream, root, &lowers, self.limits).map_err(UnpackError::Layer)?;
+        let stream =
+            LayerStream::open(blob, &self.limits, self.interrupt.clone()).map_err(disk(&path))?;
+        let found = apply::apply(stream, root, &lowers, self.limits).map_err(UnpackError::Layer)?;
         if found != self.diff_id.0 {
             return Err(UnpackError::DiffId { found });
         }

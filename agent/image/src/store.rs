@@ -155,9 +155,8 @@ impl ImageStore {
         };
         #[expect(clippy::disallowed_methods, reason = "aborted when its last waiter is dropped")]
         let task = AbortOnDropHandle::new(tokio::spawn(work));
-        let result = async move {
-            task.await.unwrap_or_else(|_| Err(PullError::Interrupted { image: name }))
-        };
+        let result =
+            async move { task.await.unwrap_or(Err(PullError::Interrupted { image: name })) };
         result.boxed().shared()
     }
 }

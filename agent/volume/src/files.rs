@@ -112,13 +112,15 @@ pub fn ensure_files(
     stamp: &str,
 ) -> Result<FilesOutcome, EnsureFilesError> {
     check(set, stamp)?;
-    ensure(dir, set, stamp)
-        .map_err(|err| EnsureFilesError::Write { dir: dir.to_owned(), err })
+    ensure(dir, set, stamp).map_err(|err| EnsureFilesError::Write { dir: dir.to_owned(), err })
 }
 
 fn check(set: &FileSet, stamp: &str) -> Result<(), EnsureFilesError> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
-    if stamp.is_empty() || stamp.len() > 200 || stamp.starts_with('.') || !stamp.chars().all(is_name)
+    if stamp.is_empty()
+        || stamp.len() > 200
+        || stamp.starts_with('.')
+        || !stamp.chars().all(is_name)
     {
         return Err(EnsureFilesError::Stamp { stamp: stamp.to_owned() });
     }
@@ -168,7 +170,11 @@ fn current(volume: &OwnedFd) -> io::Result<Option<String>> {
 }
 
 fn is_set(name: &str) -> bool {
-    name.starts_with("..") && name.len() > 2 && name != DATA && name != DATA_NEXT && !name.contains('/')
+    name.starts_with("..")
+        && name.len() > 2
+        && name != DATA
+        && name != DATA_NEXT
+        && !name.contains('/')
 }
 
 /// Removes every set but `keep`, and a link that was never put in place.
@@ -269,10 +275,8 @@ fn is_same(volume: &OwnedFd, name: &str, set: &FileSet) -> io::Result<bool> {
 fn count_files(dir: &OwnedFd) -> io::Result<usize> {
     let mut count = 0;
     for (name, ty) in entries(dir)? {
-        count += match ty {
-            FileType::Directory => count_files(&open_dir(dir, &name)?)?,
-            _ => 1,
-        };
+        let is_dir = ty == FileType::Directory;
+        count += if is_dir { count_files(&open_dir(dir, &name)?)? } else { 1 };
     }
     Ok(count)
 }

@@ -94,7 +94,10 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Result<&str, RelPathError>) {
-        assert_eq!(text.parse::<RelPath>().as_ref().map(RelPath::as_str), expected.as_ref().map(|it| *it));
+        assert_eq!(
+            text.parse::<RelPath>().as_ref().map(RelPath::as_str),
+            expected.as_ref().map(|it| *it)
+        );
     }
 
     #[test]

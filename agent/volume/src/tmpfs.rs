@@ -13,7 +13,7 @@ use rustix::{
     mount::{MountFlags, mount},
 };
 
-const TMPFS_MAGIC: i64 = 0x0102_1994;
+const TMPFS_MAGIC: u64 = 0x0102_1994;
 
 pub(crate) struct Tmpfs {
     /// Bytes; the kernel's default (half of the memory) where unset.
@@ -63,5 +63,5 @@ pub(crate) fn ensure(dir: &Path, spec: &Tmpfs) -> io::Result<bool> {
 fn is_tmpfs_mount(fd: &OwnedFd) -> io::Result<bool> {
     // Every tmpfs has a device number of its own, so that it differs from its parent's at the root.
     let is_mount_root = fstat(fd)?.st_dev != statat(fd, "..", AtFlags::SYMLINK_NOFOLLOW)?.st_dev;
-    Ok(is_mount_root && i64::try_from(fstatfs(fd)?.f_type) == Ok(TMPFS_MAGIC))
+    Ok(is_mount_root && u64::try_from(fstatfs(fd)?.f_type) == Ok(TMPFS_MAGIC))
 }

@@ -15,7 +15,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, ResolveFlags, openat2, renameat_with, unlinkat,
+        AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, ResolveFlags, openat2, renameat_with,
+        unlinkat,
     },
     io::Errno,
     mount::{UnmountFlags, unmount},
@@ -161,10 +162,9 @@ fn names(dir: &OwnedFd) -> io::Result<Vec<CString>> {
 
 /// Unmounts whatever is mounted on `dir` or below it, the last mounted first.
 fn unmount_below(dir: &Path) -> Result<(), RemoveError> {
-    let table = std::fs::read("/proc/self/mountinfo")
-        .map_err(|err| RemoveError::MountTable { err })?;
-    let mut points: Vec<PathBuf> =
-        table.split(|c| *c == b'\n').filter_map(mount_point).collect();
+    let table =
+        std::fs::read("/proc/self/mountinfo").map_err(|err| RemoveError::MountTable { err })?;
+    let mut points: Vec<PathBuf> = table.split(|c| *c == b'\n').filter_map(mount_point).collect();
     points.retain(|point| point.starts_with(dir));
     for point in points.into_iter().rev() {
         match unmount_by_fd(&point) {

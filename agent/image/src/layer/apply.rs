@@ -4,19 +4,10 @@
 //! that it merely passes through get the attributes they have in the layers beneath; a whiteout is a
 //! 0:0 character device; a directory that takes the place of something else is opaque.
 
-use std::{
-    collections::BTreeMap,
-    ffi::CString,
-    fs::File,
-    io::Write,
-    os::fd::OwnedFd,
-    rc::Rc,
-};
+use std::{collections::BTreeMap, ffi::CString, fs::File, io::Write, os::fd::OwnedFd, rc::Rc};
 
 use rustix::{
-    fs::{
-        AtFlags, FileType, Mode, OFlags, linkat, makedev, mknodat, openat, symlinkat, utimensat,
-    },
+    fs::{AtFlags, FileType, Mode, OFlags, linkat, makedev, mknodat, openat, symlinkat, utimensat},
     io::Errno,
 };
 
@@ -98,8 +89,12 @@ impl Layer<'_> {
                 let target = normalise(target);
                 self.hardlink(&path, &target)
             }
-            _ if path.is_empty() => Err(LayerError::malformed(&entry.name, "not a name")),
-            _ => self.inode(&path, entry, reader),
+            Kind::File | Kind::Symlink(_) | Kind::Char { .. } | Kind::Block { .. } | Kind::Fifo => {
+                if path.is_empty() {
+                    return Err(LayerError::malformed(&entry.name, "not a name"));
+                }
+                self.inode(&path, entry, reader)
+            }
         }
     }
 
@@ -285,8 +280,7 @@ fn copy_up_dir(
 }
 
 fn create(dir: &OwnedFd, name: &[u8]) -> std::io::Result<File> {
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(openat(dir, name, flags, Mode::from_raw_mode(0o600))?))
 }
 

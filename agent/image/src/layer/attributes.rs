@@ -76,7 +76,9 @@ pub(crate) fn times((seconds, nanos): (i64, u32)) -> Timestamps {
 /// Attributes that a layer may bring. `trusted.` would steer overlayfs itself, and `user.overlay.` an
 /// overlayfs that is mounted without privileges.
 fn is_kept(name: &str) -> bool {
-    (name.starts_with("security.") || name.starts_with("user.") || name.starts_with("system.posix_acl_"))
+    (name.starts_with("security.")
+        || name.starts_with("user.")
+        || name.starts_with("system.posix_acl_"))
         && !name.starts_with("user.overlay.")
         && !name.contains('\0')
         && name.len() <= 255

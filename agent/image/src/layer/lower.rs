@@ -93,7 +93,13 @@ fn look_at(dir: &OwnedFd, name: &[u8]) -> io::Result<Look> {
             let target = readlinkat(dir, name, Vec::new())?.into_bytes();
             Found::Symlink(target, Attributes::of_stat(&stat, Vec::new()))
         }
-        _ => Found::Node(ty, stat.st_rdev, Attributes::of_stat(&stat, Vec::new())),
+        FileType::Fifo
+        | FileType::Socket
+        | FileType::CharacterDevice
+        | FileType::BlockDevice
+        | FileType::Unknown => {
+            Found::Node(ty, stat.st_rdev, Attributes::of_stat(&stat, Vec::new()))
+        }
     };
     Ok(Look::Found(found))
 }

@@ -63,15 +63,7 @@ impl LayerStream {
         } else {
             (limits.unpacked_bytes, "uncompressed bytes in a layer")
         };
-        Ok(Self {
-            source,
-            hasher: Sha256::new(),
-            n_out: 0,
-            limit,
-            what,
-            interrupt,
-            fault: None,
-        })
+        Ok(Self { source, hasher: Sha256::new(), n_out: 0, limit, what, interrupt, fault: None })
     }
 
     /// Reads what is left, and says what all of it hashed to.

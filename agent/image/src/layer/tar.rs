@@ -280,9 +280,8 @@ fn number(field: &[u8]) -> Option<u64> {
     match field {
         [first, rest @ ..] if first & 0x80 != 0 => {
             let start = if first & 0x40 == 0 { u64::from(first & 0x3f) } else { return None };
-            rest.iter().try_fold(start, |sum, byte| {
-                sum.checked_mul(256).map(|sum| sum | u64::from(*byte))
-            })
+            rest.iter()
+                .try_fold(start, |sum, byte| sum.checked_mul(256).map(|sum| sum | u64::from(*byte)))
         }
         _ => {
             let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());

@@ -78,7 +78,8 @@ impl Image {
 fn compressed(n: usize, tar: &[u8]) -> Blob {
     match n % 3 {
         0 => {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(tar).unwrap();
             let bytes = encoder.finish().unwrap();
             Blob::new(bytes, "application/vnd.oci.image.layer.v1.tar+gzip")

@@ -83,7 +83,7 @@ async fn serve(
     let mood = *mood.lock().unwrap();
     let room = match mood {
         Mood::CutAfter(n) | Mood::StallAfter(n) if is_blob => n,
-        _ => usize::MAX,
+        Mood::Fair | Mood::CutAfter(_) | Mood::StallAfter(_) => usize::MAX,
     };
     let mut sent = 0;
     let mut buffer = vec![0; 16 << 10];

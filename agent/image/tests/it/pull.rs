@@ -71,7 +71,7 @@ async fn an_image_is_pulled_unpacked_and_found_again_without_the_registry() {
     store.close();
     drop(store);
     drop(registry);
-    let store = open(temp.path(), &image.registry().to_owned());
+    let store = open(temp.path(), image.registry());
     assert!(!store.open_report().unclean);
     let found = ensure(&store, &image).await.unwrap();
     assert_eq!((found.digest, found.layers), (pulled.digest.clone(), pulled.layers));
@@ -290,7 +290,7 @@ async fn damage_of_a_power_cut_is_found_and_mended_without_the_registry() {
     let store = open(temp.path(), image.registry());
     let report = store.open_report();
     assert_eq!((report.unclean, report.leftovers, report.dropped_snapshots), (true, 1, 1));
-    assert_eq!(report.incomplete_images, [image.clone()]);
+    assert_eq!(report.incomplete_images, std::slice::from_ref(&image));
     assert!(store.lookup(&image).is_none());
     let mended = ensure(&store, &image).await.unwrap();
     assert_eq!(std::fs::read(mended.layers[1].join("etc/motd")).unwrap(), b"two");

@@ -49,7 +49,8 @@ impl Archive {
         header.set_uid(member.owner);
         header.set_gid(member.owner);
         header.set_mtime(member.mtime);
-        header.set_size(member.size.unwrap_or(member.body.len().try_into().unwrap()));
+        let size = member.body.len().try_into().unwrap();
+        header.set_size(member.size.unwrap_or(size));
         header.set_device_major(member.device.0).unwrap();
         header.set_device_minor(member.device.1).unwrap();
         header.set_cksum();

@@ -183,7 +183,16 @@ fn a_pax_size_wins_over_the_headers_so_that_no_entry_is_smuggled() {
 
 fn any_name() -> impl Strategy<Value = String> {
     let part = prop::sample::select(vec![
-        "a", "b", "c", "..", ".", "", ".wh.a", ".wh.b", ".wh..wh..opq", "etc",
+        "a",
+        "b",
+        "c",
+        "..",
+        ".",
+        "",
+        ".wh.a",
+        ".wh.b",
+        ".wh..wh..opq",
+        "etc",
     ]);
     prop::collection::vec(part, 1..5).prop_map(|parts| parts.join("/"))
 }
