@@ -29,7 +29,7 @@ use std::{
 pub use self::heal::{Healing, OpenReport};
 use self::{floor::Floor, records::Records, reserve::Reserve, store::Store};
 
-/// How to open a disk. The segment size must not change during its life.
+/// How to open a disk. The segment size is that of its creation for all its life.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Size of the units in which the database file grows and is collected; a power of two, at most 16 MiB.
@@ -306,7 +306,7 @@ fn open_store(
     let io_error = |err| OpenError::Io { path: dir.into(), err };
     rewrite::finish(dir).map_err(io_error)?;
     let (store, records) = heal::open(dir, options, report)?;
-    let intact = store.headers_intact(&dir.join("store"), options.segment_bytes);
+    let intact = store.headers_intact(&dir.join("store"));
     if !intact.map_err(io_error)? {
         report.healed.push(Healing::FoundDamage);
     }

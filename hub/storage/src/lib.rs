@@ -9,6 +9,7 @@
 //!
 //! This crate must never look into an object beyond `metadata.resourceVersion`.
 
+mod age;
 mod body;
 mod cache;
 pub mod conformance;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 pub use crate::{
+    age::compact_by_age,
     body::{Body, Entry},
     cache::{HistoryLimits, WatchCache},
     key::{Key, Prefix},

@@ -1,6 +1,7 @@
 //! From Service and EndpointSlice objects to the table.
 
 use std::{
+    borrow::Borrow,
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     net::Ipv4Addr,
 };
@@ -10,9 +11,13 @@ use serde_json::Value;
 use super::{Endpoint, Frontend, Protocol, ServiceTable, Unsupported, Warning};
 
 /// Builds the table. Objects of a wrong shape count for what can be read of them.
-pub fn from_objects(services: &[Value], slices: &[Value]) -> ServiceTable {
+pub fn from_objects<S: Borrow<Value>, E: Borrow<Value>>(
+    services: &[S],
+    slices: &[E],
+) -> ServiceTable {
     let mut by_service: BTreeMap<(&str, &str), Vec<&Value>> = BTreeMap::new();
     for slice in slices {
+        let slice = slice.borrow();
         let service = text(slice, "/metadata/labels/kubernetes.io~1service-name");
         if !service.is_empty() && text(slice, "/addressType") == "IPv4" {
             by_service
@@ -21,7 +26,7 @@ pub fn from_objects(services: &[Value], slices: &[Value]) -> ServiceTable {
                 .push(slice);
         }
     }
-    let mut services: Vec<_> = services.iter().collect();
+    let mut services: Vec<&Value> = services.iter().map(Borrow::borrow).collect();
     services.sort_by_key(|it| (text(it, "/metadata/namespace"), text(it, "/metadata/name")));
     let mut table = ServiceTable::default();
     for service in services {

@@ -20,6 +20,7 @@ pub(super) struct Store {
     pub(super) db: sled::Db,
     /// For syncing.
     pub(super) file: File,
+    segment_bytes: usize,
 }
 
 /// Why the database did not open.
@@ -38,10 +39,11 @@ const UNLOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Opens the database in `dir`, reads everything, and makes its files durable. Also tells whether the content is what
 /// the last batch left.
 pub(super) fn open(dir: &Path, options: Options) -> Result<(Store, Records, bool), Failure> {
+    let segment_bytes = existing_segment_bytes(dir).unwrap_or(options.segment_bytes);
     let config = sled::Config::new()
         .path(dir)
         .mode(sled::Mode::LowSpace)
-        .segment_size(options.segment_bytes)
+        .segment_size(segment_bytes)
         .cache_capacity(options.cache_bytes)
         .flush_every_ms(None);
     let fresh = !(dir.join("db").exists() && dir.join("conf").exists());
@@ -49,7 +51,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Store, Records, bool
     let (db, records, intact) = loop {
         let attempt = || {
             let db = config.open()?;
-            let mut records = Records::new(options.segment_bytes);
+            let mut records = Records::new(segment_bytes);
             let intact = records.load(&db)?;
             Ok((db, records, intact))
         };
@@ -62,7 +64,16 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Store, Records, bool
         }
     };
     let file = make_durable(dir, fresh).map_err(Failure::Io)?;
-    Ok((Store { db, file }, records, intact))
+    Ok((Store { db, file, segment_bytes }, records, intact))
+}
+
+/// The segment size with which a database was made, whatever would be chosen today: opened with another, its log is
+/// nonsense.
+fn existing_segment_bytes(dir: &Path) -> Option<usize> {
+    let conf = fs::read(dir.join("conf")).ok()?;
+    let text = String::from_utf8_lossy(&conf);
+    let value = text.lines().find_map(|line| line.strip_prefix("segment_size: "))?;
+    value.parse().ok().filter(|it: &usize| it.is_power_of_two())
 }
 
 /// Runs code of the database, turning its panics into values where panics unwind.
@@ -107,8 +118,8 @@ impl Store {
     /// Whether every segment of the log begins as it should, and the one that is written to is there. The database
     /// looks at some of them only when it replays the log, and then gives up the rest of it, with all that was
     /// written since.
-    pub(super) fn headers_intact(&self, dir: &Path, segment_bytes: usize) -> io::Result<bool> {
-        let step = u64::try_from(segment_bytes).unwrap_or(u64::MAX);
+    pub(super) fn headers_intact(&self, dir: &Path) -> io::Result<bool> {
+        let step = u64::try_from(self.segment_bytes).unwrap_or(u64::MAX);
         let len = self.file.metadata()?.len();
         let mut positions = BTreeSet::new();
         let mut at = 0;

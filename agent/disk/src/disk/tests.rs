@@ -18,6 +18,15 @@ fn batches_are_there_after_reopen() {
 }
 
 #[test]
+fn a_disk_keeps_the_segment_size_of_its_creation() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = filled(dir.path());
+    let (disk, report) =
+        Disk::open(dir.path(), Options { segment_bytes: 1 << 20, ..OPTIONS }).unwrap();
+    assert_eq!((read(&disk), report.healed), (content, Vec::new()));
+}
+
+#[test]
 fn a_second_open_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Disk::open(dir.path(), OPTIONS).unwrap();
