@@ -9,9 +9,6 @@ use agent_core::ids::{ContainerId, ContainerName, PodRef, PodUid};
 use agent_runtime::RuntimeConfig;
 use ipnet::Ipv4Net;
 
-/// Name of the agent's control group below the root of each hierarchy.
-pub const CGROUP_ROOT: &str = "outbye";
-
 /// Settings of one agent.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
@@ -34,6 +31,8 @@ pub struct AgentConfig {
     pub pod_cidr: Option<Ipv4Net>,
     /// Name of the nftables table of the service proxy.
     pub nft_table: String,
+    /// Name of the agent's control group below the root of each hierarchy.
+    pub cgroup_root: String,
     /// Follow a hub whose storage was replaced.
     pub accept_new_epoch: bool,
 }
@@ -43,7 +42,7 @@ impl AgentConfig {
         RuntimeConfig {
             state_dir: self.state_dir.join("runtime"),
             run_dir: self.run_dir.join("runtime"),
-            cgroup_root: CGROUP_ROOT.to_owned(),
+            cgroup_root: self.cgroup_root.clone(),
         }
     }
 

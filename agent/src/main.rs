@@ -53,7 +53,7 @@ struct Settings {
     #[arg(long = "plain-http-registry", value_name = "HOST")]
     plain_http_registries: Vec<String>,
     #[command(flatten)]
-    network: NetworkSettings,
+    system: SystemSettings,
     /// Addresses of this node's pods until the hub says which.
     #[arg(long)]
     pod_cidr: Option<Ipv4Net>,
@@ -63,7 +63,7 @@ struct Settings {
 }
 
 #[derive(Args)]
-struct NetworkSettings {
+struct SystemSettings {
     /// Name of the bridge for pods.
     #[arg(long, default_value = "outbye0")]
     bridge: String,
@@ -76,6 +76,9 @@ struct NetworkSettings {
     /// Name of the nftables table for Services.
     #[arg(long, default_value = "outbye")]
     nft_table: String,
+    /// Name of the control group that everything runs in.
+    #[arg(long, default_value = "outbye")]
+    cgroup_root: String,
 }
 
 #[derive(Args)]
@@ -172,7 +175,7 @@ enum Command {
         #[arg(long)]
         keep_state: bool,
         #[command(flatten)]
-        network: NetworkSettings,
+        system: SystemSettings,
     },
     /// Replaces the desired objects by those of a JSON file, as a hub would. For development.
     #[command(hide = true)]
@@ -239,9 +242,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let code = cli::exec(&socket, &target.target(), command, stdin, tty).await?;
             return Ok(ExitCode::from(code));
         }
-        Command::Reset { yes, keep_state, network } => {
+        Command::Reset { yes, keep_state, system } => {
             anyhow::ensure!(yes, "this kills all pods of this machine; say --yes if that is meant");
-            reset::run(&reset_config(cli.dirs, network), keep_state).await?;
+            reset::run(&reset_config(cli.dirs, system), keep_state).await?;
         }
         Command::PutDesired { file } => cli::put_desired(&socket, &file).await?,
     }
@@ -249,9 +252,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn config(dirs: Dirs, settings: Settings) -> AgentConfig {
-    let Settings { node_name, node_ip, plain_http_registries, network, pod_cidr, accept_new_epoch } =
+    let Settings { node_name, node_ip, plain_http_registries, system, pod_cidr, accept_new_epoch } =
         settings;
-    let mut config = reset_config(dirs, network);
+    let mut config = reset_config(dirs, system);
     let name = node_name.or_else(|| program::known_node_name(&config.ledger_dir()));
     config.node_name = name.unwrap_or_else(program::hostname);
     config.node_ip = node_ip;
@@ -262,8 +265,8 @@ fn config(dirs: Dirs, settings: Settings) -> AgentConfig {
 }
 
 /// A configuration with nothing but places and names.
-fn reset_config(dirs: Dirs, network: NetworkSettings) -> AgentConfig {
-    let NetworkSettings { bridge, cluster_cidr, service_cidr, nft_table } = network;
+fn reset_config(dirs: Dirs, system: SystemSettings) -> AgentConfig {
+    let SystemSettings { bridge, cluster_cidr, service_cidr, nft_table, cgroup_root } = system;
     AgentConfig {
         state_dir: dirs.state_dir,
         run_dir: dirs.run_dir,
@@ -275,6 +278,7 @@ fn reset_config(dirs: Dirs, network: NetworkSettings) -> AgentConfig {
         service_cidr,
         pod_cidr: None,
         nft_table,
+        cgroup_root,
         accept_new_epoch: false,
     }
 }

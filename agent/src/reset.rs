@@ -15,7 +15,7 @@ use ipnet::Ipv4Net;
 use netproxy::{Config, Proxy};
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::config::{AgentConfig, CGROUP_ROOT};
+use crate::config::AgentConfig;
 
 /// How long the keeper and the kernel have to let go of things.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,7 +68,7 @@ pub async fn run(config: &AgentConfig, keep_state: bool) -> Result<(), ResetErro
     unmount_below(&config.state_dir)?;
     unmount_below(&config.run_dir)?;
     wait_until(|| processes(config).is_empty()).await;
-    remove_cgroups();
+    remove_cgroups(config);
     remove_dir(&config.run_dir)?;
     if !keep_state {
         remove_dir(&config.state_dir)?;
@@ -157,15 +157,15 @@ async fn wait_until(done: impl Fn() -> bool) {
 }
 
 /// The agent's control groups, in every hierarchy.
-fn cgroups() -> Vec<PathBuf> {
+fn cgroups(config: &AgentConfig) -> Vec<PathBuf> {
     let root = Path::new(CGROUPS);
     let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|it| it.path());
     let all = std::iter::once(root.to_owned()).chain(hierarchies);
-    all.map(|it| it.join(CGROUP_ROOT)).filter(|it| it.is_dir()).collect()
+    all.map(|it| it.join(&config.cgroup_root)).filter(|it| it.is_dir()).collect()
 }
 
-fn remove_cgroups() {
-    for group in cgroups() {
+fn remove_cgroups(config: &AgentConfig) {
+    for group in cgroups(config) {
         remove_cgroup(&group);
     }
 }
@@ -196,7 +196,7 @@ fn leftovers(config: &AgentConfig) -> Vec<String> {
     for dir in [&config.state_dir, &config.run_dir] {
         left.extend(mounts_below(dir).iter().map(|it| format!("mount {}", it.display())));
     }
-    left.extend(cgroups().iter().map(|it| format!("control group {}", it.display())));
+    left.extend(cgroups(config).iter().map(|it| format!("control group {}", it.display())));
     let bridge = Path::new("/sys/class/net").join(&config.bridge);
     if bridge.exists() {
         left.push(format!("link {}", config.bridge));

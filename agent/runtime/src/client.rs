@@ -10,6 +10,7 @@ mod spawn;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ struct Inner {
     config: RuntimeConfig,
     connection: watch::Sender<Option<Arc<Connection>>>,
     events: broadcast::Sender<RuntimeEvent>,
+    /// The keeper was told to go: nobody is to take its place.
+    retired: AtomicBool,
     /// Reads what the keeper says. Ends with the last handle.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -64,6 +67,7 @@ impl Runtime {
             config: config.clone(),
             connection: watch::Sender::new(Some(Arc::clone(&first))),
             events: broadcast::Sender::new(EVENTS),
+            retired: AtomicBool::new(false),
             tasks: Mutex::new(JoinSet::new()),
         });
         if let Ok(mut tasks) = inner.tasks.lock() {
@@ -178,8 +182,10 @@ impl Runtime {
         self.inner.events.subscribe()
     }
 
-    /// Ends the keeper; containers go on running, unwatched, until another keeper takes over.
+    /// Ends the keeper; containers go on running, unwatched, until another keeper takes over. This
+    /// handle starts none.
     pub async fn retire_keeper(&self) -> Result<(), CallError> {
+        self.inner.retired.store(true, Ordering::Release);
         self.call("retire the keeper", Call::Retire, &[]).await?;
         Ok(())
     }
@@ -243,6 +249,9 @@ async fn read_for_ever(inner: Weak<Inner>, first: Arc<Connection>) {
     loop {
         let Some(events) = inner.upgrade().map(|it| it.events.clone()) else { return };
         connection.read_to_end(&events).await;
+        if inner.upgrade().is_none_or(|it| it.retired.load(Ordering::Acquire)) {
+            return;
+        }
         let Some(config) = inner.upgrade().map(|it| {
             it.connection.send_replace(None);
             it.config.clone()
