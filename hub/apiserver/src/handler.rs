@@ -182,49 +182,23 @@ async fn route(
     let user = authenticate::user(&shared, &peer, request.headers())?;
     // Whoever serves the request must not pass the secret on by accident.
     request.headers_mut().remove(http::header::AUTHORIZATION);
-    let path = request.uri().path().to_owned();
     let query = Query::parse(request.uri().query().unwrap_or_default());
-    match Route::parse(&path) {
-        Route::Resource(path) => {
-            let Some(resource) = shared.find(&path) else {
-                return Ok(plain::no_such_resource(&shared, &path));
-            };
-            let subresource = match path.subresource.as_deref() {
-                Some(name) => match resource.subresource(name) {
-                    Some(found) => found.name,
-                    None => return Err(Status::no_such_resource()),
-                },
-                None => "",
-            };
-            let verb = verb(request.method(), &path, subresource, &query)?;
-            let headers = request.headers().clone();
-            let call = Call { shared, user, resource, path, verb, query, headers };
-            check_path(&call)?;
-            authorize(&call)?;
-            serve(call, subresource, request).await
-        }
-        route => {
-            let verb = request.method().as_str().to_ascii_lowercase();
-            let attributes = Attributes {
-                user: &user,
-                verb: if verb == "head" { "get" } else { &verb },
-                group: "",
-                resource: "",
-                subresource: "",
-                namespace: "",
-                name: "",
-                path: &path,
-            };
-            if let Decision::Deny { .. } = shared.authorizer.authorize(&attributes) {
-                if user.is_anonymous() && !matches!(route, Route::Health { .. } | Route::Version) {
-                    return Err(Status::unauthorized());
-                }
-                let why = format!("User \"{}\" cannot {verb} path \"{path}\"", user.name);
-                return Err(Status::forbidden("", "", "", &why));
-            }
-            plain::answer(&shared, &route, &request, &query)
-        }
-    }
+    let path = request.uri().path().to_owned();
+    let route = Route::parse(&path);
+    let Route::Resource(path) = route else {
+        authorize_path(&shared, &user, request.method(), &path, &route)?;
+        return plain::answer(&shared, &route, &request, &query);
+    };
+    let verb = verb(request.method(), &path, &query)?;
+    // Before anything is looked up: who may not know must not learn what there is.
+    authorize(&shared, &user, verb, &path)?;
+    let Some(resource) = shared.find(&path) else {
+        return Ok(plain::no_such_resource(&shared, &path));
+    };
+    let headers = request.headers().clone();
+    let call = Call { shared, user, resource, path, verb, query, headers };
+    let subresource = check_path(&call)?;
+    serve(call, subresource, request).await
 }
 
 async fn serve(
@@ -261,14 +235,9 @@ async fn serve(
 }
 
 /// What a request does, in the words of authorization.
-fn verb(
-    method: &Method,
-    path: &ResourcePath,
-    subresource: &str,
-    query: &Query,
-) -> Result<&'static str, Status> {
+fn verb(method: &Method, path: &ResourcePath, query: &Query) -> Result<&'static str, Status> {
     // Opening a stream into a container is a write, whatever the method.
-    if matches!(subresource, "exec" | "attach" | "portforward") {
+    if matches!(path.subresource.as_deref(), Some("exec" | "attach" | "portforward")) {
         return match *method {
             Method::GET | Method::POST => Ok("create"),
             _ => Err(Status::method_not_allowed()),
@@ -276,7 +245,7 @@ fn verb(
     }
     let named = path.name.is_some();
     Ok(match *method {
-        Method::GET if query.flag("watch") && subresource.is_empty() => "watch",
+        Method::GET if query.flag("watch") && path.subresource.is_none() => "watch",
         Method::GET if named => "get",
         Method::GET => "list",
         Method::POST => "create",
@@ -288,8 +257,9 @@ fn verb(
     })
 }
 
-/// Names must be single path segments, and scopes must fit.
-fn check_path(call: &Call) -> Result<(), Status> {
+/// Names must be single path segments, scopes must fit, and the verb must be there. Returns the
+/// subresource, empty if there is none.
+fn check_path(call: &Call) -> Result<&'static str, Status> {
     for part in [&call.path.namespace, &call.path.name].into_iter().flatten() {
         let wrong = hub_api::names::path_segment(part);
         if !wrong.is_empty() {
@@ -303,41 +273,72 @@ fn check_path(call: &Call) -> Result<(), Status> {
     let named = call.path.name.is_some();
     match (&call.path.namespace, resource.namespaced) {
         (Some(_), false) => return Err(Status::no_such_resource()),
-        (None, true) if named || call.verb == "create" => return Err(Status::no_such_resource()),
+        (None, true) if named => return Err(Status::no_such_resource()),
+        (None, true) if call.verb == "create" => return Err(Status::method_not_allowed()),
         (Some(_) | None, _) => {}
     }
-    let allowed = match call.subresource() {
-        Some(name) => resource.subresource(name).is_some_and(|it| {
-            it.verbs.contains(&call.verb) || call.verb == "create" && it.verbs.contains(&"get")
-        }),
-        None if call.verb == "create" => !named && resource.has_verb("create"),
-        None => resource.has_verb(call.verb),
+    let Some(name) = call.subresource() else {
+        let allowed = resource.has_verb(call.verb) && !(call.verb == "create" && named);
+        return if allowed { Ok("") } else { Err(Status::method_not_allowed()) };
     };
-    if allowed { Ok(()) } else { Err(Status::method_not_allowed()) }
+    let subresource = resource.subresource(name).ok_or_else(Status::no_such_resource)?;
+    if subresource.verbs.contains(&call.verb) {
+        Ok(subresource.name)
+    } else {
+        Err(Status::method_not_allowed())
+    }
 }
 
-fn authorize(call: &Call) -> Result<(), Status> {
-    let resource = call.resource;
-    let (namespace, name) = (call.namespace().unwrap_or_default(), call.name());
+fn authorize_path(
+    shared: &Shared,
+    user: &User,
+    method: &Method,
+    path: &str,
+    route: &Route,
+) -> Result<(), Status> {
+    let method = method.as_str().to_ascii_lowercase();
     let attributes = Attributes {
-        user: &call.user,
-        verb: call.verb,
-        group: &resource.group,
-        resource: &resource.plural,
-        subresource: call.subresource().unwrap_or_default(),
+        user,
+        verb: if method == "head" { "get" } else { &method },
+        group: "",
+        resource: "",
+        subresource: "",
+        namespace: "",
+        name: "",
+        path,
+    };
+    if shared.authorizer.authorize(&attributes) == Decision::Allow {
+        return Ok(());
+    }
+    if user.is_anonymous() && !matches!(route, Route::Health { .. } | Route::Version) {
+        return Err(Status::unauthorized());
+    }
+    let why = format!("User \"{}\" cannot {method} path \"{path}\"", user.name);
+    Err(Status::forbidden("", "", "", &why))
+}
+
+fn authorize(shared: &Shared, user: &User, verb: &str, path: &ResourcePath) -> Result<(), Status> {
+    let namespace = path.namespace.as_deref().unwrap_or_default();
+    let name = path.name.as_deref().unwrap_or_default();
+    let attributes = Attributes {
+        user,
+        verb,
+        group: &path.group,
+        resource: &path.plural,
+        subresource: path.subresource.as_deref().unwrap_or_default(),
         namespace,
         name,
         path: "",
     };
-    let Decision::Deny { reason } = call.shared.authorizer.authorize(&attributes) else {
+    let Decision::Deny { reason } = shared.authorizer.authorize(&attributes) else {
         return Ok(());
     };
-    if call.user.is_anonymous() {
+    if user.is_anonymous() {
         return Err(Status::unauthorized());
     }
-    let what = match call.subresource() {
-        Some(subresource) => format!("{}/{subresource}", resource.plural),
-        None => resource.plural.to_string(),
+    let what = match &path.subresource {
+        Some(subresource) => format!("{}/{subresource}", path.plural),
+        None => path.plural.clone(),
     };
     let scope = if namespace.is_empty() {
         "at the cluster scope".to_owned()
@@ -345,11 +346,11 @@ fn authorize(call: &Call) -> Result<(), Status> {
         format!("in the namespace \"{namespace}\"")
     };
     let mut why = format!(
-        "User \"{}\" cannot {} resource \"{what}\" in API group \"{}\" {scope}",
-        call.user.name, call.verb, resource.group
+        "User \"{}\" cannot {verb} resource \"{what}\" in API group \"{}\" {scope}",
+        user.name, path.group
     );
     if !reason.is_empty() {
         why = format!("{why}: {reason}");
     }
-    Err(Status::forbidden(&resource.group, &resource.plural, name, &why))
+    Err(Status::forbidden(&path.group, &path.plural, name, &why))
 }

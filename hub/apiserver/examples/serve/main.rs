@@ -26,8 +26,8 @@ const TOKEN: &str = "example";
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
-    let address = arguments.next().unwrap_or("127.0.0.1:16443".to_owned());
-    let kubeconfig = arguments.next().unwrap_or("/tmp/kubeconfig".to_owned());
+    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:16443".to_owned());
+    let kubeconfig = arguments.next().unwrap_or_else(|| "/tmp/kubeconfig".to_owned());
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .init();

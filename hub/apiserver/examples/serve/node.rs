@@ -90,7 +90,7 @@ impl Stream {
             match channel {
                 Channel::CloseStdin => break,
                 Channel::Stdin => self.say(Channel::Stdout, &payload).await?,
-                _ => {
+                Channel::Stdout | Channel::Stderr | Channel::Error | Channel::Resize => {
                     self.say(Channel::Stdout, &[b"size ", payload.as_slice(), b"\r\n"].concat())
                         .await?
                 }

@@ -87,7 +87,7 @@ fn log_options(call: &Call) -> Result<StreamKind, Status> {
 /// `exec`, `attach`, `portforward`: everything is found out before the connection changes.
 pub(super) async fn stream(call: Call, mut request: Request<Incoming>) -> Result<Answer, Status> {
     if call.subresource() == Some("portforward") {
-        return forward(call, request).await;
+        return forward(call, request);
     }
     let upgrade =
         upgrade::negotiate(&call.headers, remote_websocket::PROTOCOLS, remote_spdy::PROTOCOLS)?;
@@ -139,7 +139,7 @@ pub(super) async fn stream(call: Call, mut request: Request<Incoming>) -> Result
     Ok(answer)
 }
 
-async fn forward(call: Call, mut request: Request<Incoming>) -> Result<Answer, Status> {
+fn forward(call: Call, mut request: Request<Incoming>) -> Result<Answer, Status> {
     let upgrade = upgrade::negotiate(
         &call.headers,
         portforward::WEBSOCKET_PROTOCOLS,

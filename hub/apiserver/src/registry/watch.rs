@@ -59,7 +59,7 @@ impl Registry {
         });
         let prefix = prefix(resource, namespace);
         let wanted = options.revision.filter(|it| *it != 0).map(Revision::new);
-        let with_state = options.initial_events.unwrap_or(wanted.is_none());
+        let with_state = options.initial_events.unwrap_or_else(|| wanted.is_none());
         if with_state {
             self.watch_with_state(resource, namespace, &prefix, wanted, options)
         } else {

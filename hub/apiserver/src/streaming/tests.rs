@@ -27,7 +27,9 @@ async fn echo(mut io: DuplexStream) {
             match channel {
                 Channel::Stdin => encode_frame(Channel::Stdout, &payload, &mut out),
                 Channel::Resize => encode_frame(Channel::Stderr, &payload, &mut out),
-                _ => encode_frame(Channel::Error, SUCCESS.as_bytes(), &mut out),
+                Channel::CloseStdin | Channel::Stdout | Channel::Stderr | Channel::Error => {
+                    encode_frame(Channel::Error, SUCCESS.as_bytes(), &mut out)
+                }
             }
         }
         if io.write_all(&out).await.is_err() {
@@ -182,10 +184,10 @@ impl NodeStreams for OneNode {
     ) -> BoxFuture<'_, Result<NodeStream, OpenError>> {
         let node = node.to_owned();
         Box::pin(async move {
-            match request.kind {
-                StreamKind::PortForward { port: 80 } => Ok(echo_node(&self.0)),
-                _ => Err(OpenError::NotConnected { node }),
+            if request.kind == (StreamKind::PortForward { port: 80 }) {
+                return Ok(echo_node(&self.0));
             }
+            Err(OpenError::NotConnected { node })
         })
     }
 }

@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::harness::World;
 
+/// Method, path, headers, body, and the `Status` that comes back.
+type Case = (&'static str, String, &'static [(&'static str, &'static str)], &'static str, Value);
+
 const CMS: &str = "/api/v1/namespaces/default/configmaps";
 
 fn failure(code: u16, reason: &str, message: &str, details: Value) -> Value {
@@ -22,9 +25,10 @@ async fn refusals_are_kubernetes_own() {
     let mut world = World::new().await;
     let made = world.post(CMS, &json!({"metadata":{"name":"there"},"data":{"a":"b"}})).await;
     assert_eq!(made.code, 201, "{:?}", made.body);
-    let json_type: &[(&'static str, &str)] = &[("content-type", "application/json")];
+    let json_type: &'static [(&'static str, &'static str)] =
+        &[("content-type", "application/json")];
     let about = |name: &str| json!({"name":name,"kind":"configmaps"});
-    let cases: Vec<(&str, String, &[(&'static str, &str)], &str, Value)> = vec![
+    let cases: Vec<Case> = vec![
         (
             "GET",
             format!("{CMS}/nope"),

@@ -198,7 +198,7 @@ impl Reader {
     }
 
     async fn open(&mut self, id: u32, headers: Headers, fin: bool) -> Result<(), SpdyError> {
-        if id % 2 == 0 || id <= self.last {
+        if id.is_multiple_of(2) || id <= self.last {
             return self.send(Frame::RstStream { id, status: RST_PROTOCOL_ERROR }).await;
         }
         if self.streams.len() >= MAX_SPDY_STREAMS {
