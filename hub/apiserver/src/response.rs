@@ -6,7 +6,7 @@ use std::io::Write;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY};
@@ -29,7 +29,10 @@ pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 /// The media type of what people read.
 pub(crate) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// A body whose pieces lie ready; nothing is copied together.
+/// Small pieces of a body are joined to frames of at most this many bytes.
+const FRAME: usize = 32 << 10;
+
+/// A body whose pieces lie ready.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
     pieces: VecDeque<Bytes>,
@@ -40,6 +43,28 @@ impl Pieces {
     pub(crate) fn push(&mut self, piece: Bytes) {
         self.left += u64::try_from(piece.len()).unwrap_or(u64::MAX);
         self.pieces.push_back(piece);
+    }
+
+    /// The next large piece as it is, or many small ones together.
+    fn next_frame(&mut self) -> Option<Bytes> {
+        let first = self.pieces.pop_front()?;
+        let mut size = first.len();
+        let mut n_small = 0;
+        while let Some(piece) = self.pieces.get(n_small)
+            && size + piece.len() <= FRAME
+        {
+            size += piece.len();
+            n_small += 1;
+        }
+        if n_small == 0 {
+            return Some(first);
+        }
+        let mut frame = BytesMut::with_capacity(size);
+        frame.extend_from_slice(&first);
+        for piece in self.pieces.drain(..n_small) {
+            frame.extend_from_slice(&piece);
+        }
+        Some(frame.freeze())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -71,7 +96,7 @@ impl HttpBody for Pieces {
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = self.pieces.pop_front();
+        let piece = self.next_frame();
         if let Some(piece) = &piece {
             self.left -= u64::try_from(piece.len()).unwrap_or(u64::MAX);
         }

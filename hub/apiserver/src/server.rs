@@ -198,11 +198,7 @@ impl Connection {
 
     fn builder(&self) -> Builder<TrackedExecutor> {
         let mut builder = Builder::new(TrackedExecutor(self.tasks.clone()));
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_READ_TIMEOUT)
-            .half_close(true);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
         builder
             .http2()
             .timer(TokioTimer::new())

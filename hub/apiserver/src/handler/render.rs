@@ -127,7 +127,7 @@ fn line(bytes: Bytes) -> Pieces {
     pieces
 }
 
-/// The stored bytes, one after the other: nothing is decoded, nothing is copied.
+/// The stored bytes, one after the other: nothing is decoded.
 fn plain_list(resource: &Resource, list: &List, meta: &Value) -> Pieces {
     let head = format!(
         "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",

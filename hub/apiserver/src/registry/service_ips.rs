@@ -41,7 +41,7 @@ impl Registry {
             }
         }
         if let Some(held) = held.filter(|it| address(service) != Some(*it)) {
-            companions.writes.push(Write::Delete(record(held)));
+            self.give_back(held, companions);
         }
         Ok(())
     }
@@ -55,8 +55,14 @@ impl Registry {
     ) {
         if is_service(resource)
             && let Some(address) = address(service)
-            && self.storage.get(&record(address)).is_some()
         {
+            self.give_back(address, companions);
+        }
+    }
+
+    fn give_back(&self, address: Ipv4Addr, companions: &mut Companions) {
+        // What was never recorded cannot be deleted.
+        if self.storage.get(&record(address)).is_some() {
             companions.writes.push(Write::Delete(record(address)));
         }
     }

@@ -129,6 +129,11 @@ impl World {
         }
     }
 
+    /// Closes all connections of clients.
+    pub(crate) fn drop_clients(&mut self) {
+        self.tasks.abort_all();
+    }
+
     /// Connects, with a client certificate of this user and group if one is given.
     pub(crate) async fn connect(
         &self,

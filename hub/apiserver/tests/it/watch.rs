@@ -146,6 +146,26 @@ async fn a_forgotten_position_is_an_event_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_watch_whose_client_left_is_freed() {
+    let mut world = World::new().await;
+    let lines = watch(&mut world, "resourceVersion=1", "").await;
+    assert!(open_watches(&mut world).await.contains(" 1\n"));
+    drop(lines);
+    world.drop_clients();
+    let freed = async { while !open_watches(&mut world).await.contains(" 0\n") {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), freed).await.unwrap();
+    world.stop().await;
+}
+
+/// The line of the metrics that counts watches.
+async fn open_watches(world: &mut World) -> String {
+    let page = world.get("/metrics").await;
+    let page = String::from_utf8(page.body.to_vec()).unwrap();
+    let line = page.lines().find(|it| it.starts_with("apiserver_longrunning_requests "));
+    format!("{}\n", line.unwrap())
+}
+
+#[tokio::test]
 async fn a_watch_ends_when_its_time_is_up_and_when_the_server_stops() {
     let mut world = World::new().await;
     let mut short =
