@@ -64,7 +64,7 @@ types {
 ";
 
 /// Builds `outbye/busybox:1` and `outbye/nginx:1` below `work_dir` and pushes them to `registry`.
-pub fn build_and_push(registry: &str, work_dir: &Path) -> anyhow::Result<()> {
+pub(crate) fn build_and_push(registry: &str, work_dir: &Path) -> anyhow::Result<()> {
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
     let root = busybox(&work_dir.join("busybox"))?;
     let config = ImageConfigInput {

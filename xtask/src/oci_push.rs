@@ -22,20 +22,20 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// How the image runs.
 #[derive(Clone, Debug, Default)]
-pub struct ImageConfigInput {
-    pub entrypoint: Vec<String>,
-    pub cmd: Vec<String>,
+pub(crate) struct ImageConfigInput {
+    pub(crate) entrypoint: Vec<String>,
+    pub(crate) cmd: Vec<String>,
     /// `NAME=value`.
-    pub env: Vec<String>,
+    pub(crate) env: Vec<String>,
     /// `80/tcp`.
-    pub exposed: Vec<String>,
-    pub user: String,
-    pub workdir: String,
+    pub(crate) exposed: Vec<String>,
+    pub(crate) user: String,
+    pub(crate) workdir: String,
 }
 
 /// Pushes an image of these files, directories and links, each with its path in the image.
 /// Returns the digest of the manifest.
-pub fn push_image(
+pub(crate) fn push_image(
     registry: &str,
     repository: &str,
     tag: &str,
@@ -142,10 +142,12 @@ fn push_blob(registry: &str, repository: &str, bytes: &[u8]) -> anyhow::Result<(
     let answer = request(registry, "POST", &begin, "", b"")?;
     ensure!(answer.status == 202, "the registry refused an upload: {}", answer.body);
     let location = answer.header("location").context("the registry named no upload location")?;
-    let path = match location.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..])) {
-        Some(path) => path,
-        None => location,
-    };
+    let path =
+        match location.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]))
+        {
+            Some(path) => path,
+            None => location,
+        };
     let joint = if path.contains('?') { '&' } else { '?' };
     let target = format!("{path}{joint}digest={digest}");
     let answer = request(registry, "PUT", &target, "application/octet-stream", bytes)?;

@@ -11,6 +11,8 @@ use oci_client::{
 
 use crate::{Auth, Digest, ImageConfig, ImageRef, MalformedImage, PullError};
 
+const USER_AGENT: &str = concat!("outbye-agent/", env!("CARGO_PKG_VERSION"));
+
 const MANIFEST_TYPES: &[&str] = &[
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
@@ -19,9 +21,13 @@ const MANIFEST_TYPES: &[&str] = &[
 ];
 
 pub(crate) struct Registry {
+    /// Signs in, and moves blobs.
     client: Client,
+    /// Fetches manifests: the other client would keep whatever a registry sends in memory.
+    http: reqwest::Client,
     image: ImageRef,
     reference: Reference,
+    credentials: Auth,
     config: ImageConfig,
 }
 
@@ -51,14 +57,36 @@ impl Registry {
             Auth::Bearer(token) => RegistryAuth::Bearer(token.clone()),
         };
         let client = Client::try_from(client_config(config)).map_err(|err| explain(image, err))?;
-        let it = Self { client, image: image.clone(), reference, config: config.clone() };
+        let http = http_client(config).map_err(|err| explain(image, err.into()))?;
+        let mut it = Self {
+            client,
+            http,
+            image: image.clone(),
+            reference,
+            credentials: Auth::Anonymous,
+            config: config.clone(),
+        };
+        it.sign_in(&auth).await?;
+        Ok(it)
+    }
+
+    /// Learns how to answer the registry's challenge, or that there is none.
+    async fn sign_in(&mut self, auth: &RegistryAuth) -> Result<(), PullError> {
         let mut n_failed = 0;
-        loop {
-            match it.client.auth(&it.reference, &auth, RegistryOperation::Pull).await {
-                Ok(_) => return Ok(it),
-                Err(err) => it.bear(err, &mut n_failed).await?,
+        let token = loop {
+            match self.client.auth(&self.reference, auth, RegistryOperation::Pull).await {
+                Ok(token) => break token,
+                Err(err) => self.bear(explain(&self.image, err), &mut n_failed).await?,
             }
-        }
+        };
+        self.credentials = match (token, auth) {
+            (Some(token), _) => Auth::Bearer(token),
+            (None, RegistryAuth::Basic(username, password)) => {
+                Auth::Basic { username: username.clone(), password: password.clone() }
+            }
+            (None, RegistryAuth::Anonymous | RegistryAuth::Bearer(_)) => Auth::Anonymous,
+        };
+        Ok(())
     }
 
     pub(crate) fn image(&self) -> &ImageRef {
@@ -73,24 +101,23 @@ impl Registry {
     pub(crate) async fn manifest(
         &self,
         digest: Option<&Digest>,
-    ) -> Result<(Bytes, Digest), PullError> {
-        let reference = match digest {
-            Some(digest) => self.reference.clone_with_digest(digest.to_string()),
-            None => self.reference.clone(),
+    ) -> Result<(Vec<u8>, Digest), PullError> {
+        let name = match digest {
+            Some(digest) => digest.as_str(),
+            None => self.reference.tag().unwrap_or("latest"),
         };
-        let auth = &RegistryAuth::Anonymous; // the client keeps the first that it was given
+        let host = self.reference.resolve_registry();
+        let scheme =
+            if self.config.plain_http.iter().any(|it| it == host) { "http" } else { "https" };
+        let repository = self.image.repository();
+        let url = format!("{scheme}://{host}/v2/{repository}/manifests/{name}");
         let mut n_failed = 0;
         let bytes = loop {
-            match self.client.pull_manifest_raw(&reference, auth, MANIFEST_TYPES).await {
-                Ok((bytes, _)) => break bytes,
+            match self.document(&url).await {
+                Ok(bytes) => break bytes,
                 Err(err) => self.bear(err, &mut n_failed).await?,
             }
         };
-        let limit = self.config.limits.manifest_bytes;
-        if u64::try_from(bytes.len()).is_ok_and(|len| len > limit) {
-            let why = MalformedImage::TooBig { what: "bytes in a manifest", limit };
-            return Err(PullError::Malformed { image: self.image.clone(), why });
-        }
         let found = Digest::of(&bytes);
         match digest {
             Some(expected) if *expected != found => Err(PullError::DigestMismatch {
@@ -100,6 +127,33 @@ impl Registry {
             }),
             _ => Ok((bytes, found)),
         }
+    }
+
+    /// One request for a document of bounded size.
+    async fn document(&self, url: &str) -> Result<Vec<u8>, PullError> {
+        let failed = |err: reqwest::Error| explain(&self.image, err.without_url().into());
+        let request = self.http.get(url).header("accept", MANIFEST_TYPES.join(", "));
+        let request = match &self.credentials {
+            Auth::Anonymous => request,
+            Auth::Basic { username, password } => request.basic_auth(username, Some(password)),
+            Auth::Bearer(token) => request.bearer_auth(token),
+        };
+        let mut answer = request.send().await.map_err(failed)?;
+        let status = answer.status();
+        let limit = self.config.limits.manifest_bytes;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+            bytes.extend_from_slice(&chunk);
+            if u64::try_from(bytes.len()).is_ok_and(|len| len > limit) {
+                let why = MalformedImage::TooBig { what: "bytes in a manifest", limit };
+                return Err(PullError::Malformed { image: self.image.clone(), why });
+            }
+        }
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        let said = tidy(&String::from_utf8_lossy(&bytes));
+        Err(by_status(self.image.clone(), status.as_u16(), format!("{status}: {said}")))
     }
 
     /// Begins one transfer. Verifying the whole is the caller's, and so is trying again.
@@ -123,9 +177,8 @@ impl Registry {
     }
 
     /// Waits until a failed request may be tried again, or says that it may not.
-    async fn bear(&self, err: OciDistributionError, n_failed: &mut u32) -> Result<(), PullError> {
+    async fn bear(&self, err: PullError, n_failed: &mut u32) -> Result<(), PullError> {
         *n_failed += 1;
-        let err = explain(&self.image, err);
         if !matches!(err, PullError::Network { .. }) || *n_failed >= self.config.attempts {
             return Err(err);
         }
@@ -154,6 +207,17 @@ fn reference(image: &ImageRef, mirror: Option<&str>) -> Reference {
     reference
 }
 
+/// The same as the other client in all that concerns trust.
+fn http_client(config: &ImageConfig) -> reqwest::Result<reqwest::Client> {
+    let authorities = config.registry_ca_pem.iter().map(|pem| reqwest::Certificate::from_pem(pem));
+    reqwest::Client::builder()
+        .tls_certs_merge(authorities.collect::<Result<Vec<_>, _>>()?)
+        .read_timeout(config.read_timeout)
+        .connect_timeout(config.read_timeout)
+        .user_agent(USER_AGENT)
+        .build()
+}
+
 fn client_config(config: &ImageConfig) -> ClientConfig {
     let certificate =
         |pem: &Vec<u8>| Certificate { encoding: CertificateEncoding::Pem, data: pem.clone() };
@@ -162,7 +226,7 @@ fn client_config(config: &ImageConfig) -> ClientConfig {
         extra_root_certificates: config.registry_ca_pem.iter().map(certificate).collect(),
         read_timeout: Some(config.read_timeout),
         connect_timeout: Some(config.read_timeout),
-        user_agent: concat!("outbye-agent/", env!("CARGO_PKG_VERSION")),
+        user_agent: USER_AGENT,
         ..ClientConfig::default()
     }
 }
@@ -228,5 +292,9 @@ pub(crate) fn chain(err: &dyn std::error::Error) -> String {
         }
         source = err.source();
     }
+    tidy(&text)
+}
+
+fn tidy(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
 }

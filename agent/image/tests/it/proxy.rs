@@ -16,6 +16,8 @@ pub(crate) enum Mood {
     CutAfter(usize),
     /// Bytes stop coming, and the connection stays.
     StallAfter(usize),
+    /// Manifests never end.
+    Endless,
 }
 
 #[derive(Default)]
@@ -23,6 +25,7 @@ pub(crate) struct Log {
     /// First lines of the requests, with their `Range`.
     pub(crate) requests: Vec<(String, Option<String>)>,
     pub(crate) blob_bytes: usize,
+    pub(crate) endless_bytes: usize,
 }
 
 pub(crate) struct Proxy {
@@ -74,6 +77,14 @@ async fn serve(
     let line = text.lines().next().unwrap_or_default().to_owned();
     let range = text.lines().find_map(|it| it.strip_prefix("range: ")).map(str::to_owned);
     let is_blob = line.contains("/blobs/");
+    let is_endless = matches!(*mood.lock().unwrap(), Mood::Endless);
+    if is_endless && line.contains("/manifests/") {
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+        loop {
+            client.write_all(&[b' '; 16 << 10]).await?;
+            log.lock().unwrap().endless_bytes += 16 << 10;
+        }
+    }
     log.lock().unwrap().requests.push((line, range));
     let mut server = TcpStream::connect(upstream).await?;
     server.write_all(text.trim_end().as_bytes()).await?;
@@ -83,7 +94,7 @@ async fn serve(
     let mood = *mood.lock().unwrap();
     let room = match mood {
         Mood::CutAfter(n) | Mood::StallAfter(n) if is_blob => n,
-        Mood::Fair | Mood::CutAfter(_) | Mood::StallAfter(_) => usize::MAX,
+        Mood::Fair | Mood::Endless | Mood::CutAfter(_) | Mood::StallAfter(_) => usize::MAX,
     };
     let mut sent = 0;
     let mut buffer = vec![0; 16 << 10];

@@ -111,6 +111,58 @@ async fn what_is_not_there_or_not_for_us_is_told_apart() {
 }
 
 #[tokio::test]
+async fn a_locked_registry_wants_the_right_credentials() {
+    let registry = Registry::start_locked();
+    registry.push("a/busybox:1", &busybox()).await;
+    let temp = tempfile::tempdir().unwrap();
+    let store = open(temp.path(), &registry.host);
+    let image = name(&registry.host, "a/busybox:1");
+    let basic =
+        |password: &str| Auth::Basic { username: "user".to_owned(), password: password.to_owned() };
+    let (nobody, wrong, right) = (Auth::Anonymous, basic("guess"), basic("secret"));
+    // At the same time: one that is refused must not fail the other.
+    let (nobody, wrong, right) = tokio::join!(
+        store.ensure(&image, &nobody),
+        store.ensure(&image, &wrong),
+        store.ensure(&image, &right)
+    );
+    for err in [nobody.unwrap_err(), wrong.unwrap_err()] {
+        assert!(matches!(err, PullError::Unauthorized { .. }), "{err}");
+        assert!(!err.to_string().contains("guess"));
+    }
+    right.unwrap();
+}
+
+#[tokio::test]
+async fn a_mirror_is_asked_first_and_missed_by_nobody() {
+    let (registry, mirror) = (Registry::start(), Registry::start());
+    registry.push("a/one:1", &Image::new(&[tar(&[("a", b"1")])])).await;
+    mirror.push("a/one:1", &Image::new(&[tar(&[("a", b"mirrored")])])).await;
+    registry.push("a/two:1", &Image::new(&[tar(&[("a", b"2")])])).await;
+    let temp = tempfile::tempdir().unwrap();
+    let hosts = vec![registry.host.clone(), mirror.host.clone()];
+    let mirrors = [(registry.host.clone(), vec![mirror.host.clone()])].into();
+    let config = ImageConfig { plain_http: hosts, mirrors, ..config("") };
+    let store = ImageStore::open(&temp.path().join("store"), config).unwrap();
+    for (image, text) in [("a/one:1", &b"mirrored"[..]), ("a/two:1", b"2")] {
+        let pulled = ensure(&store, &name(&registry.host, image)).await.unwrap();
+        assert_eq!(std::fs::read(pulled.layers[0].join("a")).unwrap(), text);
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_without_end_is_not_listened_to() {
+    let registry = Registry::start();
+    let proxy = Proxy::start(&registry.host, Mood::Endless).await;
+    let temp = tempfile::tempdir().unwrap();
+    let store = open(temp.path(), &proxy.host);
+    let err = ensure(&store, &name(&proxy.host, "a/endless:1")).await.unwrap_err();
+    assert!(err.to_string().ends_with("more than 4194304 bytes in a manifest"), "{err}");
+    // What was under way in buffers counts as sent.
+    assert!(proxy.log.lock().unwrap().endless_bytes < 32 << 20);
+}
+
+#[tokio::test]
 async fn an_index_leads_to_the_image_for_this_node() {
     let registry = Registry::start();
     let host = &registry.host;

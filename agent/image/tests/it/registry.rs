@@ -19,10 +19,24 @@ pub(crate) struct Registry {
     child: Child,
     dir: tempfile::TempDir,
     pub(crate) host: String,
+    auth: RegistryAuth,
 }
+
+/// `user` and `secret`, as `htpasswd -B` writes them.
+const HTPASSWD: &[u8] = b"user:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 
 impl Registry {
     pub(crate) fn start() -> Self {
+        Self::start_with("", RegistryAuth::Anonymous)
+    }
+
+    /// Lets only `user` in, whose password is `secret`.
+    pub(crate) fn start_locked() -> Self {
+        let auth = RegistryAuth::Basic("user".to_owned(), "secret".to_owned());
+        Self::start_with("auth: {htpasswd: {realm: test, path: 'DIR/htpasswd'}}\n", auth)
+    }
+
+    fn start_with(more: &str, auth: RegistryAuth) -> Self {
         // The provider is the program's to choose; whoever comes second finds it chosen.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
@@ -31,16 +45,17 @@ impl Registry {
         drop(free);
         let config = format!(
             "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{host}'}}\n\
-             storage: {{filesystem: {{rootdirectory: '{}'}}}}\n",
-            dir.path().join("data").display()
+             storage: {{filesystem: {{rootdirectory: 'DIR/data'}}}}\n{more}"
         );
+        let config = config.replace("DIR", &dir.path().display().to_string());
+        agent_disk::replace(&dir.path().join("htpasswd"), HTPASSWD).unwrap();
         let path = dir.path().join("config.yml");
         agent_disk::replace(&path, config.as_bytes()).unwrap();
         #[expect(clippy::disallowed_methods, reason = "the registry under test is a program")]
         let mut command = Command::new("docker-registry");
         let command = command.arg("serve").arg(&path).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("docker-registry is installed");
-        let it = Self { child, dir, host };
+        let it = Self { child, dir, host, auth };
         it.wait();
         it
     }
@@ -65,7 +80,7 @@ impl Registry {
         let reference: Reference = format!("{}/{name}", self.host).parse().unwrap();
         let client = self.client();
         let push = RegistryOperation::Push;
-        client.auth(&reference, &RegistryAuth::Anonymous, push).await.unwrap();
+        client.auth(&reference, &self.auth, push).await.unwrap();
         for Blob { bytes, digest, .. } in image.blobs() {
             client.push_blob(&reference, bytes.clone(), digest.as_str()).await.unwrap();
         }
@@ -77,7 +92,7 @@ impl Registry {
         let reference: Reference = format!("{}/{name}", self.host).parse().unwrap();
         let client = self.client();
         let push = RegistryOperation::Push;
-        client.auth(&reference, &RegistryAuth::Anonymous, push).await.unwrap();
+        client.auth(&reference, &self.auth, push).await.unwrap();
         let media_type = media_type.parse().unwrap();
         client.push_manifest_raw(&reference, manifest.to_vec(), media_type).await.unwrap();
     }
