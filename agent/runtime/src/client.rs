@@ -11,6 +11,7 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ struct Inner {
     events: broadcast::Sender<RuntimeEvent>,
     /// The keeper was told to go: nobody is to take its place.
     retired: AtomicBool,
+    /// The keeper was told to end: its silence is no reason to start another one.
+    retired: AtomicBool,
     /// Reads what the keeper says. Ends with the last handle.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -67,6 +70,7 @@ impl Runtime {
             config: config.clone(),
             connection: watch::Sender::new(Some(Arc::clone(&first))),
             events: broadcast::Sender::new(EVENTS),
+            retired: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             tasks: Mutex::new(JoinSet::new()),
         });
@@ -252,9 +256,9 @@ async fn read_for_ever(inner: Weak<Inner>, first: Arc<Connection>) {
         if inner.upgrade().is_none_or(|it| it.retired.load(Ordering::Acquire)) {
             return;
         }
-        let Some(config) = inner.upgrade().map(|it| {
+        let Some(config) = inner.upgrade().and_then(|it| {
             it.connection.send_replace(None);
-            it.config.clone()
+            (!it.retired.load(Ordering::Acquire)).then(|| it.config.clone())
         }) else {
             return;
         };

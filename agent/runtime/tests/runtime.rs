@@ -9,6 +9,10 @@ mod world;
 
 #[path = "runtime/lifecycle.rs"]
 mod lifecycle;
+#[path = "runtime/processes.rs"]
+mod processes;
+#[path = "runtime/security.rs"]
+mod security;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -24,7 +28,7 @@ mod anyhow_lite {
 }
 
 fn cases() -> Vec<Case> {
-    [lifecycle::CASES].concat()
+    [lifecycle::CASES, processes::CASES, security::CASES].concat()
 }
 
 fn main() -> ExitCode {

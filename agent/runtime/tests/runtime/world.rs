@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -51,7 +52,8 @@ impl World {
         let mut world = Self { dir, config, runtime, tokio, next: 0 };
         let watchdog = world.tokio.handle().clone();
         let guard = watchdog.spawn_blocking_deadline(deadline);
-        let result = case(&mut world);
+        let caught = catch_unwind(AssertUnwindSafe(|| case(&mut world)));
+        let result = caught.unwrap_or_else(|_| Err("an assertion failed, see above".into()));
         drop(guard);
         let down = world.take_down();
         result.and(down)
