@@ -13,60 +13,81 @@ use crate::score::score;
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub nodes: Vec<Option<Node>>,
-    /// Slots in the order in which they changed, the latest last.
-    changes: Vec<usize>,
-    /// Number of changes that were forgotten.
+    /// By slot, the number of the last change.
+    versions: Vec<u64>,
+    n_changes: u64,
+    /// Slots that may have become better, in the order in which they did, the latest last.
+    improved: Vec<usize>,
+    /// Number of improvements that were forgotten.
     forgotten: usize,
 }
 
+/// Which way a node changes for all pods.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Change {
+    /// It can only become worse: something was put on it.
+    Worse,
+    /// Anything else.
+    Any,
+}
+
 impl Table {
-    pub(crate) fn node_mut(&mut self, slot: usize) -> Option<&mut Node> {
-        self.note_change(slot);
+    pub(crate) fn node_mut(&mut self, slot: usize, change: Change) -> Option<&mut Node> {
+        self.note(slot, change);
         self.nodes.get_mut(slot)?.as_mut()
     }
 
     pub(crate) fn set(&mut self, slot: usize, node: Option<Node>) {
         if slot == self.nodes.len() {
             self.nodes.push(node);
+            self.versions.push(0);
         } else {
             self.nodes[slot] = node;
         }
-        self.note_change(slot);
+        self.note(slot, Change::Any);
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().flatten()
     }
 
-    fn version(&self) -> usize {
-        self.forgotten + self.changes.len()
+    fn n_improved(&self) -> usize {
+        self.forgotten + self.improved.len()
     }
 
-    /// Slots that changed since a version, or none if that is too long ago.
-    fn since(&self, version: usize) -> Option<&[usize]> {
-        self.changes.get(version.checked_sub(self.forgotten)?..)
+    /// Slots that improved since there had been so many, or none if that is too long ago.
+    fn improved_since(&self, count: usize) -> Option<&[usize]> {
+        self.improved.get(count.checked_sub(self.forgotten)?..)
     }
 
-    fn note_change(&mut self, slot: usize) {
-        // Beyond this, walking the changes costs more than walking the nodes.
-        if self.changes.len() > 2 * self.nodes.len() + 1024 {
-            self.forgotten += self.changes.len();
-            self.changes.clear();
+    fn note(&mut self, slot: usize, change: Change) {
+        self.n_changes += 1;
+        self.versions[slot] = self.n_changes;
+        if change == Change::Worse {
+            return;
         }
-        self.changes.push(slot);
+        // Beyond this, walking the changes costs more than walking the nodes.
+        if self.improved.len() > 2 * self.nodes.len() + 1024 {
+            self.forgotten += self.improved.len();
+            self.improved.clear();
+        }
+        self.improved.push(slot);
     }
 }
 
 /// One class.
+///
+/// A ranking may be too good about a node, never too bad: nodes that improved are ranked anew at once,
+/// those that got worse only when they come first.
 #[derive(Debug)]
 pub(crate) struct Class {
     pub needs: Arc<Needs>,
-    /// By slot; none where the pods do not fit.
-    scores: Vec<Option<i64>>,
+    /// By slot: none where the pods do not fit, and the version of the node that was looked at.
+    scores: Vec<(Option<i64>, u64)>,
     /// The nodes where they fit, best first; of equals the lowest slot.
     ranking: BTreeSet<(Reverse<i64>, usize)>,
-    version: Option<usize>,
-    explanation: Option<(usize, String)>,
+    n_improved: Option<usize>,
+    explanation: Option<(u64, String)>,
 }
 
 impl Class {
@@ -75,7 +96,7 @@ impl Class {
             needs,
             scores: Vec::new(),
             ranking: BTreeSet::new(),
-            version: None,
+            n_improved: None,
             explanation: None,
         }
     }
@@ -83,12 +104,18 @@ impl Class {
     /// The best node as things are.
     pub(crate) fn best(&mut self, table: &Table) -> Option<usize> {
         self.catch_up(table);
-        self.ranking.first().map(|(_, slot)| *slot)
+        loop {
+            let (_, slot) = *self.ranking.first()?;
+            if self.scores[slot].1 == table.versions[slot] {
+                return Some(slot);
+            }
+            self.rank(slot, table);
+        }
     }
 
     /// Why there is no node, in words.
     pub(crate) fn explanation(&mut self, table: &Table) -> &str {
-        let version = table.version();
+        let version = table.n_changes;
         if self.explanation.as_ref().is_none_or(|(known, _)| *known != version) {
             self.explanation = Some((version, explain(&self.needs, table.all())));
         }
@@ -96,9 +123,9 @@ impl Class {
     }
 
     fn catch_up(&mut self, table: &Table) {
-        match self.version.and_then(|version| table.since(version)) {
-            Some(changes) => {
-                for slot in changes {
+        match self.n_improved.and_then(|count| table.improved_since(count)) {
+            Some(improved) => {
+                for slot in improved {
                     self.rank(*slot, table);
                 }
             }
@@ -108,16 +135,16 @@ impl Class {
                 }
             }
         }
-        self.version = Some(table.version());
+        self.n_improved = Some(table.n_improved());
     }
 
     fn rank(&mut self, slot: usize, table: &Table) {
-        let node = table.nodes.get(slot).and_then(Option::as_ref);
+        let node = table.nodes[slot].as_ref();
         let new = node.filter(|it| fits(&self.needs, it)).map(|it| score(&self.needs, it));
         if self.scores.len() <= slot {
-            self.scores.resize(slot + 1, None);
+            self.scores.resize(slot + 1, (None, 0));
         }
-        let old = std::mem::replace(&mut self.scores[slot], new);
+        let (old, _) = std::mem::replace(&mut self.scores[slot], (new, table.versions[slot]));
         if old == new {
             return;
         }

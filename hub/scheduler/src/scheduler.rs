@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::class::{Class, Table};
+use crate::class::{Change, Class, Table};
 use crate::needs::Needs;
 use crate::node::Node;
 use crate::queue::Queue;
@@ -260,17 +260,21 @@ impl Scheduler {
             if let Some(uids) = self.on_node.get_mut(node) {
                 uids.remove(uid);
             }
-            if let Some(node) = self.slots.get(node).and_then(|slot| self.table.node_mut(*slot)) {
+            if let Some(node) = self.node_mut(node, Change::Any) {
                 node.used.remove(&needs);
             }
             self.is_stale = true;
         }
         if let Some(node) = place.node() {
             self.on_node.entry(node.clone()).or_default().insert(uid.to_owned());
-            if let Some(node) = self.slots.get(node).and_then(|slot| self.table.node_mut(*slot)) {
+            if let Some(node) = self.node_mut(node, Change::Worse) {
                 node.used.add(&needs);
             }
         }
+    }
+
+    fn node_mut(&mut self, name: &str, change: Change) -> Option<&mut Node> {
+        self.table.node_mut(*self.slots.get(name)?, change)
     }
 
     /// Changes what is known of a pod that stays where it is.

@@ -88,7 +88,11 @@ fn check_condition(objects: Vec<(Kind, Value)>, kind: &str, expect: Expect) {
     let plan = DeploymentController.reconcile(&key, &world, crate::testing::now());
     let status = plan.writes.iter().find_map(|write| match write {
         Write::Patch { subresource: Some("status"), patch, .. } => Some(&patch["status"]),
-        _ => None,
+        Write::Create { .. }
+        | Write::Patch { .. }
+        | Write::Replace { .. }
+        | Write::Delete { .. }
+        | Write::Note(_) => None,
     });
     let condition = status.and_then(|status| crate::condition::find(status, kind));
     expect.assert_eq(&condition.map(ToString::to_string).unwrap_or_default());
@@ -213,7 +217,7 @@ fn scaling_in_the_middle_of_a_rollout_is_proportional() {
 fn a_paused_deployment_scales_and_does_not_roll() {
     let paused: (&[&str], Value) = (&["spec", "paused"], json!(true));
     let old = || set_of("old", "old", 10, 10, 1);
-    check(vec![deployment(&[paused.clone()]), old()], expect![[""]]);
+    check(vec![deployment(std::slice::from_ref(&paused)), old()], expect![[""]]);
     let replicas: (&[&str], Value) = (&["spec", "replicas"], json!(12));
     check(
         vec![deployment(&[paused.clone(), replicas]), old()],
