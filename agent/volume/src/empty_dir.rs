@@ -1,6 +1,6 @@
 //! Scratch directories, on the node's disk or in memory.
 
-use std::{io, path::Path};
+use std::{ffi::OsString, io, path::Path};
 
 use rustix::fs::{Gid, Mode, fchmod, fchown};
 
@@ -33,26 +33,26 @@ pub fn ensure_empty_dir(dir: &Path, spec: &EmptyDir) -> Result<(), EmptyDirError
     ensure(dir, spec).map_err(|err| EmptyDirError { path: dir.to_owned(), err })
 }
 
+/// Mode and group are set before the directory is there under its name, and never again: its owner
+/// may have changed them.
 fn ensure(dir: &Path, spec: &EmptyDir) -> io::Result<()> {
-    let is_new = !dir.exists();
-    std::fs::create_dir_all(dir)?;
-    let mut is_fresh = is_new;
+    let mode = if spec.gid.is_some() { 0o2777 } else { 0o777 };
     if spec.memory {
-        is_fresh = tmpfs::ensure(dir, &Tmpfs { size: spec.size_limit, secret: false })?;
+        std::fs::create_dir_all(dir)?;
+        let size = spec.size_limit;
+        return tmpfs::ensure(dir, &Tmpfs { size, mode, gid: spec.gid, secret: false });
     }
-    // The owner may have changed the mode of its own directory; that is kept.
-    if is_fresh {
-        let fd = tmpfs::open_dir(dir)?;
-        let mode = match spec.gid {
-            Some(gid) => {
-                fchown(&fd, None, Some(Gid::from_raw(gid)))?;
-                0o2777
-            }
-            None => 0o777,
-        };
-        fchmod(&fd, Mode::from_raw_mode(mode))?;
+    if dir.exists() {
+        return Ok(());
     }
-    Ok(())
+    let mut name = OsString::from(".new-");
+    name.push(dir.file_name().unwrap_or_default());
+    let fresh = dir.with_file_name(name);
+    std::fs::create_dir_all(&fresh)?;
+    let fd = tmpfs::open_dir(&fresh)?;
+    fchown(&fd, None, spec.gid.map(Gid::from_raw))?;
+    fchmod(&fd, Mode::from_raw_mode(mode))?;
+    std::fs::rename(&fresh, dir)
 }
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ fn check(set: &FileSet, stamp: &str) -> Result<(), EnsureFilesError> {
 fn ensure(dir: &Path, set: &FileSet, stamp: &str) -> io::Result<FilesOutcome> {
     std::fs::create_dir_all(dir)?;
     if set.secret {
-        tmpfs::ensure(dir, &Tmpfs { size: None, secret: true })?;
+        tmpfs::ensure(dir, &Tmpfs { size: None, mode: 0o755, gid: None, secret: true })?;
     }
     let volume = tmpfs::open_dir(dir)?;
     let former = current(&volume)?;

@@ -18,6 +18,8 @@ const TMPFS_MAGIC: u64 = 0x0102_1994;
 pub(crate) struct Tmpfs {
     /// Bytes; the kernel's default (half of the memory) where unset.
     pub(crate) size: Option<u64>,
+    pub(crate) mode: u32,
+    pub(crate) gid: Option<u32>,
     /// Never swapped out, and nothing in it can be executed.
     pub(crate) secret: bool,
 }
@@ -28,14 +30,15 @@ pub(crate) fn open_dir(dir: &Path) -> io::Result<OwnedFd> {
     Ok(openat(CWD, dir, flags, Mode::empty())?)
 }
 
-/// Mounts a tmpfs on `dir` unless one is there. Says whether it is a fresh one.
-pub(crate) fn ensure(dir: &Path, spec: &Tmpfs) -> io::Result<bool> {
+/// Mounts a tmpfs on `dir` unless one is there.
+pub(crate) fn ensure(dir: &Path, spec: &Tmpfs) -> io::Result<()> {
     let fd = open_dir(dir)?;
     if is_tmpfs_mount(&fd)? {
-        return Ok(false);
+        return Ok(());
     }
     let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
-    let mut options = vec!["mode=0755".to_owned()];
+    let mut options = vec![format!("mode={:o}", spec.mode)];
+    options.extend(spec.gid.map(|gid| format!("gid={gid}")));
     if spec.secret {
         flags |= MountFlags::NOEXEC;
         options.push("noswap".to_owned());
@@ -57,7 +60,7 @@ pub(crate) fn ensure(dir: &Path, spec: &Tmpfs) -> io::Result<bool> {
         }
         result => result?,
     }
-    Ok(true)
+    Ok(())
 }
 
 fn is_tmpfs_mount(fd: &OwnedFd) -> io::Result<bool> {
