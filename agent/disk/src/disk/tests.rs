@@ -79,6 +79,60 @@ fn an_open_that_died_is_followed_by_a_more_careful_one() {
     }
 }
 
+/// A power cut in the middle of a commit: of the sectors that it changed, any subset has reached the disk. The commit
+/// is there as a whole or not at all, everything before it is there, and nothing needs to be healed.
+#[test]
+fn a_torn_commit_is_whole_or_absent() {
+    let origin = in_memory();
+    drop(filled(origin.path()));
+    let (mut disk, _) = Disk::open(origin.path(), OPTIONS).unwrap();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut n_whole = 0;
+    for n in 0..60_u8 {
+        let before = read(&disk);
+        let copy = in_memory();
+        copy_store(origin.path(), copy.path());
+        let mut batch = Batch::default();
+        for part in 0..n % 5 + 1 {
+            let value = vec![n; usize::from(part) * 700];
+            batch.put(format!("torn-{}", n.wrapping_mul(part) % 7).into_bytes(), value);
+        }
+        disk.commit(batch).unwrap();
+        let after = read(&disk);
+        let db = fs::read(origin.path().join("store/db")).unwrap();
+        for share in [2, 4, 16] {
+            let cut = in_memory();
+            copy_store(copy.path(), cut.path());
+            tear(&cut.path().join("store/db"), &db, share, &mut random);
+            let (disk, report) = Disk::open(cut.path(), OPTIONS).unwrap();
+            let found = read(&disk);
+            assert!(found == before || found == after, "commit {n}: {report:?}");
+            assert!(!report.lost_data(), "commit {n}: {report:?}");
+            n_whole += usize::from(found == after);
+        }
+    }
+    assert!(n_whole > 10, "{n_whole}");
+}
+
+/// Writes all changed sectors but one of `share`.
+fn tear(path: &Path, new: &[u8], share: u64, random: &mut u64) {
+    const SECTOR: usize = 512;
+    let old = fs::read(path).unwrap();
+    let file = File::options().write(true).open(path).unwrap();
+    for (index, sector) in new.chunks(SECTOR).enumerate() {
+        let at = index * SECTOR;
+        if old.get(at..at + sector.len()) == Some(sector) {
+            continue;
+        }
+        *random ^= *random << 13;
+        *random ^= *random >> 7;
+        *random ^= *random << 17;
+        if !random.is_multiple_of(share) {
+            file.write_all_at(sector, at as u64).unwrap();
+        }
+    }
+}
+
 /// On a file system of its own, on a thread of its own that alone has it mounted.
 #[test]
 fn a_full_file_system_is_survived() {
