@@ -11,7 +11,6 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -46,8 +45,6 @@ struct Inner {
     config: RuntimeConfig,
     connection: watch::Sender<Option<Arc<Connection>>>,
     events: broadcast::Sender<RuntimeEvent>,
-    /// The keeper was told to go: nobody is to take its place.
-    retired: AtomicBool,
     /// The keeper was told to end: its silence is no reason to start another one.
     retired: AtomicBool,
     /// Reads what the keeper says. Ends with the last handle.
@@ -70,7 +67,6 @@ impl Runtime {
             config: config.clone(),
             connection: watch::Sender::new(Some(Arc::clone(&first))),
             events: broadcast::Sender::new(EVENTS),
-            retired: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             tasks: Mutex::new(JoinSet::new()),
         });
@@ -116,7 +112,10 @@ impl Runtime {
     }
 
     /// Creates and starts a container, or finds the one that was started before.
-    pub async fn ensure_container(&self, spec: &ContainerSpec) -> Result<ContainerState, CallError> {
+    pub async fn ensure_container(
+        &self,
+        spec: &ContainerSpec,
+    ) -> Result<ContainerState, CallError> {
         let operation = "start a container";
         let call = Call::EnsureContainer(Box::new(spec.clone()));
         match self.call(operation, call, &[]).await?.answer {
@@ -147,8 +146,8 @@ impl Runtime {
     /// Runs a command in a running container.
     pub async fn exec(&self, id: &ContainerId, spec: &ExecSpec) -> Result<ExecProcess, CallError> {
         let operation = "run a command";
-        let streams = process::ExecStreams::new(spec)
-            .map_err(|err| CallError::Streams { operation, err })?;
+        let streams =
+            process::ExecStreams::new(spec).map_err(|err| CallError::Streams { operation, err })?;
         let fds: Vec<_> = streams.far.iter().map(AsFd::as_fd).collect();
         let call = Call::Exec(id.clone(), Box::new(spec.clone()));
         let reply = self.call(operation, call, &fds).await?;
@@ -253,9 +252,6 @@ async fn read_for_ever(inner: Weak<Inner>, first: Arc<Connection>) {
     loop {
         let Some(events) = inner.upgrade().map(|it| it.events.clone()) else { return };
         connection.read_to_end(&events).await;
-        if inner.upgrade().is_none_or(|it| it.retired.load(Ordering::Acquire)) {
-            return;
-        }
         let Some(config) = inner.upgrade().and_then(|it| {
             it.connection.send_replace(None);
             (!it.retired.load(Ordering::Acquire)).then(|| it.config.clone())
