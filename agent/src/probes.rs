@@ -86,6 +86,11 @@ impl ProbeSet {
         self.attempt
     }
 
+    /// Whether there is a probe at all.
+    pub fn is_asking(&self) -> bool {
+        !self.shared.lock().is_empty()
+    }
+
     pub fn health(&self) -> Health {
         self.shared.lock().health()
     }

@@ -219,6 +219,11 @@ impl Tracker {
         self.probes.iter().map(|(spec, _)| spec)
     }
 
+    /// Whether there is anything to ask.
+    pub fn is_empty(&self) -> bool {
+        self.probes.is_empty()
+    }
+
     /// Whether this probe is to be asked now.
     pub fn is_open(&self, kind: ProbeKind) -> bool {
         match kind {

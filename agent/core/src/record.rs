@@ -55,8 +55,8 @@ pub struct PodRecord {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SandboxRecord {
     pub attempt: Attempt,
-    /// Namespaces and network were complete.
-    pub ready: bool,
+    /// Namespaces and network were complete, since then.
+    pub made_at: Option<Timestamp>,
     /// None in the host's network.
     pub address: Option<Ipv4Addr>,
 }
@@ -82,6 +82,8 @@ pub struct ContainerRecord {
     pub last: Option<ExitRecord>,
     /// Last known readiness, so that a new agent does not begin by taking the pod off Services.
     pub ready: bool,
+    /// When it last changed.
+    pub ready_changed_at: Option<Timestamp>,
 }
 
 /// A stop that was begun.
@@ -110,6 +112,12 @@ pub struct ExitRecord {
 impl ExitRecord {
     pub fn succeeded(&self) -> bool {
         self.code == 0
+    }
+}
+
+impl SandboxRecord {
+    pub fn is_ready(&self) -> bool {
+        self.made_at.is_some()
     }
 }
 

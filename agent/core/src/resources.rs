@@ -66,9 +66,8 @@ fn request<'a>(container: &'a Container, resource: &str) -> Option<&'a Quantity>
 
 /// Kubernetes' rule: all limits given and equal to the requests, some given, or none.
 pub fn qos(spec: &PodSpec) -> Qos {
-    let positive = |it: Option<&Quantity>| {
-        it.and_then(|it| quantity::milli_value(it)).filter(|milli| *milli > 0)
-    };
+    let positive =
+        |it: Option<&Quantity>| it.and_then(quantity::milli_value).filter(|milli| *milli > 0);
     let mut any = false;
     let mut guaranteed = true;
     for container in all_containers(spec) {

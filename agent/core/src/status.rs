@@ -63,8 +63,8 @@ pub fn pod_status(
         host_ip.clone()
     } else {
         // A pod that is gone keeps the address that it had, until the API forgets it.
-        let leased = observed.address.map(|ip| ip.to_string());
-        leased.or_else(|| previous.filter(|_| gone).and_then(|it| it.pod_ip.clone()))
+        let last = observed.sandbox.as_ref().and_then(|it| it.address).filter(|_| gone);
+        observed.address.or(last).map(|ip| ip.to_string())
     };
     PodStatus {
         conditions: Some(conditions::conditions(

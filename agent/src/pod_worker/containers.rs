@@ -65,9 +65,10 @@ impl PodWorker {
             .map_err(|_| ApplyError::Cancelled)?
             .map_err(|(path, err)| ApplyError::Prepare { path, err })?;
         self.memory.sandbox_failure = None;
+        let made_at = self.node.clock.now();
         // Written with the first container: until then the sandbox is made again, which is free.
         if let Some(sandbox) = self.pod_record().and_then(|it| it.sandbox.as_mut()) {
-            sandbox.ready = true;
+            sandbox.made_at = Some(made_at);
         }
         Ok(())
     }
@@ -84,7 +85,7 @@ impl PodWorker {
         if known.is_some_and(|it| it.attempt == attempt && it.address == address) {
             return Ok(());
         }
-        record.sandbox = Some(SandboxRecord { attempt, ready: false, address });
+        record.sandbox = Some(SandboxRecord { attempt, made_at: None, address });
         record.grace_seconds = grace.unwrap_or(record.grace_seconds);
         let record = record.clone();
         let ledger = &self.node.ledger;
@@ -204,6 +205,7 @@ impl PodWorker {
             exit: None,
             last,
             ready: false,
+            ready_changed_at: None,
         };
         self.put_container(record).await
     }

@@ -105,7 +105,7 @@ impl PodWorker {
             && let Some(record) = self.pod_record()
         {
             tracing::warn!(sandbox = %sandbox, "Adopted a sandbox that no record speaks of");
-            record.sandbox = Some(SandboxRecord { attempt, ready: true, address });
+            record.sandbox = Some(SandboxRecord { attempt, made_at: Some(now), address });
         }
         for (id, phase) in &inventory.containers {
             let unknown = !self.records.containers.contains_key(&id.name);
@@ -169,6 +169,7 @@ fn adopted(id: &ContainerId, sandbox: Attempt, now: Timestamp) -> ContainerRecor
         exit: None,
         last: None,
         ready: true,
+        ready_changed_at: None,
     }
 }
 

@@ -17,12 +17,12 @@ impl PodWorker {
     /// Computes the status and hands it on if it changed.
     pub(super) async fn report(&mut self, plan: &Plan) {
         let Some(pod) = self.pod.clone() else { return };
+        self.keep_readiness().await;
         let observed = self.observe();
         let known = self.last_status.as_ref().or(pod.pod.status.as_ref());
         let status =
             status::pod_status(&pod, &observed, self.node.host_ip(), known, self.node.clock.now());
         self.tell_problems(plan).await;
-        self.keep_readiness().await;
         let json = serde_json::to_value(&status).unwrap_or_default();
         let deleting = pod.deletion.is_some();
         let waiting_on = plan.waiting_on.iter().map(describe).collect();
@@ -161,11 +161,14 @@ impl PodWorker {
             let memory = self.memory.containers.get(&name);
             let Some(probes) = memory.and_then(|it| it.probes.as_ref()) else { continue };
             let ready = probes.health().ready;
-            if probes.attempt() != record.attempt || record.ready == ready {
+            // Without probes it is ready as long as it runs.
+            let known = record.ready == ready || !probes.is_asking();
+            if probes.attempt() != record.attempt || known {
                 continue;
             }
             let mut record = record.clone();
             record.ready = ready;
+            record.ready_changed_at = Some(self.node.clock.now());
             if let Err(err) = self.put_container(record).await {
                 // It is known again after the next probe.
                 tracing::debug!(error = crate::chain(&err), "Could not keep a readiness");

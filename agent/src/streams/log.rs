@@ -24,6 +24,9 @@ const CHUNK: usize = 32 << 10;
 /// How often a log that is followed is looked at.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(150);
 
+/// How long a followed log may be silent before the client is looked for.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
 /// What the client asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
@@ -64,43 +67,50 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         Err(refusal) => return Ok(Err(refusal)),
     };
     let path = node.config.log_path(&found.row.pod, &id);
+    let mut reader = open(path, options.query(node.clock.now())).await?;
     let mut left = options.limit();
-    let mut reader = Some(open(path, options.query(node.clock.now())).await?);
+    let mut input_open = true;
+    let mut idle = Duration::ZERO;
     loop {
         // Looked at before the log: what is written until the end is seen in any case.
         let runs = options.follow && is_running(node, &id);
-        while let Some((bytes, more, back)) = read(reader.take(), left.min(CHUNK)).await? {
-            reader = Some(back);
-            let bytes = &bytes[..bytes.len().min(left)];
-            if !bytes.is_empty() {
-                send.write(Channel::Stdout, bytes).await?;
-            }
-            left -= bytes.len();
-            if left == 0 {
-                return Ok(Ok(()));
-            }
-            if !more {
-                break;
-            }
-        }
-        if !runs {
+        let before = left;
+        reader = copy(reader, send, &mut left).await?;
+        if left == 0 || !runs {
             return Ok(Ok(()));
         }
-        // Both are cancel-safe. A client that goes away ends the stream here.
+        idle = if left == before { idle.saturating_add(FOLLOW_PAUSE) } else { Duration::ZERO };
+        if idle >= KEEPALIVE {
+            // A client that is gone shows when it is written to.
+            send.write(Channel::Stdout, &[]).await?;
+            idle = Duration::ZERO;
+        }
+        // Both are cancel-safe.
         tokio::select! {
-            frame = recv.next() => if frame?.is_none() && !is_half_open(&mut recv).await {
-                return Ok(Ok(()));
-            },
+            frame = recv.next(), if input_open => input_open = frame?.is_some(),
             () = tokio::time::sleep(FOLLOW_PAUSE) => {}
         }
     }
 }
 
-/// The hub may end its direction at once and go on reading: then the pause is all that is left.
-async fn is_half_open<R: AsyncRead + Unpin>(recv: &mut FrameReader<R>) -> bool {
-    let _ = recv;
-    tokio::time::sleep(FOLLOW_PAUSE).await;
-    true
+/// Sends what is there, up to `left` bytes.
+async fn copy<W: AsyncWrite + Unpin>(
+    mut reader: LogReader,
+    send: &mut FrameWriter<W>,
+    left: &mut usize,
+) -> io::Result<LogReader> {
+    loop {
+        let (bytes, more, back) = read(reader, CHUNK).await?;
+        reader = back;
+        let bytes = &bytes[..bytes.len().min(*left)];
+        if !bytes.is_empty() {
+            send.write(Channel::Stdout, bytes).await?;
+        }
+        *left -= bytes.len();
+        if !more || *left == 0 {
+            return Ok(reader);
+        }
+    }
 }
 
 async fn open(path: PathBuf, query: LogQuery) -> io::Result<LogReader> {
@@ -110,15 +120,11 @@ async fn open(path: PathBuf, query: LogQuery) -> io::Result<LogReader> {
 }
 
 /// Reads a piece off the worker threads; the reader comes back with it.
-async fn read(
-    reader: Option<LogReader>,
-    limit: usize,
-) -> io::Result<Option<(Vec<u8>, bool, LogReader)>> {
-    let Some(mut reader) = reader else { return Ok(None) };
+async fn read(mut reader: LogReader, limit: usize) -> io::Result<(Vec<u8>, bool, LogReader)> {
     tokio::task::spawn_blocking(move || {
         let mut bytes = Vec::new();
         let more = reader.read(limit, &mut bytes)?;
-        Ok(Some((bytes, more, reader)))
+        Ok((bytes, more, reader))
     })
     .await
     .map_err(io::Error::other)?

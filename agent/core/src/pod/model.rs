@@ -121,12 +121,10 @@ impl Model {
 
     /// The first half of an action: what is written down before the act.
     pub(super) fn apply_written_half(&mut self, action: &Action) {
-        match action {
-            Action::StartContainer { id, sandbox, backoff } => {
-                self.write_attempt(id, *sandbox, *backoff);
-            }
-            Action::CreateSandbox { id } => self.write_sandbox(id, false),
-            _ => {}
+        if let Action::StartContainer { id, sandbox, backoff } = action {
+            self.write_attempt(id, *sandbox, *backoff);
+        } else if let Action::CreateSandbox { id } = action {
+            self.write_sandbox(id, false);
         }
     }
 
@@ -152,13 +150,14 @@ impl Model {
             exit: None,
             last,
             ready: false,
+            ready_changed_at: None,
         });
     }
 
     fn write_sandbox(&mut self, id: &SandboxId, ready: bool) {
         let address = Some(Ipv4Addr::new(10, 42, 0, 2));
         self.observed.address = address;
-        self.observed.sandbox = Some(SandboxRecord { attempt: id.attempt, ready, address });
+        self.observed.sandbox = Some(SandboxRecord { attempt: id.attempt, made_at: ready.then_some(self.now), address });
     }
 
     pub(super) fn apply(&mut self, action: &Action) {

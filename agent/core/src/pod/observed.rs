@@ -59,7 +59,7 @@ impl ObservedPod {
     /// The sandbox that containers run in now: complete, and still there.
     pub fn ready_sandbox(&self) -> Option<Attempt> {
         let record = self.sandbox.as_ref()?;
-        (record.ready && self.sandbox_exists(record.attempt)).then_some(record.attempt)
+        (record.is_ready() && self.sandbox_exists(record.attempt)).then_some(record.attempt)
     }
 
     /// Whether the sandbox of this attempt exists, in any state.

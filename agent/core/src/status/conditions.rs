@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use super::time;
 use crate::{
     desired::{DesiredPod, Role},
-    pod::ObservedPod,
+    pod::{ObservedContainer, ObservedPod, RuntimeState},
     record::Lifecycle,
 };
 
@@ -55,17 +55,54 @@ pub(super) fn conditions(
         let status = if verdict.is_true { "True" } else { "False" };
         let same = known.iter().find(|it| it.type_ == kind && it.status == status);
         let since = same.and_then(|it| it.last_transition_time.clone());
+        let derived = since_records(kind, verdict.is_true, pod, observed).unwrap_or(now).min(now);
         conditions.push(PodCondition {
             type_: kind.to_owned(),
             status: status.to_owned(),
             reason: verdict.reason.map(str::to_owned),
             message: verdict.message,
-            last_transition_time: Some(since.unwrap_or_else(|| time(now))),
+            last_transition_time: Some(since.unwrap_or_else(|| time(derived))),
             observed_generation: pod.pod.metadata.generation,
             ..PodCondition::default()
         });
     }
     conditions
+}
+
+/// When a condition became what it is, by what is written down: a new process says the same as
+/// the one before it.
+fn since_records(
+    kind: &str,
+    is_true: bool,
+    pod: &DesiredPod,
+    observed: &ObservedPod,
+) -> Option<Timestamp> {
+    let containers = |role: Role| pod.of_role(role).map(|it| observed.container(&it.name));
+    let ends = |role: Role| containers(role).filter_map(|it| it.ended(observed));
+    match (kind, is_true) {
+        ("PodScheduled", _) => Some(observed.started_at),
+        ("PodReadyToStartContainers", true) => observed.sandbox.as_ref()?.made_at,
+        ("PodReadyToStartContainers", false) => match observed.lifecycle {
+            Lifecycle::Terminated { at, .. } => Some(at),
+            Lifecycle::Terminating { since, .. } => Some(since),
+            Lifecycle::Syncing => Some(observed.started_at),
+        },
+        ("Initialized", true) => {
+            ends(Role::Init).map(|it| it.finished_at).max().or(Some(observed.started_at))
+        }
+        ("Initialized", false) => Some(observed.started_at),
+        (_, true) => containers(Role::Main).filter_map(ready_since).max(),
+        (_, false) => ends(Role::Main).map(|it| it.finished_at).max(),
+    }
+}
+
+fn ready_since(container: &ObservedContainer) -> Option<Timestamp> {
+    let record = container.record.as_ref()?;
+    let running = match container.runtime {
+        Some(RuntimeState::Running { started_at }) => Some(started_at),
+        Some(RuntimeState::Created | RuntimeState::Exited(_)) | None => None,
+    };
+    record.ready_changed_at.filter(|_| record.ready).or(running)
 }
 
 /// Names as Go prints a list.

@@ -32,7 +32,7 @@ fn one() -> DesiredPod {
 fn observed(pod: &DesiredPod) -> ObservedPod {
     let mut observed = ObservedPod::new(pod.uid, now());
     let address = Some([10, 42, 0, 7].into());
-    observed.sandbox = Some(SandboxRecord { attempt: Default::default(), ready: true, address });
+    observed.sandbox = Some(SandboxRecord { attempt: Default::default(), made_at: Some(now()), address });
     observed.address = address;
     let attempt = Default::default();
     observed.sandboxes.insert(crate::ids::SandboxId { pod: pod.uid, attempt });
@@ -54,6 +54,7 @@ fn record(attempt: u32) -> ContainerRecord {
         exit: None,
         last: None,
         ready: false,
+        ready_changed_at: None,
     }
 }
 
@@ -137,6 +138,8 @@ fn a_running_pod_is_ready_and_has_its_address() {
     let later = now() + SignedDuration::from_secs(60);
     let again = pod_status(&pod, &observed, None, Some(&status), later);
     assert_eq!(again, status, "nothing changed, so nothing may look changed");
+    let unknown = pod_status(&pod, &observed, None, None, later);
+    assert_eq!(unknown, status, "a new process says what the old one said");
     let id = status.container_statuses.unwrap()[0].container_id.clone();
     assert_eq!(id.unwrap(), format!("outbye://{UID}.c.0"));
 }
