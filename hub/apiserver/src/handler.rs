@@ -35,7 +35,7 @@ use documents::Documents;
 
 /// What all requests share.
 pub(crate) struct Shared {
-    registry: Registry,
+    pub(crate) registry: Registry,
     tokens: TokenFile,
     authorizer: Arc<dyn Authorizer>,
     nodes: Arc<dyn NodeStreams>,

@@ -42,6 +42,12 @@ pub const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(3);
 pub const WATCH_BATCH: usize = 64 << 10;
 /// Objects read from storage at a time when a selector drops some.
 pub const LIST_PAGE: usize = 500;
+/// Events are kept this long after something was last said about them.
+pub const EVENT_TTL: Duration = Duration::from_hours(1);
+/// Events are looked through for old ones this often.
+pub const EXPIRY_INTERVAL: Duration = Duration::from_mins(5);
+/// Old events that are deleted in one transaction.
+pub const EXPIRY_BATCH: usize = 256;
 /// Retries of a write that met another one.
 pub const MAX_CONFLICT_RETRIES: usize = 32;
 /// Retries with a fresh suffix for `generateName`.

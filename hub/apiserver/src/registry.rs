@@ -3,6 +3,7 @@
 //! and adds what needs both: conflicts, selectors over history, namespaces, addresses of services.
 
 mod delete;
+mod events;
 mod list;
 mod namespaces;
 mod options;

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,9 +21,9 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Authorizer, TokenFile, User, user_of_certificate};
 use crate::handler::{Shared, handle};
 use crate::limits::{
-    DRAIN_TIMEOUT, H2_CONNECTION_WINDOW, H2_MAX_STREAMS, H2_PING_INTERVAL, H2_PING_TIMEOUT,
-    H2_SEND_BUFFER, H2_STREAM_WINDOW, HANDSHAKE_TIMEOUT, HEADER_READ_TIMEOUT, MAX_CONNECTIONS,
-    MAX_HEAD,
+    DRAIN_TIMEOUT, EVENT_TTL, EXPIRY_INTERVAL, H2_CONNECTION_WINDOW, H2_MAX_STREAMS,
+    H2_PING_INTERVAL, H2_PING_TIMEOUT, H2_SEND_BUFFER, H2_STREAM_WINDOW, HANDSHAKE_TIMEOUT,
+    HEADER_READ_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD,
 };
 use crate::registry::Registry;
 use crate::streaming::NodeStreams;
@@ -130,8 +131,20 @@ impl ApiServer {
                 });
             }
         };
-        // `None` is the shutdown: accepting never ends by itself.
-        let _ = shutdown.run_until_cancelled(accepting).await;
+        let expiring = async {
+            let mut interval = tokio::time::interval(EXPIRY_INTERVAL);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                interval.tick().await;
+                let n_expired = self.shared.registry.expire_events(EVENT_TTL).await;
+                tracing::debug!(n_expired, "Expired events");
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = accepting => {}
+            () = expiring => {}
+        }
         drop(listener);
         self.shared.stop();
         connections.close();

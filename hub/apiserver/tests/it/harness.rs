@@ -28,6 +28,12 @@ use tokio_util::sync::CancellationToken;
 /// A clock that moves when it is told to.
 pub(crate) struct TestClock(AtomicI64);
 
+impl TestClock {
+    pub(crate) fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::Relaxed);
+    }
+}
+
 impl Clock for TestClock {
     fn now(&self) -> jiff::Timestamp {
         jiff::Timestamp::from_second(self.0.load(Ordering::Relaxed)).unwrap()
@@ -65,11 +71,16 @@ fn name(kind: rcgen::DnType, value: &str) -> rcgen::DistinguishedName {
 }
 
 pub(crate) fn registry() -> (Registry, tempfile::TempDir) {
+    let (registry, _, dir) = registry_and_clock();
+    (registry, dir)
+}
+
+pub(crate) fn registry_and_clock() -> (Registry, Arc<TestClock>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let (storage, _) = SledStorage::open(dir.path(), Options::DEFAULT).unwrap();
     let clock = Arc::new(TestClock(AtomicI64::new(1_790_000_000)));
     let config = RegistryConfig { service_cidr: "10.96.0.0/24".parse().unwrap() };
-    (Registry::new(storage, clock, config), dir)
+    (Registry::new(storage, clock.clone(), config), clock, dir)
 }
 
 impl World {

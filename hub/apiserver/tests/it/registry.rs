@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use hub_api::{DeleteOptions, object, resources};
-use hub_apiserver::{PatchKind, Registry, WriteOptions, Written};
+use hub_apiserver::{ListOptions, PatchKind, Registry, WriteOptions, Written};
 use serde_json::{Value, json};
 
-use crate::harness::registry;
+use crate::harness::{registry, registry_and_clock};
 
 async fn make(
     registry: &Registry,
@@ -162,4 +162,30 @@ async fn a_pod_is_bound_once_and_goes_when_its_node_says_so() {
     assert_eq!(other.code, 409);
     registry.delete(pods, Some("default"), "p", &by_node(&uid)).await.unwrap();
     assert_eq!(registry.get(pods, Some("default"), "p").unwrap_err().code, 404);
+}
+
+#[tokio::test]
+async fn events_are_forgotten_after_a_while() {
+    let (registry, clock, _dir) = registry_and_clock();
+    registry.bootstrap().await.unwrap();
+    let event = |name: &str, last: &str| {
+        json!({
+            "metadata": {"name": name},
+            "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"},
+            "firstTimestamp": "2020-01-01T00:00:00Z",
+            "lastTimestamp": last,
+        })
+    };
+    let later = hub_api::time::format(registry.now() + jiff::SignedDuration::from_mins(50));
+    make(&registry, "events", event("from-the-past", "2020-01-01T00:00:00Z")).await.unwrap();
+    make(&registry, "events", event("repeated", &later)).await.unwrap();
+    let ttl = std::time::Duration::from_hours(1);
+    assert_eq!(registry.expire_events(ttl).await, 0, "it arrived just now");
+    clock.advance(3700);
+    make(&registry, "events", event("new", "2020-01-01T00:00:00Z")).await.unwrap();
+    assert_eq!(registry.expire_events(ttl).await, 1);
+    let resource = resources::find("", "v1", "events").unwrap();
+    let left = registry.list(resource, None, &ListOptions::default()).unwrap().entries;
+    let left: Vec<&str> = left.iter().map(|it| it.key.name()).collect();
+    assert_eq!(left, ["new", "repeated"]);
 }
