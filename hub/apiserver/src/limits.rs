@@ -46,6 +46,8 @@ pub const LIST_PAGE: usize = 500;
 pub const EVENT_TTL: Duration = Duration::from_hours(1);
 /// Events are looked through for old ones this often.
 pub const EXPIRY_INTERVAL: Duration = Duration::from_mins(5);
+/// Objects of a collection that are deleted at once.
+pub const COLLECTION_CONCURRENCY: usize = 64;
 /// Old events that are deleted in one transaction.
 pub const EXPIRY_BATCH: usize = 256;
 /// Retries of a write that met another one.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use hub_api::write::{self, Deletion};
 use hub_api::{DeleteOptions, Resource, Status};
 use hub_storage::Entry;
 
 use super::{Fresh, ListOptions, Registry, Written};
-use crate::limits::MAX_CONFLICT_RETRIES;
+use crate::limits::{COLLECTION_CONCURRENCY, MAX_CONFLICT_RETRIES};
 
 /// What a deletion left behind.
 #[derive(Clone, Debug)]
@@ -75,14 +76,28 @@ impl Registry {
         options: &DeleteOptions,
     ) -> Result<super::List, Status> {
         let mut list = self.list(resource, namespace, list_options)?;
-        for entry in &mut list.entries {
-            match self.delete(resource, entry.key.namespace(), entry.key.name(), options).await {
-                Ok(Deleted::Marked(Written::Stored(marked))) => *entry = marked,
-                Ok(Deleted::Removed(_) | Deleted::Marked(_)) => {}
-                Err(status) if status.code == 404 => {}
-                Err(status) => return Err(status),
-            }
-        }
+        let entries = std::mem::take(&mut list.entries);
+        // Together they share commits; one after the other each would wait for its own.
+        list.entries = stream::iter(entries)
+            .map(|entry| self.delete_listed(resource, entry, options))
+            .buffered(COLLECTION_CONCURRENCY)
+            .try_collect()
+            .await?;
         Ok(list)
+    }
+
+    async fn delete_listed(
+        &self,
+        resource: &Resource,
+        entry: Arc<Entry>,
+        options: &DeleteOptions,
+    ) -> Result<Arc<Entry>, Status> {
+        let (namespace, name) = (entry.key.namespace(), entry.key.name());
+        match self.delete(resource, namespace, name, options).await {
+            Ok(Deleted::Marked(Written::Stored(marked))) => Ok(marked),
+            Ok(Deleted::Removed(_) | Deleted::Marked(_)) => Ok(entry),
+            Err(status) if status.code == 404 => Ok(entry),
+            Err(status) => Err(status),
+        }
     }
 }
