@@ -175,15 +175,13 @@ pub async fn exec(
 pub async fn put_desired(socket: &Path, file: &Path) -> Result<(), ClientError> {
     let bytes =
         std::fs::read(file).map_err(|err| ClientError::File { path: file.to_owned(), err })?;
-    let parsed: Value = serde_json::from_slice(&bytes)
+    let mut parsed: Value = serde_json::from_slice(&bytes)
         .map_err(|err| ClientError::Json { path: file.to_owned(), err })?;
-    let objects = match parsed {
+    let items = parsed.get_mut("items").map(Value::take);
+    let objects = match items.unwrap_or(parsed) {
         Value::Array(objects) => objects,
-        Value::Object(mut object) if object.contains_key("items") => match object.remove("items") {
-            Some(Value::Array(items)) => items,
-            _ => Vec::new(),
-        },
-        other => vec![other],
+        one @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => vec![one],
+        Value::Object(one) => vec![Value::Object(one)],
     };
     let answer = Client::connect(socket).await?.ask(&LocalRequest::PutDesired { objects }).await?;
     print(&format!("{answer}\n"))
@@ -194,7 +192,7 @@ fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => printable(text),
-        other => other.to_string(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }
 }
 

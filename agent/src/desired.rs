@@ -186,3 +186,73 @@ fn decode_record(record: &[u8]) -> Option<StoredObject> {
     let value = Arc::new(serde_json::from_slice(body).ok()?);
     Some(StoredObject { revision: u64::from_be_bytes(*revision), value })
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn upsert(name: &str, revision: u64, body: &'static str) -> Change {
+        let key = ObjectKey::new("Pod", "d", name);
+        Change::Upsert { key, revision, body: Bytes::from_static(body.as_bytes()) }
+    }
+
+    fn open(dir: &std::path::Path) -> (DesiredStore, Ledger) {
+        let ledger = Ledger::open(dir).unwrap().0;
+        (DesiredStore::load(ledger.clone()), ledger)
+    }
+
+    fn shown(store: &DesiredStore) -> String {
+        let view = store.snapshot();
+        let objects = view.objects.iter().map(|(key, it)| format!("{key}@{}={}", it.revision, it.value));
+        let list: Vec<String> = objects.collect();
+        format!("{} complete={}", list.join(" "), view.complete)
+    }
+
+    #[tokio::test]
+    async fn the_view_survives_a_restart_and_is_complete_only_when_said() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let (store, ledger) = open(dir.path());
+            let mut generation_rx = store.subscribe();
+            store.apply(vec![upsert("a", 1, "1"), upsert("b", 2, "2")], false).await.unwrap();
+            assert_eq!(*generation_rx.borrow_and_update(), 1);
+            assert_eq!(shown(&store), "Pod/d/a@1=1 Pod/d/b@2=2 complete=false");
+            let gone = Change::Delete { key: ObjectKey::new("Pod", "d", "a") };
+            store.apply(vec![gone, upsert("b", 3, "3")], true).await.unwrap();
+            store.apply(Vec::new(), true).await.unwrap();
+            assert_eq!(*generation_rx.borrow_and_update(), 2, "nothing changed");
+            ledger.close();
+        }
+        let (store, ledger) = open(dir.path());
+        assert_eq!(shown(&store), "Pod/d/b@3=3 complete=true");
+        store.apply(Vec::new(), false).await.unwrap();
+        ledger.close();
+        drop(store);
+        assert_eq!(shown(&open(dir.path()).0), "Pod/d/b@3=3 complete=false");
+    }
+
+    #[tokio::test]
+    async fn a_view_with_a_hole_proves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, ledger) = open(dir.path());
+        store.apply(vec![upsert("a", 1, "1"), upsert("b", 2, "no json")], true).await.unwrap();
+        assert_eq!(shown(&store), "Pod/d/a@1=1 complete=true");
+        let key = ObjectKey::new("Pod", "d", "c").to_string();
+        let damage = vec![put(&key, b"damaged".to_vec())];
+        ledger.commit(damage).await.unwrap();
+        ledger.close();
+        drop(store);
+        assert_eq!(shown(&open(dir.path()).0), "Pod/d/a@1=1 complete=false");
+    }
+
+    #[tokio::test]
+    async fn a_closed_ledger_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, ledger) = open(dir.path());
+        ledger.close();
+        assert!(store.apply(vec![upsert("a", 1, "1")], true).await.is_err());
+        assert_eq!(shown(&store), " complete=false");
+    }
+}

@@ -122,3 +122,45 @@ impl DesiredPods {
 fn parse<T: DeserializeOwned>(value: &Value) -> Option<T> {
     T::deserialize(value).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use agent_sync::ObjectKey;
+    use serde_json::json;
+
+    use super::*;
+    use crate::desired::StoredObject;
+
+    const UID: &str = "5f2b6a3e-8c1d-4e55-9d54-0f1a2b3c4d5e";
+
+    fn put(view: &mut DesiredObjects, kind: &str, name: &str, value: Value) {
+        let key = ObjectKey::new(kind, "d", name);
+        view.objects.insert(key, StoredObject { revision: 1, value: Arc::new(value) });
+    }
+
+    #[test]
+    fn a_pod_is_made_again_only_when_one_of_its_objects_changes() {
+        let mut view = DesiredObjects { complete: true, ..DesiredObjects::default() };
+        let volumes = json!([{"name": "v", "configMap": {"name": "c"}}]);
+        let pod = json!({"metadata": {"name": "p", "namespace": "d", "uid": UID},
+            "spec": {"containers": [{"name": "c", "image": "i"}], "volumes": volumes}});
+        put(&mut view, "Pod", "p", pod);
+        put(&mut view, "Pod", "broken", json!({"metadata": {}}));
+        let mut pods = DesiredPods::default();
+        let only = |set: DesiredSet| Arc::clone(set.pods().values().next().unwrap());
+        let first = only(pods.update(&view));
+        assert!(first.volumes.is_err());
+        put(&mut view, "ConfigMap", "other", json!({"data": {"k": "v"}}));
+        assert!(Arc::ptr_eq(&first, &only(pods.update(&view))));
+        put(&mut view, "ConfigMap", "c", json!({"data": {"k": "v"}}));
+        let second = only(pods.update(&view));
+        assert!(second.volumes.is_ok());
+        assert!(Arc::ptr_eq(&second, &only(pods.update(&view))));
+        put(&mut view, "ConfigMap", "c", json!({"data": {"k": "w"}}));
+        let third = only(pods.update(&view));
+        assert_ne!(second.volumes_fingerprint, third.volumes_fingerprint);
+        assert!(matches!(pods.update(&view), DesiredSet::Complete(_)));
+        view.complete = false;
+        assert!(matches!(pods.update(&view), DesiredSet::Partial(_)));
+    }
+}

@@ -206,7 +206,7 @@ fn statuses(row: &PodRow) -> impl Iterator<Item = &Value> {
     list("containerStatuses").chain(list("initContainerStatuses"))
 }
 
-fn container_status<'a>(found: &'a Found) -> Option<(&'a ContainerName, &'a Value)> {
+fn container_status(found: &Found) -> Option<(&ContainerName, &Value)> {
     let name = found.container.as_ref()?;
     let status = statuses(&found.row).find(|it| it["name"] == name.as_str())?;
     Some((name, status))

@@ -116,9 +116,10 @@ impl PodWorker {
             self.started(&pod, desired, id, subject).await;
             return Ok(());
         };
-        let (reason, message) = match &err {
-            ApplyError::Noted { reason, message } => (*reason, message.clone()),
-            other => ("CreateContainerError", chain(other)),
+        let (reason, message) = if let ApplyError::Noted { reason, message } = &err {
+            (*reason, message.clone())
+        } else {
+            ("CreateContainerError", chain(&err))
         };
         self.node.events.warning(subject, "Failed", format!("Error: {message}")).await;
         if is_start_error(&err) {
