@@ -88,14 +88,14 @@ pub(crate) fn default_device_rules() -> Vec<DeviceRule> {
     vec![
         any('c'),
         any('b'),
-        all(1, Some(3)),   // null
-        all(1, Some(5)),   // zero
-        all(1, Some(7)),   // full
-        all(1, Some(8)),   // random
-        all(1, Some(9)),   // urandom
-        all(5, Some(0)),   // tty
-        all(5, Some(2)),   // ptmx
-        all(136, None),    // pts
+        all(1, Some(3)), // null
+        all(1, Some(5)), // zero
+        all(1, Some(7)), // full
+        all(1, Some(8)), // random
+        all(1, Some(9)), // urandom
+        all(5, Some(0)), // tty
+        all(5, Some(2)), // ptmx
+        all(136, None),  // pts
     ]
 }
 

@@ -81,20 +81,21 @@ impl Runtime {
     /// Everything the keeper holds.
     pub async fn list(&self) -> Result<Inventory, CallError> {
         let operation = "list containers";
-        match self.call(operation, Call::List, &[]).await?.answer {
-            Answer::Inventory(inventory) => Ok(inventory),
-            _ => Err(out_of_step(operation)),
-        }
+        let Answer::Inventory(inventory) = self.call(operation, Call::List, &[]).await?.answer
+        else {
+            return Err(out_of_step(operation));
+        };
+        Ok(inventory)
     }
 
     /// Makes a sandbox, or finds the one that was made before.
     pub async fn ensure_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxState, CallError> {
         let operation = "make a sandbox";
         let call = Call::EnsureSandbox(Box::new(spec.clone()));
-        match self.call(operation, call, &[]).await?.answer {
-            Answer::Sandbox(state) => Ok(state),
-            _ => Err(out_of_step(operation)),
-        }
+        let Answer::Sandbox(state) = self.call(operation, call, &[]).await?.answer else {
+            return Err(out_of_step(operation));
+        };
+        Ok(state)
     }
 
     /// Removes a sandbox and whatever is left in it. Removing what is not there is fine.
@@ -118,10 +119,10 @@ impl Runtime {
     ) -> Result<ContainerState, CallError> {
         let operation = "start a container";
         let call = Call::EnsureContainer(Box::new(spec.clone()));
-        match self.call(operation, call, &[]).await?.answer {
-            Answer::Container(state) => Ok(state),
-            _ => Err(out_of_step(operation)),
-        }
+        let Answer::Container(state) = self.call(operation, call, &[]).await?.answer else {
+            return Err(out_of_step(operation));
+        };
+        Ok(state)
     }
 
     /// Sends a signal to a container's first process.
@@ -174,10 +175,11 @@ impl Runtime {
     /// What a container uses.
     pub async fn stats(&self, id: &ContainerId) -> Result<Stats, CallError> {
         let operation = "read statistics";
-        match self.call(operation, Call::Stats(id.clone()), &[]).await?.answer {
-            Answer::Stats(stats) => Ok(stats),
-            _ => Err(out_of_step(operation)),
-        }
+        let Answer::Stats(stats) = self.call(operation, Call::Stats(id.clone()), &[]).await?.answer
+        else {
+            return Err(out_of_step(operation));
+        };
+        Ok(stats)
     }
 
     /// What happens from here on. A receiver that lags behind must `list` again.

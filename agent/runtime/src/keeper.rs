@@ -121,8 +121,11 @@ fn parse(args: &[OsString]) -> Option<Arguments> {
     };
     let cgroup_root = crate::ids::CgroupPath::new(cgroup_root.to_str()?).ok()?.as_str().to_owned();
     let (state_dir, run_dir) = (PathBuf::from(state_dir), PathBuf::from(run_dir));
-    (state_dir.is_absolute() && run_dir.is_absolute())
-        .then_some(Arguments { state_dir, run_dir, cgroup_root })
+    (state_dir.is_absolute() && run_dir.is_absolute()).then_some(Arguments {
+        state_dir,
+        run_dir,
+        cgroup_root,
+    })
 }
 
 /// Runs this process as a keeper, for `<program> keeper <state_dir> <run_dir> <cgroup_root>`.
@@ -267,9 +270,9 @@ impl Keeper {
 
     /// Makes sure that `capabilities` have a compiled filter.
     fn ensure_profile(&mut self, capabilities: u64) -> io::Result<()> {
-        if !self.profiles.contains_key(&capabilities) {
-            let profile = seccomp::compile(capabilities).map_err(io::Error::other)?;
-            self.profiles.insert(capabilities, profile);
+        if let std::collections::btree_map::Entry::Vacant(entry) = self.profiles.entry(capabilities)
+        {
+            entry.insert(seccomp::compile(capabilities).map_err(io::Error::other)?);
         }
         Ok(())
     }

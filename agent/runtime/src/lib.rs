@@ -28,8 +28,9 @@ pub use client::{ExecProcess, Runtime};
 pub use error::{CallError, ConnectError, Refusal, RefusalKind};
 pub use ids::{CgroupPath, ContainerId, InvalidName, SandboxId};
 pub use types::{
-    Capabilities, ContainerSpec, ContainerState, Device, ExecSpec, ExitStatus, Inventory, Mount, MountKind, Phase,
-    Propagation, Resources, RuntimeConfig, RuntimeEvent, SandboxSpec, SandboxState, Seccomp, Stats, User,
+    Capabilities, ContainerSpec, ContainerState, Device, ExecSpec, ExitStatus, Inventory, Mount,
+    MountKind, Phase, Propagation, Resources, RuntimeConfig, RuntimeEvent, SandboxSpec,
+    SandboxState, Seccomp, Stats, User,
 };
 
 /// Runs this process as the keeper if the arguments say so. Must be the first thing in `main`.

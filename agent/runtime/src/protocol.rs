@@ -10,8 +10,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::Refusal;
 use crate::ids::{ContainerId, SandboxId};
 use crate::types::{
-    ContainerSpec, ContainerState, ExecSpec, ExitStatus, Inventory, SandboxSpec, SandboxState, Stats,
+    ContainerSpec, ContainerState, ExecSpec, ExitStatus, Inventory, SandboxSpec, SandboxState,
+    Stats,
 };
 
 /// Longest frame; a specification with a megabyte of environment fits.
@@ -73,9 +74,14 @@ pub(crate) enum Answer {
     Container(ContainerState),
     Stats(Stats),
     /// With a terminal, its descriptor comes along.
-    Exec { id: u64 },
+    Exec {
+        id: u64,
+    },
     /// With descriptors as the flags say, in this order.
-    Attach { stdin: bool, tty: bool },
+    Attach {
+        stdin: bool,
+        tty: bool,
+    },
 }
 
 /// Makes a frame of `message`.
@@ -157,7 +163,7 @@ mod tests {
     #[test]
     fn frames_arrive_whole_with_their_descriptors() {
         let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
-        let (reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) = io::pipe().unwrap();
         let with_fd = encode(&"with", 1).unwrap();
         let without = encode(&"without", 0).unwrap();
         send(&near, &with_fd, &[writer.as_fd()]).unwrap();

@@ -16,8 +16,8 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_string,
-    fsmount, fsopen, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
 pub(crate) use mask::{mask_paths, protect_paths};
@@ -47,7 +47,12 @@ impl Root {
         self.open_with(path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
     }
 
-    fn open_with(&self, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+    fn open_with(
+        &self,
+        path: &Path,
+        flags: OFlags,
+        resolve: ResolveFlags,
+    ) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::CLOEXEC;
         // EAGAIN means that something was renamed while the kernel looked: look again, not for ever.
         for _ in 0..128 {
@@ -91,7 +96,8 @@ impl Root {
                             links += 1;
                             let target = rustix::fs::readlinkat(&dir, &name, Vec::new())?;
                             let target = PathBuf::from(bytes_to_os(target.to_bytes()));
-                            let full = if target.is_absolute() { target } else { done.join(target) };
+                            let full =
+                                if target.is_absolute() { target } else { done.join(target) };
                             todo.extend(reversed_names(&full));
                             done = PathBuf::from(".");
                             dir = self.open(&done, OFlags::PATH | OFlags::DIRECTORY)?;
@@ -112,8 +118,9 @@ impl Root {
             other => return Ok(other?),
         }
         let name = path.file_name().ok_or(Errno::ISDIR)?;
-        let dir = self.ensure_dir(path.parent().unwrap_or(Path::new("/")))?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+        let dir = self.ensure_dir(path.parent().unwrap_or_else(|| Path::new("/")))?;
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
         match rustix::fs::openat(&dir, name, flags, Mode::from_raw_mode(0o644)) {
             Ok(_) | Err(Errno::EXIST) => Ok(self.open(path, OFlags::PATH)?),
             Err(errno) => Err(errno.into()),

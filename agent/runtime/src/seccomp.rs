@@ -63,7 +63,11 @@ pub(crate) fn load(profile: &Profile) -> io::Result<()> {
     profile.filters.iter().try_for_each(|it| agent_sys::seccomp_set_mode_filter(it))
 }
 
-fn masked(argument: u8, mask: u64, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
+fn masked(
+    argument: u8,
+    mask: u64,
+    value: u64,
+) -> Result<SeccompCondition, seccompiler::BackendError> {
     let length = SeccompCmpArgLen::Qword;
     SeccompCondition::new(argument, length, SeccompCmpOp::MaskedEq(mask), value)
 }
@@ -112,11 +116,26 @@ mod tests {
     #[test]
     fn dangerous_calls_are_on_no_list_for_everyone() {
         for call in [
-            libc::SYS_mount, libc::SYS_umount2, libc::SYS_keyctl, libc::SYS_bpf, libc::SYS_userfaultfd,
-            libc::SYS_io_uring_setup, libc::SYS_unshare, libc::SYS_setns, libc::SYS_kexec_load,
-            libc::SYS_init_module, libc::SYS_open_by_handle_at, libc::SYS_perf_event_open,
-            libc::SYS_ptrace, libc::SYS_reboot, libc::SYS_pivot_root, libc::SYS_move_mount,
-            libc::SYS_fsopen, libc::SYS_add_key, libc::SYS_request_key, libc::SYS_clone,
+            libc::SYS_mount,
+            libc::SYS_umount2,
+            libc::SYS_keyctl,
+            libc::SYS_bpf,
+            libc::SYS_userfaultfd,
+            libc::SYS_io_uring_setup,
+            libc::SYS_unshare,
+            libc::SYS_setns,
+            libc::SYS_kexec_load,
+            libc::SYS_init_module,
+            libc::SYS_open_by_handle_at,
+            libc::SYS_perf_event_open,
+            libc::SYS_ptrace,
+            libc::SYS_reboot,
+            libc::SYS_pivot_root,
+            libc::SYS_move_mount,
+            libc::SYS_fsopen,
+            libc::SYS_add_key,
+            libc::SYS_request_key,
+            libc::SYS_clone,
         ] {
             assert!(!table::ALWAYS.contains(&call), "{call}");
         }

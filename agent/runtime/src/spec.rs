@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, Mount,
-    MountBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, ProcessBuilder, RootBuilder, Spec,
-    SpecBuilder,
+    MountBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, ProcessBuilder, RootBuilder,
+    Spec, SpecBuilder,
 };
 
 use crate::capability::{self, UnknownCapability};
@@ -56,9 +56,17 @@ pub(crate) struct Shares {
 }
 
 const MASKED: [&str; 11] = [
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
-    "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
-    "/proc/timer_stats", "/sys/firmware",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
 ];
 const MASKED_SYS: [&str; 1] = ["/sys/devices/virtual/powercap"];
 const READ_ONLY: [&str; 5] =
@@ -76,14 +84,10 @@ pub(crate) fn build(
     }
     let capabilities = capability::wanted(&wanted.capabilities, wanted.privileged)?;
     let (mounts, sub_paths) = mounts(wanted)?;
-    let root =
-        RootBuilder::default().path(rootfs).readonly(wanted.read_only_rootfs).build()?;
+    let root = RootBuilder::default().path(rootfs).readonly(wanted.read_only_rootfs).build()?;
 
-    let names: std::collections::HashSet<_>;
-    #[expect(clippy::disallowed_types, reason = "the type of the OCI library")]
-    {
-        names = capability::to_spec(capabilities).into_iter().collect();
-    }
+    let names: oci_spec::runtime::Capabilities =
+        capability::to_spec(capabilities).into_iter().collect();
     let sets = LinuxCapabilitiesBuilder::default()
         .bounding(names.clone())
         .permitted(names.clone())
@@ -93,7 +97,11 @@ pub(crate) fn build(
         .terminal(wanted.tty)
         .args(wanted.args.clone())
         .env(wanted.env.clone())
-        .cwd(if wanted.cwd.as_os_str().is_empty() { PathBuf::from("/") } else { wanted.cwd.clone() })
+        .cwd(if wanted.cwd.as_os_str().is_empty() {
+            PathBuf::from("/")
+        } else {
+            wanted.cwd.clone()
+        })
         .capabilities(sets)
         .no_new_privileges(wanted.no_new_privs)
         .oom_score_adj(wanted.oom_score_adj)
@@ -172,6 +180,16 @@ fn mounts(wanted: &ContainerSpec) -> Result<Mounts, BuildError> {
             sub_paths.insert(mounts.len(), sub_path.clone());
         }
         mounts.push(asked_mount(mount)?);
+    }
+    for device in &wanted.devices {
+        mounts.push(
+            MountBuilder::default()
+                .destination(device.target.clone())
+                .typ("bind")
+                .source(device.source.clone())
+                .options(["rw", "rbind", "rprivate"].map(str::to_owned))
+                .build()?,
+        );
     }
     Ok((mounts, sub_paths))
 }

@@ -122,7 +122,10 @@ mod tests {
         check(image("web:logs"), (33, 40, &[40, 41], "/var/www"));
         check(image("1000:1001"), (1000, 1001, &[], "/"));
         check(User { uid: Some(7), ..image("web:logs") }, (7, 0, &[], "/"));
-        check(User { uid: Some(33), gid: Some(5), ..image("root") }, (33, 5, &[40, 41], "/var/www"));
+        check(
+            User { uid: Some(33), gid: Some(5), ..image("root") },
+            (33, 5, &[40, 41], "/var/www"),
+        );
         let groups = User { supplementary_groups: vec![9, 9, 40], ..image("web") };
         check(groups, (33, 34, &[9, 40, 41], "/var/www"));
     }

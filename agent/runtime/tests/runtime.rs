@@ -4,6 +4,14 @@
 //! argument selects cases by a part of their name. Needs root; without it everything is skipped, or
 //! fails if `REQUIRE_PRIVILEGED=1`.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "this program is a test, which clippy cannot know without the usual harness"
+)]
+
 #[path = "runtime/world.rs"]
 mod world;
 
@@ -20,10 +28,10 @@ use std::time::Duration;
 
 use world::World;
 
-type Case = (&'static str, fn(&mut World) -> anyhow_lite::Result);
+type Case = (&'static str, fn(&mut World) -> outcome::Result);
 
 /// Errors of a case are texts.
-mod anyhow_lite {
+mod outcome {
     pub(crate) type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 }
 

@@ -60,8 +60,9 @@ pub fn clone3(
     // kernel writes `pidfd` before it returns, and `pidfd` outlives the call. No other thread exists
     // (checked above), so no lock of the allocator or of the standard library is held by someone who is
     // missing in the child.
-    let pid =
-        check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) })?;
+    let pid = check(unsafe {
+        libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>())
+    })?;
     if pid == 0 {
         // A panic must never unwind into the caller's frames: the child is not the caller.
         let code = catch_unwind(AssertUnwindSafe(child)).unwrap_or(101);

@@ -12,8 +12,8 @@ use cgroups_rs::fs::pid::PidController;
 use cgroups_rs::fs::{Controllers, MaxValue};
 
 use super::{
-    CgroupDriver, DeviceRule, Entry, is_gone, keyed_number, keyed_number_in, library_error, number_in, pids_in,
-    remove_tree, write,
+    CgroupDriver, DeviceRule, Entry, is_gone, keyed_number, keyed_number_in, library_error,
+    number_in, pids_in, remove_tree, write,
 };
 use crate::types::{Resources, Stats};
 
@@ -79,7 +79,9 @@ impl CgroupDriver for Hierarchies {
         let cgroup = self.library(path);
         limit_memory(&cgroup, self.dir("memory", path).as_deref(), resources)?;
         limit_cpu(&cgroup, resources).map_err(|err| library_error(&err))?;
-        if let Some((pids, limit)) = cgroup.controller_of::<PidController>().zip(resources.pids_limit) {
+        if let Some((pids, limit)) =
+            cgroup.controller_of::<PidController>().zip(resources.pids_limit)
+        {
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             pids.set_pid_max(MaxValue::Value(limit)).map_err(|err| library_error(&err))?;
         }
@@ -93,7 +95,7 @@ impl CgroupDriver for Hierarchies {
         write(&dir.join("devices.deny"), "a")?;
         let allow = dir.join("devices.allow");
         for rule in rules {
-            let number = |it: Option<u64>| it.map_or("*".to_owned(), |it| it.to_string());
+            let number = |it: Option<u64>| it.map_or_else(|| "*".to_owned(), |it| it.to_string());
             let (major, minor) = (number(rule.major), number(rule.minor));
             write(&allow, &format!("{} {major}:{minor} {}", rule.kind, rule.access))?;
         }

@@ -4,16 +4,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cgroups_rs::fs::MaxValue;
 use cgroups_rs::fs::cgroup::Cgroup;
 use cgroups_rs::fs::cpu::CpuController;
 use cgroups_rs::fs::hierarchies::{UNIFIED_MOUNTPOINT, V2};
 use cgroups_rs::fs::memory::MemController;
 use cgroups_rs::fs::pid::PidController;
-use cgroups_rs::fs::MaxValue;
 
 use super::{
-    CgroupDriver, DeviceRule, Entry, is_gone, keyed_number, keyed_number_in, library_error, number_in, remove_tree,
-    write,
+    CgroupDriver, DeviceRule, Entry, is_gone, keyed_number, keyed_number_in, library_error,
+    number_in, remove_tree, write,
 };
 use crate::types::{Resources, Stats};
 
@@ -94,7 +94,9 @@ impl CgroupDriver for Unified {
                     cpu.set_cfs_quota_and_period(resources.cpu_quota, resources.cpu_period)?;
                 }
             }
-            if let Some((pids, limit)) = cgroup.controller_of::<PidController>().zip(resources.pids_limit) {
+            if let Some((pids, limit)) =
+                cgroup.controller_of::<PidController>().zip(resources.pids_limit)
+            {
                 pids.set_pid_max(MaxValue::Value(i64::try_from(limit).unwrap_or(i64::MAX)))?;
             }
             Ok(())
@@ -192,7 +194,9 @@ mod tests {
 
     #[test]
     fn shares_become_weights() {
-        for (shares, expected) in [(0, 1), (2, 1), (1024, 39), (262_144, 10_000), (u64::MAX, 10_000)] {
+        for (shares, expected) in
+            [(0, 1), (2, 1), (1024, 39), (262_144, 10_000), (u64::MAX, 10_000)]
+        {
             assert_eq!(weight(shares), expected, "{shares}");
         }
     }

@@ -73,15 +73,22 @@ impl ExecStreams {
     }
 }
 
-fn boxed_reader(reader: impl AsyncRead + Send + Sync + Unpin + 'static) -> Box<dyn AsyncRead + Send + Sync + Unpin> {
+fn boxed_reader(
+    reader: impl AsyncRead + Send + Sync + Unpin + 'static,
+) -> Box<dyn AsyncRead + Send + Sync + Unpin> {
     Box::new(reader)
 }
 
-fn boxed_writer(writer: impl AsyncWrite + Send + Sync + Unpin + 'static) -> Box<dyn AsyncWrite + Send + Sync + Unpin> {
+fn boxed_writer(
+    writer: impl AsyncWrite + Send + Sync + Unpin + 'static,
+) -> Box<dyn AsyncWrite + Send + Sync + Unpin> {
     Box::new(writer)
 }
 
-#[expect(deprecated, reason = "an owned descriptor that moves in stays open as long as it is registered")]
+#[expect(
+    deprecated,
+    reason = "an owned descriptor that moves in stays open as long as it is registered"
+)]
 fn open_terminal(fd: OwnedFd) -> io::Result<Arc<AsyncFd<OwnedFd>>> {
     rustix::io::ioctl_fionbio(&fd, true)?;
     Ok(Arc::new(AsyncFd::new(fd)?))
@@ -154,7 +161,9 @@ impl ExecProcess {
                 *ended = Some(exit.clone());
                 Ok(exit)
             }
-            Subject::Container { id, events } => wait_for_container(&self.runtime, id, events).await,
+            Subject::Container { id, events } => {
+                wait_for_container(&self.runtime, id, events).await
+            }
         }
     }
 

@@ -21,8 +21,7 @@ pub(super) fn user(start: &mut Start<'_>) -> io::Result<()> {
     let root = Root::of_process()?;
     let passwd = root.read_text(Path::new("/etc/passwd"))?;
     let group = root.read_text(Path::new("/etc/group"))?;
-    let identity =
-        user::resolve(&start.command.user, &passwd, &group).map_err(io::Error::other)?;
+    let identity = user::resolve(&start.command.user, &passwd, &group).map_err(io::Error::other)?;
     start.found.root = Some(root);
     start.found.identity = Some(identity);
     Ok(())
@@ -69,7 +68,8 @@ fn is_device(fd: &OwnedFd, number: (u32, u32)) -> io::Result<bool> {
 
 /// The null device, and nothing that was put in its place.
 fn open_null(root: &Root) -> io::Result<OwnedFd> {
-    let null = root.open(Path::new("/dev/null"), OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY)?;
+    let null =
+        root.open(Path::new("/dev/null"), OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY)?;
     if is_device(&null, (1, 3))? {
         Ok(null)
     } else {

@@ -8,7 +8,9 @@ use agent_sys::{MountAttr, Propagation, mount_setattr};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountAttrFlags;
 use rustix::process::{Resource, Rlimit};
-use rustix::thread::{ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces};
+use rustix::thread::{
+    ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
+};
 
 use super::Start;
 use crate::cgroup::Entry;
@@ -108,7 +110,7 @@ pub(super) fn sources(start: &mut Start<'_>) -> io::Result<()> {
     for (at, mount) in start.bundle.spec.mounts().iter().flatten().enumerate() {
         let sub_path = start.bundle.sub_paths.get(&at).map(AsRef::as_ref);
         let prepared = rootfs::prepare(mount, sub_path).map_err(|err| {
-            let source = mount.source().as_deref().unwrap_or(Path::new("")).display();
+            let source = mount.source().as_deref().unwrap_or_else(|| Path::new("")).display();
             with_name(err, &format!("source {source}"))
         })?;
         start.found.prepared.push(prepared);

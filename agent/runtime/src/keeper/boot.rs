@@ -45,11 +45,12 @@ pub(super) fn lock(run_dir: &Path) -> io::Result<OwnedFd> {
 /// files that it had before.
 pub(super) fn protect() -> io::Result<(u64, u64)> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    write_oom_score_adj("-999").or_else(|err| match err.kind() {
+    if let Err(err) = write_oom_score_adj("-999") {
         // Without CAP_SYS_RESOURCE the score cannot be lowered; go on with what we have.
-        io::ErrorKind::PermissionDenied => Ok(()),
-        _ => Err(err),
-    })?;
+        if err.kind() != io::ErrorKind::PermissionDenied {
+            return Err(err);
+        }
+    }
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     std::env::set_current_dir("/")?;

@@ -16,7 +16,7 @@ use super::record::{self, CreateRecord, ExitRecord, RunRecord};
 use super::{Keeper, Owner, Process, Source, Waiter};
 use crate::cgroup::{self, DeviceRule};
 use crate::clock;
-use crate::container::{self, Command, Dirs, Failure, Found, Report, Start, Step, Stdio};
+use crate::container::{self, Command, Dirs, Failure, Found, Report, Start, Stdio, Step};
 use crate::error::{Refusal, RefusalKind};
 use crate::ids::{ContainerId, SandboxId};
 use crate::log::{Lines, LogFile, Stream};
@@ -158,11 +158,20 @@ impl Keeper {
                 let channel = started.channel;
                 let token = self.watch(channel.as_fd(), Source::Channel(owner), EventFlags::IN)?;
                 self.watch_output(&id, &mut output)?;
-                let starting =
-                    Starting { channel, token, executing: false, failure: None, waiters: vec![waiter] };
+                let starting = Starting {
+                    channel,
+                    token,
+                    executing: false,
+                    failure: None,
+                    waiters: vec![waiter],
+                };
                 Ok((process, starting))
             });
-        let (process, starting) = watched.map_err(cannot("watch the container's process"))?;
+        let (process, starting) = watched.map_err(|err| {
+            // Nobody would see it end.
+            let _ = self.cgroups.kill(&made.cgroup);
+            kernel("watch the container's process", &err)
+        })?;
         let container = Container {
             id: id.clone(),
             sandbox: made.spec.sandbox.clone(),
@@ -188,8 +197,7 @@ impl Keeper {
             return Err(Refusal::new(RefusalKind::InvalidSpec, text));
         }
         let cgroup = self.cgroup_path(sandbox.spec.cgroup.child(&spec.id).as_str());
-        let shares =
-            Shares { pid: sandbox.spec.host_pid || sandbox.spec.share_process_namespace };
+        let shares = Shares { pid: sandbox.spec.host_pid || sandbox.spec.share_process_namespace };
         let dirs = self.layout.dirs(&spec.id);
         let bundle = spec::build(&spec, dirs.rootfs.clone(), &cgroup, shares)
             .map_err(|err| Refusal::new(RefusalKind::InvalidSpec, err.to_string()))?;
@@ -219,10 +227,13 @@ impl Keeper {
         let mut rules = cgroup::default_device_rules();
         for device in &made.spec.devices {
             let stat = rustix::fs::stat(&device.source)?;
-            let kind = match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
-                rustix::fs::FileType::BlockDevice => 'b',
-                rustix::fs::FileType::CharacterDevice => 'c',
-                _ => return Err(io::Error::other("not a device")),
+            let file_type = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+            let kind = if file_type.is_block_device() {
+                'b'
+            } else if file_type.is_char_device() {
+                'c'
+            } else {
+                return Err(io::Error::other("not a device"));
             };
             rules.push(DeviceRule {
                 kind,
@@ -364,17 +375,17 @@ impl Keeper {
         let started_at = clock::now();
         let pid = container.process.as_ref().map_or(0, |it| it.record.pid);
         container.phase = Phase::Running { pid, started_at };
-        let record = container.made.as_ref().zip(container.process.as_ref()).map(|(made, process)| {
-            let (spec, process) = (made.spec.clone(), process.record.clone());
-            RunRecord { version: record::VERSION, spec, process, started_at }
-        });
+        let record =
+            container.made.as_ref().zip(container.process.as_ref()).map(|(made, process)| {
+                let (spec, process) = (made.spec.clone(), process.record.clone());
+                RunRecord { version: record::VERSION, spec, process, started_at }
+            });
         let state = container.state();
         self.unwatch(starting.token, starting.channel.as_fd());
-        if let Some(record) = record {
-            if let Err(err) = record::write(&self.layout.run_record(id), &record, false) {
-                // It runs all the same; only another keeper would not know it.
-                self.complain("write down a container", &err);
-            }
+        let path = self.layout.run_record(id);
+        if let Some(Err(err)) = record.map(|it| record::write(&path, &it, false)) {
+            // It runs all the same; only another keeper would not know it.
+            self.complain("write down a container", &err);
         }
         for waiter in starting.waiters {
             self.answer(waiter, Ok(Answer::Container(state.clone())));
@@ -410,9 +421,9 @@ impl Starting {
             Err(Errno::AGAIN | Errno::INTR) => return Heard::Nothing,
             Err(_) => 0,
         };
-        let fd = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-            _ => None,
+        let fd = control.drain().find_map(|message| {
+            let RecvAncillaryMessage::ScmRights(mut fds) = message else { return None };
+            fds.next()
         });
         if length == 0 {
             return Heard::End;
@@ -462,14 +473,19 @@ impl Keeper {
         }
     }
 
-    pub(super) fn signal_container(&mut self, id: &ContainerId, signal: i32) -> Result<(), Refusal> {
+    pub(super) fn signal_container(
+        &mut self,
+        id: &ContainerId,
+        signal: i32,
+    ) -> Result<(), Refusal> {
         let container = self.containers.get(id).ok_or_else(|| not_found(id))?;
         let process = container.process.as_ref().ok_or_else(|| not_running(id))?;
         match agent_sys::pidfd_send_signal(process.pidfd.as_fd(), signal) {
             Err(err) if err.raw_os_error() == Some(nix::libc::ESRCH) => Err(not_running(id)),
-            Err(err) if err.raw_os_error() == Some(nix::libc::EINVAL) => {
-                Err(Refusal::new(RefusalKind::InvalidSpec, format!("no signal has number {signal}")))
-            }
+            Err(err) if err.raw_os_error() == Some(nix::libc::EINVAL) => Err(Refusal::new(
+                RefusalKind::InvalidSpec,
+                format!("no signal has number {signal}"),
+            )),
             other => other.map_err(|err| kernel("send a signal", &err)),
         }
     }
@@ -573,7 +589,7 @@ impl Output {
         let (mut ended, trouble) = self.pump(32);
         let now = clock::now();
         let mut formatted = Vec::new();
-        for (_, (_, lines)) in &mut self.streams {
+        for (_, lines) in self.streams.values_mut() {
             lines.finish(now, &mut formatted);
         }
         let rest = std::mem::take(&mut self.streams);
@@ -597,9 +613,18 @@ fn show(watchers: &mut Vec<(Stream, OwnedFd)>, stream: Stream, bytes: &[u8]) {
 impl Keeper {
     pub(super) fn handle_container_exit(&mut self, id: &ContainerId) {
         let Some(container) = self.containers.get_mut(id) else { return };
-        if let Some(starting) = &mut container.starting {
-            // Its last words come first.
-            while matches!(starting.read(), Heard::Nothing) && starting.has_more() {}
+        let was_starting = container.starting.is_some();
+        // Its last words come first.
+        while let Some(starting) =
+            self.containers.get_mut(id).and_then(|container| container.starting.as_mut())
+        {
+            match starting.read() {
+                Heard::Nothing if starting.has_more() => {}
+                Heard::Nothing | Heard::End => break,
+                Heard::Terminal(terminal) => self.set_terminal(id, terminal),
+            }
+        }
+        if was_starting {
             self.container_started(id);
         }
         let Some(container) = self.containers.get_mut(id) else { return };
@@ -640,8 +665,12 @@ impl Keeper {
         match failure {
             Some((refusal, waiters)) => self.container_failed(id, refusal, waiters),
             None => {
-                let record =
-                    ExitRecord { version: record::VERSION, id: id.clone(), sandbox, exit: exit.clone() };
+                let record = ExitRecord {
+                    version: record::VERSION,
+                    id: id.clone(),
+                    sandbox,
+                    exit: exit.clone(),
+                };
                 if let Err(err) = record::write(&self.layout.exit_record(id), &record, true) {
                     self.complain("write down an exit", &err);
                 }
@@ -654,9 +683,7 @@ impl Keeper {
     /// A container that never ran leaves nothing but its directory.
     fn container_failed(&mut self, id: &ContainerId, refusal: Refusal, waiters: Vec<Waiter>) {
         if let Some(container) = self.containers.get_mut(id) {
-            if container.removing.is_none() {
-                container.removing = Some(Vec::new());
-            }
+            container.removing.get_or_insert_default();
         }
         self.finish_container(id);
         for waiter in waiters {
@@ -788,10 +815,9 @@ impl Keeper {
         }
         let (pid, started_at) = (run.process.pid, run.started_at);
         let made = self.build(run.spec).ok();
-        if let Some(made) = &made {
-            if made.bundle.seccomp == Seccomp::Default {
-                self.ensure_profile(made.bundle.capabilities)?;
-            }
+        let filtered = made.as_ref().filter(|it| it.bundle.seccomp == Seccomp::Default);
+        if let Some(made) = filtered {
+            self.ensure_profile(made.bundle.capabilities)?;
         }
         let is_running = process.is_some();
         let container = Container {

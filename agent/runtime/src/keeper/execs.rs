@@ -95,7 +95,10 @@ impl Keeper {
             command: Command {
                 args: spec.args,
                 env,
-                cwd: spec.cwd.or_else(|| own.map(|it| it.cwd().clone())).unwrap_or_else(|| "/".into()),
+                cwd: spec
+                    .cwd
+                    .or_else(|| own.map(|it| it.cwd().clone()))
+                    .unwrap_or_else(|| "/".into()),
                 user: spec.user.unwrap_or_else(|| made.bundle.user.clone()),
             },
             dirs: &made.dirs,

@@ -149,10 +149,8 @@ pub(super) fn write(path: &Path, record: &impl Serialize, durable: bool) -> io::
         file.sync_all()?;
     }
     fs::rename(&beside, path)?;
-    if durable {
-        if let Some(dir) = path.parent() {
-            File::open(dir)?.sync_all()?;
-        }
+    if let Some(dir) = path.parent().filter(|_| durable) {
+        File::open(dir)?.sync_all()?;
     }
     Ok(())
 }

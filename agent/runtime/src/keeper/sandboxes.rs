@@ -266,7 +266,8 @@ impl Keeper {
         }
         let cgroup = format!("{}/{}", self.cgroup_root, sandbox.spec.cgroup);
         // What is still in there now came from an exec; it is killed, and the rest tried again.
-        if !matches!(self.cgroups.kill(&cgroup), Ok(true)) || self.cgroups.remove(&cgroup).is_err() {
+        if !matches!(self.cgroups.kill(&cgroup), Ok(true)) || self.cgroups.remove(&cgroup).is_err()
+        {
             return;
         }
         let waiters = sandbox.removing.take().unwrap_or_default();

@@ -42,7 +42,11 @@ pub(super) fn populate(dev: impl AsFd + Copy) -> io::Result<()> {
 pub(super) fn populate_from_host(dev: impl AsFd + Copy) -> io::Result<()> {
     for entry in std::fs::read_dir("/dev")? {
         let name = entry?.file_name();
-        let stat = rustix::fs::statat(CWD, std::path::Path::new("/dev").join(&name), rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+        let stat = rustix::fs::statat(
+            CWD,
+            std::path::Path::new("/dev").join(&name),
+            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+        )?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         if !matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
             continue;

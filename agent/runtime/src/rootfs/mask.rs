@@ -22,10 +22,7 @@ pub(crate) fn mask_paths(root: &Root, paths: &[String]) -> io::Result<()> {
             Err(Errno::NOENT | Errno::NOTDIR) => continue,
             other => other?,
         };
-        let cover = match file_type(&target)? {
-            FileType::Directory => empty_dir()?,
-            _ => clone_tree(&null)?,
-        };
+        let cover = if file_type(&target)?.is_dir() { empty_dir()? } else { clone_tree(&null)? };
         attach_mount(cover, target)?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use agent_sys::{MountAttr, Propagation, mount_setattr};
 use oci_spec::runtime::Mount;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen, open_tree,
@@ -47,12 +47,12 @@ pub(crate) fn prepare(mount: &Mount, sub_path: Option<&Path>) -> io::Result<Prep
             other => other?,
         };
     }
-    let is_dir = match file_type(&source)? {
-        FileType::Directory => true,
+    let kind = file_type(&source)?;
+    if kind.is_symlink() {
         // A link below a sub-path cannot be followed safely, and is nothing to mount.
-        FileType::Symlink => return Err(io::Error::from_raw_os_error(nix::libc::ELOOP)),
-        _ => false,
-    };
+        return Err(io::Error::from_raw_os_error(nix::libc::ELOOP));
+    }
+    let is_dir = kind.is_dir();
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH

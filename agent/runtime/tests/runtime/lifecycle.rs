@@ -3,7 +3,7 @@
 use agent_runtime::{ContainerSpec, Phase, RefusalKind};
 
 use crate::Case;
-use crate::anyhow_lite::Result;
+use crate::outcome::Result;
 use crate::world::{World, wait_exit};
 
 pub(crate) const CASES: &[Case] = &[
@@ -27,7 +27,9 @@ fn signalled(w: &mut World) -> Result {
     let spec = w.sh("trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done");
     let mut events = w.runtime.events();
     w.start(&spec)?;
-    crate::world::wait_until(|| crate::world::read_log(&spec.log_path).is_ok_and(|it| it.0 == "up\n"));
+    crate::world::wait_until(|| {
+        crate::world::read_log(&spec.log_path).is_ok_and(|it| it.0 == "up\n")
+    });
     w.block(w.runtime.signal(&spec.id, 15))?;
     assert_eq!(w.block(wait_exit(&mut events, &spec.id))?.code, 5);
 

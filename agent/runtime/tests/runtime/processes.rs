@@ -2,11 +2,13 @@
 
 use std::fs;
 
-use agent_runtime::{ContainerSpec, ExecSpec, Phase, Resources, Runtime, RuntimeEvent, SandboxSpec, User};
+use agent_runtime::{
+    ContainerSpec, ExecSpec, Phase, Resources, Runtime, RuntimeEvent, SandboxSpec, User,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Case;
-use crate::anyhow_lite::Result;
+use crate::outcome::Result;
 use crate::world::{World, read_log, wait_exit, wait_until, with_source};
 
 pub(crate) const CASES: &[Case] = &[
@@ -38,7 +40,12 @@ fn sleeper(w: &mut World) -> Result<ContainerSpec> {
 }
 
 /// Runs a command with this input; exit code, output and error.
-fn exec_to_end(w: &World, spec: &ContainerSpec, exec: &ExecSpec, input: &str) -> Result<(i32, String, String)> {
+fn exec_to_end(
+    w: &World,
+    spec: &ContainerSpec,
+    exec: &ExecSpec,
+    input: &str,
+) -> Result<(i32, String, String)> {
     w.block(async {
         let mut process = w.runtime.exec(&spec.id, exec).await.map_err(with_source)?;
         if let Some(mut stdin) = process.stdin.take() {
@@ -82,7 +89,11 @@ fn exec(w: &mut World) -> Result {
 
 fn exec_tty(w: &mut World) -> Result {
     let spec = sleeper(w)?;
-    let command = ExecSpec { tty: true, stdin: true, ..exec_spec(&["sh", "-c", "read x; stty size; tty; echo $TERM $x"]) };
+    let command = ExecSpec {
+        tty: true,
+        stdin: true,
+        ..exec_spec(&["sh", "-c", "read x; stty size; tty; echo $TERM $x"])
+    };
     w.block(async {
         let mut process = w.runtime.exec(&spec.id, &command).await.map_err(with_source)?;
         process.resize(120, 40)?;
@@ -102,16 +113,17 @@ fn exec_confined(w: &mut World) -> Result {
     let (_, stdout, _) = exec_to_end(w, &spec, &exec_spec(&["sh", "-c", script]), "")?;
     let pid = w.start(&spec)?;
     let namespace = fs::read_link(format!("/proc/{pid}/ns/pid"))?;
-    let expected = format!(
-        "CapBnd:00000000a80425fb\nSeccomp:2\n4\n0\n1\n{}\n",
-        namespace.display()
-    );
+    let expected =
+        format!("CapBnd:00000000a80425fb\nSeccomp:2\n4\n0\n1\n{}\n", namespace.display());
     assert_eq!(stdout, format!("CapEff:00000000a80425fb\n{expected}"));
     let user = Some(User { image: "web".to_owned(), ..User::default() });
     let command = ExecSpec { user, ..exec_spec(&["id", "-u"]) };
     assert_eq!(exec_to_end(w, &spec, &command, "")?.1, "1000\n");
     let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-    assert!(cgroup.contains(&format!("{}/burstable/pods/{}", w.config.cgroup_root, spec.id)), "{cgroup}");
+    assert!(
+        cgroup.contains(&format!("{}/burstable/pods/{}", w.config.cgroup_root, spec.id)),
+        "{cgroup}"
+    );
     Ok(())
 }
 
@@ -119,7 +131,10 @@ fn container_tty(w: &mut World) -> Result {
     w.sandbox("s")?;
     let spec = ContainerSpec { tty: true, ..w.sh("tty; echo done") };
     let ended = w.run_to_end(&spec)?;
-    assert_eq!(ended.stdout, "/dev/pts/0\ndone\n", "the carriage returns are lost with the line ends");
+    assert_eq!(
+        ended.stdout, "/dev/pts/0\ndone\n",
+        "the carriage returns are lost with the line ends"
+    );
     Ok(())
 }
 
@@ -224,7 +239,8 @@ fn long_output(w: &mut World) -> Result {
 
 fn reconnect(w: &mut World) -> Result {
     w.sandbox("s")?;
-    let (stays, ends) = (w.sh("sleep 1000"), w.sh("while [ ! -e /v/go ]; do sleep 0.01; done; echo gap; exit 9"));
+    let (stays, ends) =
+        (w.sh("sleep 1000"), w.sh("while [ ! -e /v/go ]; do sleep 0.01; done; echo gap; exit 9"));
     let volume = w.dir.path().join("v");
     fs::create_dir(&volume)?;
     let mount = crate::security::bind(volume.clone(), "/v", true);
@@ -279,8 +295,14 @@ fn keeper_killed(w: &mut World) -> Result {
     })?;
     let inventory = w.block(w.runtime.list())?;
     let phases: Vec<_> = inventory.containers.iter().map(|it| &it.phase).collect();
-    assert!(phases.iter().any(|it| matches!(it, Phase::Running { pid: now, .. } if *now == pid)), "{phases:?}");
-    assert!(phases.iter().any(|it| matches!(it, Phase::Exited(exit) if exit.code == 3)), "{phases:?}");
+    assert!(
+        phases.iter().any(|it| matches!(it, Phase::Running { pid: now, .. } if *now == pid)),
+        "{phases:?}"
+    );
+    assert!(
+        phases.iter().any(|it| matches!(it, Phase::Exited(exit) if exit.code == 3)),
+        "{phases:?}"
+    );
     // It still runs, its log still grows, commands still run in it, its end is noticed.
     let lines = || read_log(&spec.log_path).map_or(0, |it| it.0.lines().count());
     let before = lines();

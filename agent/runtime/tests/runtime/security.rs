@@ -4,10 +4,12 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use agent_runtime::{Capabilities, ContainerSpec, Mount, MountKind, Propagation, RefusalKind, Seccomp, User};
+use agent_runtime::{
+    Capabilities, ContainerSpec, Mount, MountKind, Propagation, RefusalKind, Seccomp, User,
+};
 
 use crate::Case;
-use crate::anyhow_lite::Result;
+use crate::outcome::Result;
 use crate::world::World;
 
 pub(crate) const CASES: &[Case] = &[
@@ -16,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("the_default_filter_refuses_what_no_container_needs", seccomp),
     ("paths_of_the_kernel_are_masked_or_read_only", masked_paths),
     ("devices_are_the_standard_ones", devices),
+    ("a_device_that_was_asked_for_is_there", asked_device),
     ("a_read_only_root_cannot_be_written", read_only_root),
     ("a_privileged_container_may_do_everything", privileged),
     ("only_three_descriptors_are_inherited", descriptors),
@@ -61,7 +64,9 @@ fn users(w: &mut World) -> Result {
         ("4711", None, "4711 0 0 /\n"),
         ("root", Some(1000), "1000 1001 40 1001 /home/web\n"),
     ] {
-        let mut spec = w.sh("echo $(id -u) $(id -g) $(id -G | tr ' ' '\\n' | sort -n) $HOME; echo x >/dev/stdout");
+        let mut spec = w.sh(
+            "echo $(id -u) $(id -g) $(id -G | tr ' ' '\\n' | sort -n) $HOME; echo x >/dev/stdout",
+        );
         spec.user = User { image: image.to_owned(), uid, ..User::default() };
         let ended = w.run_to_end(&spec)?;
         assert_eq!(ended.stdout, format!("{expected}x\n"), "{image}: {}", ended.stderr);
@@ -110,11 +115,13 @@ fn devices(w: &mut World) -> Result {
                   mknod /tmp/sda b 8 0; echo $?; cat /tmp/sda; echo $?; mknod /tmp/kmem c 1 2; cat /tmp/kmem; echo $?";
     let spec = w.sh(script);
     let output = w.run_to_end(&spec)?;
-    let nodes = ["null 1:3", "zero 1:5", "full 1:7", "random 1:8", "urandom 1:9", "tty 5:0"].map(|it| {
-        let (name, number) = it.split_once(' ').unwrap();
-        format!("{name} character special file {number} 666\n")
-    });
-    let expected = format!("{}/proc/self/fd\n/proc/self/fd/0\npts/ptmx\n2\n0\n1\n1\n", nodes.concat());
+    let nodes =
+        ["null 1:3", "zero 1:5", "full 1:7", "random 1:8", "urandom 1:9", "tty 5:0"].map(|it| {
+            let (name, number) = it.split_once(' ').unwrap();
+            format!("{name} character special file {number} 666\n")
+        });
+    let expected =
+        format!("{}/proc/self/fd\n/proc/self/fd/0\npts/ptmx\n2\n0\n1\n1\n", nodes.concat());
     assert_eq!(output.stdout, expected, "{}", output.stderr);
     assert_eq!(output.stderr.matches("Operation not permitted").count(), 2, "{}", output.stderr);
     Ok(())
@@ -148,7 +155,8 @@ pub(crate) fn bind(source: PathBuf, target: &str, read_only: bool) -> Mount {
 
 fn privileged(w: &mut World) -> Result {
     w.sandbox("s")?;
-    let mut spec = w.sh("mount -t tmpfs x /tmp && unshare -m true && grep -c 'Seccomp:.0' /proc/self/status");
+    let mut spec =
+        w.sh("mount -t tmpfs x /tmp && unshare -m true && grep -c 'Seccomp:.0' /proc/self/status");
     spec.privileged = true;
     let output = w.run_to_end(&spec)?;
     assert_eq!((output.exit.code, output.stdout.as_str()), (0, "1\n"), "{output:?}");
@@ -196,7 +204,12 @@ fn namespaces(w: &mut World) -> Result {
     let output = w.run_to_end(&spec)?;
     let net = fs::read_link("/proc/self/ns/net")?;
     let host_name = fs::read_to_string("/proc/sys/kernel/hostname")?;
-    assert_eq!(output.stdout, format!("{}\nnot one\n{host_name}", net.display()), "{}", output.stderr);
+    assert_eq!(
+        output.stdout,
+        format!("{}\nnot one\n{host_name}", net.display()),
+        "{}",
+        output.stderr
+    );
     Ok(())
 }
 
@@ -208,7 +221,8 @@ fn hostile_links(w: &mut World) -> Result {
     let data = w.dir.path().join("data");
     // Each of the runtime's own places as a link: refused, and nothing appears on the host.
     for place in ["proc", "dev", "sys"] {
-        let image = w.layer(&format!("hostile-{place}"), |layer| symlink(&host, layer.join(place)))?;
+        let image =
+            w.layer(&format!("hostile-{place}"), |layer| symlink(&host, layer.join(place)))?;
         let mut spec = w.sh("true");
         spec.layers.push(image);
         let err = w.block(w.runtime.ensure_container(&spec)).unwrap_err();
@@ -264,7 +278,8 @@ fn hostile_exe(w: &mut World) -> Result {
         Ok(ended) => assert_ne!(ended.exit.code, 0),
         Err(err) => assert!(err.to_string().contains("Execute"), "{err}"),
     }
-    let shares = agent_runtime::SandboxSpec { share_process_namespace: true, ..w.sandbox_spec("p") };
+    let shares =
+        agent_runtime::SandboxSpec { share_process_namespace: true, ..w.sandbox_spec("p") };
     w.block(w.runtime.ensure_sandbox(&shares))?;
     let mut spec = w.sh(
         "echo x >/proc/1/exe; ls /proc/1/root/; readlink /proc/1/exe /proc/1/cwd; cat /proc/1/environ; \
@@ -273,7 +288,8 @@ fn hostile_exe(w: &mut World) -> Result {
     spec.sandbox = shares.id;
     let output = w.run_to_end(&spec)?;
     assert_eq!(output.stdout, "alive\n", "{output:?}");
-    let mut spec = ContainerSpec { privileged: true, ..w.sh("echo x >/proc/1/exe || ls /proc/1/root/") };
+    let mut spec =
+        ContainerSpec { privileged: true, ..w.sh("echo x >/proc/1/exe || ls /proc/1/root/") };
     spec.sandbox = agent_runtime::SandboxId::new("p")?;
     let output = w.run_to_end(&spec)?;
     assert_eq!(output.stdout, "", "{output:?}");
@@ -307,5 +323,21 @@ fn mount_into_proc(w: &mut World) -> Result {
     spec.mounts.push(bind(file, "/proc/self/attr/exec", false));
     let err = w.block(w.runtime.ensure_container(&spec)).unwrap_err();
     assert_eq!(err.refusal().unwrap().kind, RefusalKind::Setup);
+    Ok(())
+}
+
+fn asked_device(w: &mut World) -> Result {
+    w.sandbox("s")?;
+    let mut spec = w.sh(
+        "head -c0 /dev/other && stat -c %t:%T /dev/other; mknod /tmp/f c 10 229 && head -c0 /tmp/f",
+    );
+    spec.devices.push(agent_runtime::Device {
+        source: PathBuf::from("/dev/kmsg"),
+        target: PathBuf::from("/dev/other"),
+        access: "r".to_owned(),
+    });
+    let output = w.run_to_end(&spec)?;
+    assert_eq!(output.stdout, "1:b\n", "{output:?}");
+    assert_ne!(output.exit.code, 0);
     Ok(())
 }

@@ -13,7 +13,7 @@ use agent_runtime::{
     RuntimeEvent, SandboxId, SandboxSpec,
 };
 
-use crate::anyhow_lite::Result;
+use crate::outcome::Result;
 
 /// What an ended container left.
 #[derive(Debug)]
@@ -36,12 +36,14 @@ static WORLDS: AtomicU32 = AtomicU32::new(0);
 impl World {
     /// Runs a case in a world of its own and takes that down again, whatever happens.
     pub(crate) fn run(case: fn(&mut Self) -> Result, deadline: Duration) -> Result {
-        let tokio = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()?;
+        let tokio =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let dir = tempfile::tempdir()?;
-        let name = format!("outbye-test-{}-{}", std::process::id(), WORLDS.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "outbye-test-{}-{}",
+            std::process::id(),
+            WORLDS.fetch_add(1, Ordering::Relaxed)
+        );
         let config = RuntimeConfig {
             state_dir: dir.path().join("state"),
             run_dir: dir.path().join("run"),
@@ -92,7 +94,11 @@ impl World {
     }
 
     /// A further layer with these files on top of the image.
-    pub(crate) fn layer(&self, name: &str, build: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<PathBuf> {
+    pub(crate) fn layer(
+        &self,
+        name: &str,
+        build: impl FnOnce(&Path) -> std::io::Result<()>,
+    ) -> Result<PathBuf> {
         let layer = self.dir.path().join(name);
         fs::create_dir_all(&layer)?;
         build(&layer)?;
@@ -228,9 +234,10 @@ fn make_image(image: &Path) -> Result {
     fs::set_permissions(image.join("tmp"), fs::Permissions::from_mode(0o1777))?;
     fs::copy("/bin/busybox", image.join("bin/busybox"))?;
     for applet in [
-        "sh", "cat", "ls", "id", "env", "pwd", "sleep", "echo", "stat", "mkdir", "touch", "rm", "ps", "kill",
-        "mount", "umount", "unshare", "hostname", "head", "tail", "dd", "seq", "grep", "readlink", "stty",
-        "mknod", "ip", "chroot", "true", "false", "test", "wc", "tr", "sort", "ulimit", "nproc", "tty", "yes",
+        "sh", "cat", "ls", "id", "env", "pwd", "sleep", "echo", "stat", "mkdir", "touch", "rm",
+        "ps", "kill", "mount", "umount", "unshare", "hostname", "head", "tail", "dd", "seq",
+        "grep", "readlink", "stty", "mknod", "ip", "chroot", "true", "false", "test", "wc", "tr",
+        "sort", "ulimit", "nproc", "tty", "yes",
     ] {
         symlink("busybox", image.join("bin").join(applet))?;
     }
