@@ -22,6 +22,7 @@ const MAX_EVENTS: usize = 1000;
 /// have come together. One that is left over at a power cut is sent again, which is harmless.
 const MAX_STALE: usize = 64;
 const RECORD_VERSION: u8 = 1;
+const NODE_SLOT: &str = "node";
 
 /// Reports on their way to the hub.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ struct State {
     slots: BTreeMap<String, u64>,
     /// Slots that may be deleted from the ledger.
     stale: Vec<String>,
+    /// The last status of each pod and of the node, to be told again on a new connection.
+    latest: BTreeMap<String, ReportBody>,
     next: u64,
 }
 
@@ -109,7 +112,28 @@ impl Outbox {
     pub fn node_status(&self, node: &Value) {
         let key = ObjectKey::new("Node", "", node["metadata"]["name"].as_str().unwrap_or_default());
         let report = report(ReportKind::NodeStatus, key, "", node);
-        let newest = self.lock().insert("node".to_owned(), report);
+        let mut state = self.lock();
+        state.latest.insert(NODE_SLOT.to_owned(), report.clone());
+        let newest = state.insert(NODE_SLOT.to_owned(), report);
+        drop(state);
+        self.newest.send_replace(newest);
+    }
+
+    /// A connection was opened: the statuses are told once more. While the node was out of reach
+    /// the hub may have written its own opinion over them.
+    pub fn retell(&self) {
+        let mut state = self.lock();
+        let again: Vec<(String, ReportBody)> = state
+            .latest
+            .iter()
+            .filter(|(slot, _)| !state.slots.contains_key(*slot))
+            .map(|(slot, report)| (slot.clone(), report.clone()))
+            .collect();
+        for (slot, report) in again {
+            state.insert(slot, report);
+        }
+        let newest = state.next;
+        drop(state);
         self.newest.send_replace(newest);
     }
 
@@ -145,7 +169,7 @@ impl Outbox {
             if state.slots.get(&entry.slot) == Some(&seq) {
                 state.slots.remove(&entry.slot);
             }
-            if entry.slot != "node" {
+            if entry.slot != NODE_SLOT {
                 state.stale.push(entry.slot);
             }
             if state.stale.len() < MAX_STALE {
@@ -186,7 +210,12 @@ impl Outbox {
         if let Err(err) = self.ledger.commit(changes).await {
             report_loss(&err);
         }
-        let newest = self.lock().insert(slot, report);
+        let mut state = self.lock();
+        if kind == ReportKind::PodStatus {
+            state.latest.insert(slot.clone(), report.clone());
+        }
+        let newest = state.insert(slot, report);
+        drop(state);
         self.newest.send_replace(newest);
     }
 
@@ -217,6 +246,7 @@ impl State {
     }
 
     fn forget(&mut self, slot: &str) {
+        self.latest.remove(slot);
         if let Some(seq) = self.slots.remove(slot) {
             self.entries.remove(&seq);
         }
@@ -277,7 +307,9 @@ mod tests {
         outbox
             .after(0, usize::MAX)
             .into_iter()
-            .map(|(_, it)| format!("{:?} {} {}", it.kind, it.key, String::from_utf8_lossy(&it.body)))
+            .map(|(_, it)| {
+                format!("{:?} {} {}", it.kind, it.key, String::from_utf8_lossy(&it.body))
+            })
             .collect()
     }
 
@@ -313,6 +345,26 @@ mod tests {
         assert_eq!(pending(&outbox), ["PodStatus Pod/d/a 2"]);
         outbox.pod_gone("d", "a", "u1").await;
         assert_eq!(pending(&outbox), ["PodGone Pod/d/a null"]);
+    }
+
+    #[tokio::test]
+    async fn statuses_are_told_again_on_a_new_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = open(dir.path());
+        outbox.pod_status("d", "a", "u1", &json!(1)).await;
+        outbox.pod_status("d", "b", "u2", &json!(2)).await;
+        outbox.node_status(&json!({"metadata": {"name": "n"}}));
+        for (seq, _) in outbox.after(0, usize::MAX) {
+            outbox.done(seq).await;
+        }
+        outbox.pod_gone("d", "b", "u2").await;
+        outbox.retell();
+        let told = pending(&outbox);
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told.iter().any(|it| it.starts_with("NodeStatus")));
+        assert!(told.iter().any(|it| it == "PodStatus Pod/d/a 1"));
+        outbox.retell();
+        assert_eq!(outbox.len(), 3);
     }
 
     #[tokio::test]

@@ -31,6 +31,8 @@ use crate::{
 
 /// Tasks that do not end in this time after a shutdown are left behind.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Watches and continued lists reach back so far.
+const HISTORY: Duration = Duration::from_secs(10 * 60);
 /// Version of the Kubernetes API that is spoken.
 const API_VERSION: (&str, &str) = ("1", "37");
 
@@ -95,6 +97,8 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     bootstrap::ensure(&registry, config.service_cidr, address).await?;
 
     let tasks = TaskTracker::new();
+    tasks.spawn(forget_history(storage.clone(), shutdown.clone()));
+    tasks.spawn(watch_storage(storage.clone(), shutdown.clone()));
     let runner_config = RunnerConfig {
         cluster_cidr: config.cluster_cidr,
         ca_pem: authority.cert_pem().to_owned(),
@@ -133,6 +137,22 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     closing.close();
     tracing::info!("Hub stopped");
     Ok(())
+}
+
+async fn forget_history(storage: Arc<dyn Storage>, shutdown: CancellationToken) {
+    // Compaction loses nothing that a restart would not lose as well.
+    let _stopped =
+        shutdown.run_until_cancelled(hub_storage::compact_by_age(storage, HISTORY)).await;
+}
+
+/// A store that failed a commit is closed for good: only a restart can tell what is durable.
+async fn watch_storage(storage: Arc<dyn Storage>, shutdown: CancellationToken) {
+    let mut progress = storage.progress();
+    let closed = async { while progress.changed().await.is_ok() {} };
+    if shutdown.run_until_cancelled(closed).await.is_some() {
+        tracing::error!("The store failed; the hub stops, so that it can be started again");
+        shutdown.cancel();
+    }
 }
 
 fn api_server(

@@ -2,10 +2,26 @@
 
 use std::{fs, path::Path};
 
-use crate::sh;
+use crate::{cluster, sh};
 
-/// Everything that is still there, one line each.
+/// What `find` saw before anything was started: it belongs to others.
+const BASELINE: &str = "baseline";
+
+/// Notes what is there before `up` starts anything.
+pub fn note_baseline(dir: &Path) -> anyhow::Result<()> {
+    let path = dir.join(BASELINE);
+    if path.exists() { Ok(()) } else { cluster::write(&path, &all(dir).join("\n")) }
+}
+
+/// Everything that is there and was not there before, one line each.
 pub fn find(dir: &Path) -> Vec<String> {
+    let baseline = fs::read_to_string(dir.join(BASELINE)).unwrap_or_default();
+    let mut found = all(dir);
+    found.retain(|it| !baseline.lines().any(|known| known == it));
+    found
+}
+
+fn all(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let dir = dir.to_string_lossy().into_owned();
     found.extend(mounts(&dir));

@@ -27,6 +27,7 @@ pub fn up() -> anyhow::Result<()> {
     sh::ensure_root()?;
     let cluster = Cluster::local();
     tools::ensure_packages(&tools::UP)?;
+    leftovers::note_baseline(&cluster.dir)?;
     let kubectl = tools::kubectl()?;
     step("Building release binaries (some minutes the first time)", || {
         let dir = dist::build()?;

@@ -20,7 +20,11 @@ pub enum DialError {
     #[error("this node has not joined a hub; run `outbye-agent join`")]
     NotJoined,
     #[error("could not resolve the hub's address {address}")]
-    Resolve { address: String, #[source] err: io::Error },
+    Resolve {
+        address: String,
+        #[source]
+        err: io::Error,
+    },
     #[error("the hub's address {address} has no IP address")]
     NoAddress { address: String },
     #[error("could not open a UDP socket")]
@@ -28,9 +32,17 @@ pub enum DialError {
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
     #[error("could not start a connection to {address}")]
-    Connect { address: SocketAddr, #[source] err: quinn::ConnectError },
+    Connect {
+        address: SocketAddr,
+        #[source]
+        err: quinn::ConnectError,
+    },
     #[error("could not connect to the hub at {address}")]
-    Connection { address: SocketAddr, #[source] err: quinn::ConnectionError },
+    Connection {
+        address: SocketAddr,
+        #[source]
+        err: quinn::ConnectionError,
+    },
     #[error("the hub at {address} did not answer in {DIAL_TIMEOUT:?}")]
     Timeout { address: SocketAddr },
     #[error("could not exchange certificates with the hub: {reason}")]

@@ -164,11 +164,7 @@ impl Driver<'_> {
     async fn persist(&mut self) -> Result<(), String> {
         while let Some(persist) = self.machine.poll_persist() {
             let Persist { token, changes, complete, epoch, revision } = persist;
-            self.config
-                .desired
-                .apply(changes, complete)
-                .await
-                .map_err(|err| crate::chain(&err))?;
+            self.config.desired.apply(changes, complete).await.map_err(|err| crate::chain(&err))?;
             accept(&self.config.ledger, epoch, revision).await?;
             self.machine.handle_persisted(token);
         }
@@ -179,6 +175,7 @@ impl Driver<'_> {
         while let Some(event) = self.machine.poll_event() {
             match event {
                 NodeEvent::Welcome { hub_unix_micros } => {
+                    self.config.outbox.retell();
                     raise_floor(&self.config.ledger, hub_unix_micros / 1_000_000).await;
                 }
                 NodeEvent::Done { seq } => {
@@ -232,4 +229,3 @@ async fn raise_floor(ledger: &Ledger, hub_seconds: i64) {
         tracing::warn!(error = crate::chain(&err), "Could not raise the time floor");
     }
 }
-

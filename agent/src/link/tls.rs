@@ -32,7 +32,11 @@ const MAX_STREAMS: u32 = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("could not read the {what} in the ledger; join the hub again")]
-    Pem { what: &'static str, #[source] err: rustls_pki_types::pem::Error },
+    Pem {
+        what: &'static str,
+        #[source]
+        err: rustls_pki_types::pem::Error,
+    },
     #[error("could not use the node's certificate")]
     Config(#[source] rustls::Error),
     #[error("could not use TLS 1.3 with QUIC")]
@@ -68,8 +72,8 @@ pub(crate) fn session(
 ) -> Result<quinn::ClientConfig, TlsError> {
     let pem = |what| move |err| TlsError::Pem { what, err };
     let mut roots = RootCertStore::empty();
-    let authority = CertificateDer::from_pem_slice(authority_pem.as_bytes())
-        .map_err(pem("hub's authority"))?;
+    let authority =
+        CertificateDer::from_pem_slice(authority_pem.as_bytes()).map_err(pem("hub's authority"))?;
     roots.add(authority).map_err(TlsError::Config)?;
     let cert =
         CertificateDer::from_pem_slice(cert_pem.as_bytes()).map_err(pem("node's certificate"))?;

@@ -8,7 +8,8 @@
 
 use std::{
     fs::{self, File},
-    net::Ipv4Addr,
+    io::{self, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -136,8 +137,7 @@ impl World {
         let mut command = inside(&self.hub_namespace(), "docker-registry");
         command.arg("serve").arg(path);
         self.registry = Some(spawn(command, &self.dir.path().join("registry.log")));
-        let ns = self.hub_namespace();
-        wait_until("the registry", || listens(&ns, REGISTRY));
+        wait_until("the registry", || listens(self.registry.as_ref(), 5000));
     }
 
     pub fn hub_command(&self) -> Command {
@@ -149,8 +149,7 @@ impl World {
         command.arg("serve").arg("--data-dir").arg(self.hub_dir());
         command.args(["--listen", "10.99.0.1:6443", "--sync-listen", "10.99.0.1:6444"]);
         self.hub = Some(spawn(command, &self.dir.path().join("hub.log")));
-        let ns = self.hub_namespace();
-        wait_until("the hub", || listens(&ns, "10.99.0.1:6443"));
+        wait_until("the hub", || listens(self.hub.as_ref(), 6443));
     }
 
     pub fn hub_dir(&self) -> PathBuf {
@@ -360,14 +359,14 @@ impl Node {
 
     /// What a web server answers to this node.
     pub fn fetch(&self, address: &str) -> Result<String, String> {
-        let url = format!("http://{address}/");
-        let mut wget = self.inside("busybox");
-        let output = wget.args(["wget", "-T", "2", "-qO-", &url]).output().unwrap();
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        } else {
-            Err(text(&output))
-        }
+        let namespace = File::open(format!("/run/netns/{}", self.namespace)).unwrap();
+        let address = format!("{address}:80").parse().unwrap();
+        // A thread of its own: entering a namespace concerns the thread, for good.
+        let thread = std::thread::spawn(move || {
+            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            request(&address).map_err(|err| err.to_string())
+        });
+        thread.join().unwrap()
     }
 
     pub fn cgroup(&self) -> &str {
@@ -406,6 +405,20 @@ impl Node {
             fs::remove_dir_all(self.run_dir.parent().unwrap()).unwrap();
         }
         left
+    }
+}
+
+/// One HTTP/1.0 request; the answer is the body.
+fn request(address: &SocketAddr) -> io::Result<String> {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    let mut stream = TcpStream::connect_timeout(address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.write_all(b"GET / HTTP/1.0\r\nHost: test\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    match text.split_once("\r\n\r\n") {
+        Some((head, body)) if head.contains(" 200 ") => Ok(body.to_owned()),
+        _ => Err(io::Error::other(text)),
     }
 }
 
@@ -460,11 +473,18 @@ fn inside(namespace: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-fn listens(namespace: &str, address: &str) -> bool {
-    let (host, port) = address.split_once(':').unwrap();
-    let mut nc = inside(namespace, "busybox");
-    nc.args(["nc", "-z", "-w", "1", host, port]);
-    nc.stderr(Stdio::null()).status().unwrap().success()
+/// Whether somebody listens on this TCP port in the namespace of the process.
+fn listens(child: Option<&Child>, port: u16) -> bool {
+    let Some(child) = child else { return false };
+    let wanted = format!(":{port:04X}");
+    ["tcp", "tcp6"].iter().any(|table| {
+        // Address and port, the peer's, and state 0A: proc_net_tcp(5).
+        fs::read_to_string(format!("/proc/{}/net/{table}", child.id()))
+            .unwrap_or_default()
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .any(|it| it.len() > 3 && it[1].ends_with(&wanted) && it[3] == "0A")
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests run programs")]
