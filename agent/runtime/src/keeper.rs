@@ -10,6 +10,10 @@
 //! ```
 //!
 //! It must never block on anything that a container or an agent controls.
+//!
+//! When it dies all the same, the next keeper adopts what runs: by process id and start time, namespaces
+//! by their mounts, output by named pipes, which no writer finds broken in between. Lost are the exit
+//! codes of those containers (reported as unknown, 255), partial lines, open input and terminals.
 
 mod boot;
 mod clients;

@@ -129,16 +129,7 @@ impl CgroupDriver for Hierarchies {
         let Some(dir) = self.dir("pids", path).or_else(|| self.dir("memory", path)) else {
             return Ok(true);
         };
-        let pids = pids_in(&dir.join("cgroup.procs"))?;
-        for pid in &pids {
-            let pid = nix::unistd::Pid::from_raw(*pid);
-            match nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL) {
-                // It ended by itself in the meantime.
-                Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        Ok(pids.is_empty())
+        kill_tree(&dir)
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
@@ -168,6 +159,26 @@ impl CgroupDriver for Hierarchies {
         }
         Ok(stats)
     }
+}
+
+/// Kills what is in a cgroup and below it; whether there was nothing left.
+fn kill_tree(dir: &Path) -> io::Result<bool> {
+    let pids = pids_in(&dir.join("cgroup.procs"))?;
+    for pid in &pids {
+        let pid = nix::unistd::Pid::from_raw(*pid);
+        match nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL) {
+            // It ended by itself in the meantime.
+            Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    let mut empty = pids.is_empty();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|it| it.is_dir()) {
+            empty &= kill_tree(&entry.path())?;
+        }
+    }
+    Ok(empty)
 }
 
 fn limit_memory(cgroup: &Cgroup, dir: Option<&Path>, resources: &Resources) -> io::Result<()> {

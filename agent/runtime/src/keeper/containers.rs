@@ -843,6 +843,13 @@ impl Keeper {
         let Some(record) = record::read::<CreateRecord>(&self.layout.create_record(id)) else {
             return self.discard_dir(id);
         };
+        // It may run all the same: the keeper ended between its start and the record of it.
+        if let Some(sandbox) = self.sandboxes.get(&record.sandbox) {
+            let cgroup = self.cgroup_path(sandbox.spec.cgroup.child(id).as_str());
+            if let Err(err) = self.cgroups.kill(&cgroup) {
+                self.complain("kill a container that nobody knows", &err);
+            }
+        }
         let container = Container {
             id: id.clone(),
             sandbox: record.sandbox,
