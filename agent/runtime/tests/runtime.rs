@@ -44,6 +44,9 @@ fn main() -> ExitCode {
     if let Some(code) = agent_runtime::dispatch(&args) {
         return code;
     }
+    if args.get(1).is_some_and(|it| it == "second-agent") {
+        return processes::second_agent(&args);
+    }
     let filter = args.iter().skip(1).filter_map(|it| it.to_str()).find(|it| !it.starts_with('-'));
     if !rustix::process::geteuid().is_root() {
         let required = std::env::var_os("REQUIRE_PRIVILEGED").is_some();

@@ -237,30 +237,66 @@ fn long_output(w: &mut World) -> Result {
     Ok(())
 }
 
+/// Another program that is an agent: starts what the files in the directory say, and waits to be killed.
+pub(crate) fn second_agent(args: &[std::ffi::OsString]) -> std::process::ExitCode {
+    let dir = std::path::PathBuf::from(&args[2]);
+    let config = agent_runtime::RuntimeConfig {
+        state_dir: dir.join("state"),
+        run_dir: dir.join("run"),
+        cgroup_root: args[3].to_str().unwrap().to_owned(),
+    };
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio.block_on(async {
+        let runtime = Runtime::connect(&config).await.unwrap();
+        for name in ["stays", "ends"] {
+            let spec = fs::read(dir.join(format!("{name}.json"))).unwrap();
+            let spec: ContainerSpec = serde_json::from_slice(&spec).unwrap();
+            runtime.ensure_container(&spec).await.unwrap();
+        }
+        println!("started");
+        std::future::pending::<()>().await;
+    });
+    std::process::ExitCode::SUCCESS
+}
+
 fn reconnect(w: &mut World) -> Result {
+    use std::io::{BufRead, BufReader};
     w.sandbox("s")?;
-    let (stays, ends) =
-        (w.sh("sleep 1000"), w.sh("while [ ! -e /v/go ]; do sleep 0.01; done; echo gap; exit 9"));
-    let volume = w.dir.path().join("v");
+    let (dir, volume) = (w.dir.path().to_owned(), w.dir.path().join("v"));
     fs::create_dir(&volume)?;
-    let mount = crate::security::bind(volume.clone(), "/v", true);
-    let ends = ContainerSpec { mounts: vec![mount], ..ends };
-    let pid = w.start(&stays)?;
-    w.start(&ends)?;
-    // Another program is the agent; it is killed and cannot say goodbye.
-    let second = w.block(Runtime::connect(&w.config))?;
-    drop(std::mem::replace(&mut w.runtime, second));
-    let mut watcher = w.runtime.events();
+    let stays = w.sh("sleep 1000");
+    let mounts = vec![crate::security::bind(volume.clone(), "/v", true)];
+    let script = "while [ ! -e /v/go ]; do sleep 0.01; done; echo gap; exit 9";
+    let ends = ContainerSpec { mounts, ..w.sh(script) };
+    for (name, spec) in [("stays", &stays), ("ends", &ends)] {
+        fs::write(dir.join(format!("{name}.json")), serde_json::to_vec(spec)?)?;
+    }
+    let mut agent = std::process::Command::new(std::env::current_exe()?)
+        .arg("second-agent")
+        .arg(&dir)
+        .arg(&w.config.cgroup_root)
+        .stdout(std::process::Stdio::piped())
+        .spawn()?;
+    let mut said = String::new();
+    BufReader::new(agent.stdout.take().unwrap()).read_line(&mut said)?;
+    assert_eq!(said, "started\n");
+    let phase = |w: &World, id: &agent_runtime::ContainerId| -> Result<Phase> {
+        let found = w.block(w.runtime.list())?.containers.into_iter().find(|it| it.id == *id);
+        Ok(found.ok_or("no such container")?.phase)
+    };
+    let before = phase(w, &stays.id)?;
+    // The agent that started them is killed, and one container ends before another one comes.
+    let keeper = keeper_pid(w)?;
+    agent.kill()?;
+    agent.wait()?;
     fs::write(volume.join("go"), "")?;
-    let exit = w.block(wait_exit(&mut watcher, &ends.id))?;
-    assert_eq!(exit.code, 9);
-    let inventory = w.block(w.runtime.list())?;
-    let phase = |id| inventory.containers.iter().find(|it| it.id == id).map(|it| it.phase.clone());
-    assert!(matches!(phase(stays.id), Some(Phase::Running { pid: now, .. }) if now == pid));
-    assert_eq!(phase(ends.id.clone()), Some(Phase::Exited(exit)));
-    assert_eq!(read_log(&ends.log_path)?.0, "gap\n");
     let record = w.config.state_dir.join("containers").join(ends.id.as_str()).join("exit.json");
-    assert!(fs::exists(record)?);
+    wait_until(|| record.exists());
+    w.runtime = w.block(Runtime::connect(&w.config))?;
+    assert_eq!(keeper_pid(w)?, keeper);
+    assert_eq!(phase(w, &stays.id)?, before);
+    assert!(matches!(phase(w, &ends.id)?, Phase::Exited(exit) if exit.code == 9 && !exit.unknown));
+    assert_eq!(read_log(&ends.log_path)?.0, "gap\n");
     Ok(())
 }
 
