@@ -28,10 +28,19 @@ pub struct PlannedVolume {
 /// What is in a volume.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Content {
-    EmptyDir { memory: bool, size_limit: Option<u64> },
-    HostPath { path: String, kind: String },
+    EmptyDir {
+        memory: bool,
+        size_limit: Option<u64>,
+    },
+    HostPath {
+        path: String,
+        kind: String,
+    },
     /// `secret`: never on a disk.
-    Files { files: BTreeMap<String, File>, secret: bool },
+    Files {
+        files: BTreeMap<String, File>,
+        secret: bool,
+    },
 }
 
 /// One file, by its path in the volume.

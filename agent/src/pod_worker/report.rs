@@ -4,11 +4,12 @@ use agent_core::{
     event::Subject,
     ids::ContainerId,
     pod::{Plan, WaitingOn},
-    record::Lifecycle,
+    record::{ExitRecord, Lifecycle},
     status,
 };
 use agent_runtime::Phase;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
+use serde_json::{Value, json};
 
 use super::PodWorker;
 use crate::{node::PodRow, probes::ProbeSet};
@@ -16,7 +17,10 @@ use crate::{node::PodRow, probes::ProbeSet};
 impl PodWorker {
     /// Computes the status and hands it on if it changed.
     pub(super) async fn report(&mut self, plan: &Plan) {
-        let Some(pod) = self.pod.clone() else { return };
+        let Some(pod) = self.pod.clone() else {
+            self.show_records(plan);
+            return;
+        };
         self.keep_readiness().await;
         let observed = self.observe();
         let known = self.last_status.as_ref().or(pod.pod.status.as_ref());
@@ -50,6 +54,31 @@ impl PodWorker {
             self.node.outbox.pod_gone(namespace, name, &uid).await;
             self.gone_reported = true;
         }
+    }
+
+    /// A pod that nobody describes any more shows by what is written down about it.
+    fn show_records(&self, plan: &Plan) {
+        let Some(record) = &self.records.pod else { return };
+        let containers = self.records.containers.values().map(|it| {
+            let exit = it.exit.as_ref();
+            let ended = |exit: &ExitRecord| json!({"exitCode": exit.code, "reason": exit.reason});
+            let state = match (exit, self.node.view.phase(&it.id(self.uid))) {
+                (Some(exit), _) => json!({"terminated": ended(exit)}),
+                (None, Some(Phase::Running { .. })) => json!({"running": {}}),
+                (None, Some(Phase::Created | Phase::Exited(_)) | None) => {
+                    json!({"waiting": {"reason": "Terminating"}})
+                }
+            };
+            json!({"name": it.name, "ready": false, "restartCount": it.attempt, "state": state})
+        });
+        let containers: Vec<Value> = containers.collect();
+        self.node.pods.set(PodRow {
+            uid: self.uid,
+            pod: record.pod.clone(),
+            status: json!({"containerStatuses": containers}),
+            deleting: true,
+            waiting_on: plan.waiting_on.iter().map(describe).collect(),
+        });
     }
 
     fn is_wanted(&self) -> bool {

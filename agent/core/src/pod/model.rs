@@ -157,7 +157,11 @@ impl Model {
     fn write_sandbox(&mut self, id: &SandboxId, ready: bool) {
         let address = Some(Ipv4Addr::new(10, 42, 0, 2));
         self.observed.address = address;
-        self.observed.sandbox = Some(SandboxRecord { attempt: id.attempt, made_at: ready.then_some(self.now), address });
+        self.observed.sandbox = Some(SandboxRecord {
+            attempt: id.attempt,
+            made_at: ready.then_some(self.now),
+            address,
+        });
     }
 
     pub(super) fn apply(&mut self, action: &Action) {

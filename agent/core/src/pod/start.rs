@@ -30,7 +30,9 @@ pub fn target_sandbox(observed: &ObservedPod) -> Attempt {
     match &observed.sandbox {
         None => Attempt::default(),
         // An unfinished one is finished; one that was complete and is gone is replaced.
-        Some(record) if observed.sandbox_exists(record.attempt) || !record.is_ready() => record.attempt,
+        Some(record) if observed.sandbox_exists(record.attempt) || !record.is_ready() => {
+            record.attempt
+        }
         Some(record) => record.attempt.next(),
     }
 }

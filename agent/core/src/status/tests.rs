@@ -32,7 +32,8 @@ fn one() -> DesiredPod {
 fn observed(pod: &DesiredPod) -> ObservedPod {
     let mut observed = ObservedPod::new(pod.uid, now());
     let address = Some([10, 42, 0, 7].into());
-    observed.sandbox = Some(SandboxRecord { attempt: Default::default(), made_at: Some(now()), address });
+    observed.sandbox =
+        Some(SandboxRecord { attempt: Default::default(), made_at: Some(now()), address });
     observed.address = address;
     let attempt = Default::default();
     observed.sandboxes.insert(crate::ids::SandboxId { pod: pod.uid, attempt });

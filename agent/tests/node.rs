@@ -1,0 +1,143 @@
+//! The node program as a whole, on this machine's kernel: pods run, survive what happens to the
+//! agent, and leave nothing.
+//!
+//! Needs root and a static busybox; without them it is skipped, unless `REQUIRE_PRIVILEGED` is set.
+
+mod harness {
+    pub(crate) mod image;
+    pub(crate) mod registry;
+    pub(crate) mod world;
+}
+
+use std::time::Duration;
+
+use harness::world::World;
+use serde_json::{Value, json};
+
+const NAMESPACE: &str = "default";
+
+fn pod(world: &World, n: u8, name: &str, spec: Value) -> Value {
+    let mut spec = spec;
+    spec["terminationGracePeriodSeconds"] = json!(1);
+    for container in spec["containers"].as_array_mut().unwrap() {
+        container["image"] = json!(world.image());
+    }
+    json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": NAMESPACE,
+            "uid": format!("5f2b6a3e-8c1d-4e55-9d54-0f1a2b3c4d{n:02x}")},
+        "spec": spec})
+}
+
+fn web(world: &World) -> Value {
+    let probe = json!({"httpGet": {"path": "/page", "port": 8080}});
+    let mounts = json!([{"name": "site", "mountPath": "/site"}]);
+    pod(
+        world,
+        1,
+        "web",
+        json!({
+        "containers": [{"name": "web", "command": ["httpd", "-f", "-p", "8080", "-h", "/site"],
+            "readinessProbe": probe, "volumeMounts": mounts}],
+        "volumes": [{"name": "site", "configMap": {"name": "site"}}]}),
+    )
+}
+
+fn site(text: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "site", "namespace": NAMESPACE}, "data": {"page": text}})
+}
+
+#[test]
+fn pods_survive_the_agent_and_leave_nothing() {
+    let Some(mut world) = World::start("survive") else { return };
+    let job = pod(
+        &world,
+        2,
+        "job",
+        json!({"restartPolicy": "Never",
+        "containers": [{"name": "job", "command": ["sh", "-c", "echo said; exit 3"]}]}),
+    );
+    let web = web(&world);
+    world.put(&[web.clone(), job.clone(), site("one")]);
+    world.wait("the web pod is ready", |rows| ready(rows, "web"));
+    world.wait("the job failed", |rows| row(rows, "job")["status"]["phase"] == "Failed");
+    assert_eq!(world.run(&["logs", "job"]).1, "said\n");
+    let ip = row(&world.rows(), "web")["status"]["podIP"].as_str().unwrap().to_owned();
+    assert_eq!(world.get(&ip, "/page"), "one");
+
+    // The agent dies in any moment: nothing else does.
+    let pid = world.exec_pid("httpd");
+    world.kill_agent();
+    assert_eq!(world.get(&ip, "/page"), "one", "no agent is needed to serve");
+    world.start_agent();
+    world.wait("the web pod is known again", |rows| ready(rows, "web"));
+    assert_eq!(world.exec_pid("httpd"), pid);
+    assert_eq!(row(&world.rows(), "web")["status"]["podIP"], ip);
+    let terminated = &row(&world.rows(), "job")["status"]["containerStatuses"][0]["state"];
+    assert_eq!(terminated["terminated"]["exitCode"], 3);
+
+    // A changed ConfigMap shows up, a command's code comes back.
+    world.put(&[web.clone(), site("two")]);
+    world.wait_for("the page changed", |world| world.get(&ip, "/page") == "two");
+    assert_eq!(world.run(&["exec", "web", "--", "sh", "-c", "exit 7"]).0, 7);
+    world.wait("the job is forgotten", |rows| row(rows, "job").is_null());
+
+    // What died while nobody looked restarts with its true code.
+    world.kill_agent();
+    world.kill_process("httpd");
+    world.start_agent();
+    world.wait("the web pod is back", |rows| {
+        let status = &row(rows, "web")["status"]["containerStatuses"][0];
+        status["restartCount"] == 1
+            && status["ready"] == true
+            && status["lastState"]["terminated"]["exitCode"] == 137
+    });
+
+    world.put(&[]);
+    world.wait("everything is gone", |rows| rows.as_array().unwrap().is_empty());
+    assert_eq!(world.links(), 0);
+    world.reset();
+}
+
+#[test]
+fn kills_at_any_moment_double_and_lose_nothing() {
+    let Some(mut world) = World::start("kills") else { return };
+    let n_pods = 4;
+    let mut generation = 0_u8;
+    let pods = |world: &World, generation: u8| -> Vec<Value> {
+        let spec = |n: u8| {
+            json!({"containers": [
+            {"name": "c", "command": ["sleep", format!("{}", 86_000 + u32::from(n))]}]})
+        };
+        (0..n_pods).map(|n| pod(world, generation * 16 + n, &format!("p{n}"), spec(n))).collect()
+    };
+    for round in 0..12_u64 {
+        if round % 2 == 0 {
+            generation += 1;
+        }
+        let wanted = pods(&world, generation);
+        world.put(&wanted);
+        // Somewhere in the middle of creating and deleting; where is the machine's choice.
+        std::thread::sleep(Duration::from_millis(round * 23 % 97));
+        world.kill_agent();
+        world.start_agent();
+    }
+    world.wait("all pods of the last set are ready", |rows| {
+        rows.as_array().unwrap().len() == usize::from(n_pods)
+            && (0..n_pods).all(|n| ready(rows, &format!("p{n}")))
+    });
+    assert_eq!(world.processes("sleep 860"), usize::from(n_pods));
+    assert_eq!(world.links(), usize::from(n_pods));
+    world.reset();
+}
+
+fn row(rows: &Value, name: &str) -> Value {
+    let found = rows.as_array().unwrap().iter().find(|it| it["pod"]["name"] == name);
+    found.cloned().unwrap_or(Value::Null)
+}
+
+fn ready(rows: &Value, name: &str) -> bool {
+    let row = row(rows, name);
+    let conditions = row["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().any(|it| it["type"] == "Ready" && it["status"] == "True")
+}
