@@ -205,7 +205,8 @@ mod tests {
 
     fn shown(store: &DesiredStore) -> String {
         let view = store.snapshot();
-        let objects = view.objects.iter().map(|(key, it)| format!("{key}@{}={}", it.revision, it.value));
+        let objects =
+            view.objects.iter().map(|(key, it)| format!("{key}@{}={}", it.revision, it.value));
         let list: Vec<String> = objects.collect();
         format!("{} complete={}", list.join(" "), view.complete)
     }

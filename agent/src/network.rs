@@ -180,7 +180,12 @@ impl Network {
 
     fn bridge_config(&self) -> Option<BridgeConfig> {
         let subnet = self.cidr()?;
-        Some(BridgeConfig { name: self.bridge.clone(), subnet, gateway: gateway(subnet), mtu: self.mtu })
+        Some(BridgeConfig {
+            name: self.bridge.clone(),
+            subnet,
+            gateway: gateway(subnet),
+            mtu: self.mtu,
+        })
     }
 }
 

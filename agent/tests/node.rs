@@ -3,6 +3,8 @@
 //!
 //! Needs root and a static busybox; without them it is skipped, unless `REQUIRE_PRIVILEGED` is set.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
+
 mod harness {
     pub(crate) mod image;
     pub(crate) mod registry;
