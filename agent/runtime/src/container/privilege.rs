@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, OFlags, major, minor};
+use rustix::fs::{FileType, Mode, OFlags, major, minor};
 use rustix::process::{Gid, Uid};
 use rustix::pty::OpenptFlags;
 
@@ -197,6 +197,8 @@ fn c_strings(texts: impl IntoIterator<Item = String>) -> io::Result<Vec<CString>
 }
 
 pub(super) fn execute(start: &mut Start<'_>) -> io::Result<()> {
+    // The usual one: a container that wants another sets it.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     let env = environment(start);
     let name = start.command.args.first().cloned().ok_or_else(missing)?;
     let path = env.iter().find_map(|it| it.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
