@@ -1,158 +1,79 @@
-//! A class of pods with equal needs, and its ranking of the nodes.
+//! Pods with equal needs: what is found out about one holds for all.
 
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::fit::{explain, fits};
-use crate::needs::Needs;
-use crate::node::Node;
-use crate::score::score;
+use crate::audience::Audience;
+use crate::fit::explain;
+use crate::needs::{Choice, Needs};
+use crate::table::Table;
 
-/// All nodes, by slot; slots of removed nodes are used again.
+/// So many classes are remembered although nobody of theirs may be waiting.
+const MIN_REMEMBERED: usize = 256;
+
 #[derive(Debug, Default)]
-pub(crate) struct Table {
-    pub nodes: Vec<Option<Node>>,
-    /// By slot, the number of the last change.
-    versions: Vec<u64>,
-    n_changes: u64,
-    /// Slots that may have become better, in the order in which they did, the latest last.
-    improved: Vec<usize>,
-    /// Number of improvements that were forgotten.
-    forgotten: usize,
-}
-
-/// Which way a node changes for all pods.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Change {
-    /// It can only become worse: something was put on it.
-    Worse,
-    /// Anything else.
-    Any,
-}
-
-impl Table {
-    pub(crate) fn node_mut(&mut self, slot: usize, change: Change) -> Option<&mut Node> {
-        self.note(slot, change);
-        self.nodes.get_mut(slot)?.as_mut()
-    }
-
-    pub(crate) fn set(&mut self, slot: usize, node: Option<Node>) {
-        if slot == self.nodes.len() {
-            self.nodes.push(node);
-            self.versions.push(0);
-        } else {
-            self.nodes[slot] = node;
-        }
-        self.note(slot, Change::Any);
-    }
-
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.iter().flatten()
-    }
-
-    fn n_improved(&self) -> usize {
-        self.forgotten + self.improved.len()
-    }
-
-    /// Slots that improved since there had been so many, or none if that is too long ago.
-    fn improved_since(&self, count: usize) -> Option<&[usize]> {
-        self.improved.get(count.checked_sub(self.forgotten)?..)
-    }
-
-    fn note(&mut self, slot: usize, change: Change) {
-        self.n_changes += 1;
-        self.versions[slot] = self.n_changes;
-        if change == Change::Worse {
-            return;
-        }
-        // Beyond this, walking the changes costs more than walking the nodes.
-        if self.improved.len() > 2 * self.nodes.len() + 1024 {
-            self.forgotten += self.improved.len();
-            self.improved.clear();
-        }
-        self.improved.push(slot);
-    }
-}
-
-/// One class.
-///
-/// A ranking may be too good about a node, never too bad: nodes that improved are ranked anew at once,
-/// those that got worse only when they come first.
-#[derive(Debug)]
-pub(crate) struct Class {
-    pub needs: Arc<Needs>,
-    /// By slot: none where the pods do not fit, and the version of the node that was looked at.
-    scores: Vec<(Option<i64>, u64)>,
-    /// The nodes where they fit, best first; of equals the lowest slot.
-    ranking: BTreeSet<(Reverse<i64>, usize)>,
-    n_improved: Option<usize>,
+struct Class {
+    /// Nothing fitted when there had been so many improvements.
+    hopeless_at: Option<usize>,
+    /// Why, when there had been so many changes.
     explanation: Option<(u64, String)>,
 }
 
-impl Class {
-    pub(crate) fn new(needs: Arc<Needs>) -> Self {
-        Self {
-            needs,
-            scores: Vec::new(),
-            ranking: BTreeSet::new(),
-            n_improved: None,
-            explanation: None,
+/// All classes.
+#[derive(Debug, Default)]
+pub(crate) struct Classes {
+    by_needs: BTreeMap<Arc<Needs>, Class>,
+    audiences: BTreeMap<Arc<Choice>, Audience>,
+    /// More than this, and it is time to forget some.
+    max_remembered: usize,
+}
+
+impl Classes {
+    /// The one copy of these needs.
+    pub(crate) fn shared(&mut self, needs: Needs) -> Arc<Needs> {
+        if let Some((shared, _)) = self.by_needs.get_key_value(&needs) {
+            return shared.clone();
         }
+        let mut needs = needs;
+        if let Some((choice, _)) = self.audiences.get_key_value(&needs.choice) {
+            needs.choice = choice.clone();
+        }
+        let needs = Arc::new(needs);
+        self.by_needs.insert(needs.clone(), Class::default());
+        needs
     }
 
     /// The best node as things are.
-    pub(crate) fn best(&mut self, table: &Table) -> Option<usize> {
-        self.catch_up(table);
-        loop {
-            let (_, slot) = *self.ranking.first()?;
-            if self.scores[slot].1 == table.versions[slot] {
-                return Some(slot);
-            }
-            self.rank(slot, table);
+    pub(crate) fn best(&mut self, needs: &Arc<Needs>, table: &Table) -> Option<usize> {
+        let class = self.by_needs.entry(needs.clone()).or_default();
+        if class.hopeless_at == Some(table.n_improved()) {
+            return None;
         }
+        let audience = self.audiences.entry(needs.choice.clone()).or_default();
+        let best = audience.best(&needs.choice, needs, table);
+        class.hopeless_at = best.is_none().then(|| table.n_improved());
+        best
     }
 
     /// Why there is no node, in words.
-    pub(crate) fn explanation(&mut self, table: &Table) -> &str {
-        let version = table.n_changes;
-        if self.explanation.as_ref().is_none_or(|(known, _)| *known != version) {
-            self.explanation = Some((version, explain(&self.needs, table.all())));
+    pub(crate) fn explanation(&mut self, needs: &Arc<Needs>, table: &Table) -> &str {
+        let class = self.by_needs.entry(needs.clone()).or_default();
+        let version = table.n_changes();
+        if class.explanation.as_ref().is_none_or(|(known, _)| *known != version) {
+            class.explanation = Some((version, explain(needs, table.all())));
         }
-        self.explanation.as_ref().map_or("", |(_, text)| text)
+        class.explanation.as_ref().map_or("", |(_, text)| text)
     }
 
-    fn catch_up(&mut self, table: &Table) {
-        match self.n_improved.and_then(|count| table.improved_since(count)) {
-            Some(improved) => {
-                for slot in improved {
-                    self.rank(*slot, table);
-                }
-            }
-            None => {
-                for slot in 0..table.nodes.len() {
-                    self.rank(slot, table);
-                }
-            }
-        }
-        self.n_improved = Some(table.n_improved());
+    pub(crate) fn are_many(&self) -> bool {
+        self.by_needs.len() > self.max_remembered.max(MIN_REMEMBERED)
     }
 
-    fn rank(&mut self, slot: usize, table: &Table) {
-        let node = table.nodes[slot].as_ref();
-        let new = node.filter(|it| fits(&self.needs, it)).map(|it| score(&self.needs, it));
-        if self.scores.len() <= slot {
-            self.scores.resize(slot + 1, (None, 0));
-        }
-        let (old, _) = std::mem::replace(&mut self.scores[slot], (new, table.versions[slot]));
-        if old == new {
-            return;
-        }
-        if let Some(old) = old {
-            self.ranking.remove(&(Reverse(old), slot));
-        }
-        if let Some(new) = new {
-            self.ranking.insert((Reverse(new), slot));
-        }
+    /// Forgets all but these.
+    pub(crate) fn retain(&mut self, wanted: &BTreeSet<&Arc<Needs>>) {
+        self.by_needs.retain(|needs, _| wanted.contains(needs));
+        let choices: BTreeSet<&Arc<Choice>> = wanted.iter().map(|needs| &needs.choice).collect();
+        self.audiences.retain(|choice, _| choices.contains(choice));
+        self.max_remembered = 2 * self.by_needs.len();
     }
 }

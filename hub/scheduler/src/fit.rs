@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::needs::Needs;
+use crate::needs::{Choice, Needs};
 use crate::node::Node;
 use crate::toleration::{Toleration, untolerated};
 
@@ -48,24 +48,28 @@ impl Misfit {
     }
 }
 
-/// Whether the node takes the pod. The same as `misfits` being empty, at less cost.
-pub(crate) fn fits(needs: &Needs, node: &Node) -> bool {
-    has_room(needs, node)
-        && !is_closed(needs, node)
-        && untolerated(&needs.tolerations, &node.taints).is_none()
-        && needs.affinity.admits(node)
-        && has_ports(needs, node)
+/// Whether the node takes pods of this choice at all, whatever is on it.
+pub(crate) fn admits(choice: &Choice, node: &Node) -> bool {
+    !is_closed(choice, node)
+        && untolerated(&choice.tolerations, &node.taints).is_none()
+        && choice.affinity.admits(node)
+}
+
+/// Whether there is space for the pod beside what is on the node.
+pub(crate) fn has_space(needs: &Needs, node: &Node) -> bool {
+    has_room(needs, node) && has_ports(needs, node)
 }
 
 /// Everything that speaks against the node, from the first filter that says no.
 pub(crate) fn misfits(needs: &Needs, node: &Node) -> Vec<Misfit> {
-    if is_closed(needs, node) {
+    let choice = &needs.choice;
+    if is_closed(choice, node) {
         return vec![Misfit::Unschedulable];
     }
-    if let Some(taint) = untolerated(&needs.tolerations, &node.taints) {
+    if let Some(taint) = untolerated(&choice.tolerations, &node.taints) {
         return vec![Misfit::Taint { key: taint.key.clone(), value: taint.value.clone() }];
     }
-    if !needs.affinity.admits(node) {
+    if !choice.affinity.admits(node) {
         return vec![Misfit::Affinity];
     }
     if !has_ports(needs, node) {
@@ -75,14 +79,14 @@ pub(crate) fn misfits(needs: &Needs, node: &Node) -> Vec<Misfit> {
 }
 
 /// Cordoned, and the pod does not mind only if it tolerates the taint that stands for it.
-fn is_closed(needs: &Needs, node: &Node) -> bool {
+fn is_closed(choice: &Choice, node: &Node) -> bool {
     let taint = || crate::toleration::Taint {
         key: "node.kubernetes.io/unschedulable".to_owned(),
         value: String::new(),
         effect: "NoSchedule".to_owned(),
     };
     let tolerates = |it: &Toleration| it.covers(&taint());
-    node.is_unschedulable && !needs.tolerations.iter().any(tolerates)
+    node.is_unschedulable && !choice.tolerations.iter().any(tolerates)
 }
 
 fn has_ports(needs: &Needs, node: &Node) -> bool {

@@ -5,12 +5,13 @@
 //!                    ^                                       └─> Unschedulable ──> waits ──┐
 //!                    └── a node or a pod changed so that it fits, or back-off is over ─────┘
 //! ```
-//! Pods with equal needs share a [`class`]: a ranking of all nodes that is kept up to date node by node,
-//! so that one decision costs a look at the best node instead of a walk over all of them.
+//! Pods that may go to the same nodes share an [`audience`]: a ranking of these nodes that is kept up to
+//! date node by node, so that one decision costs a look at the best node instead of a walk over all.
 //!
 //! Must never remember what a restart would miss: everything follows from the pods and nodes handed in.
 
 mod affinity;
+mod audience;
 mod class;
 mod fit;
 mod needs;
@@ -19,6 +20,7 @@ mod queue;
 mod resources;
 mod scheduler;
 mod score;
+mod table;
 mod toleration;
 mod value;
 

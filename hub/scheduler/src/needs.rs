@@ -1,5 +1,7 @@
 //! Everything about a pod that decides where it may go. Pods with equal needs are interchangeable.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::affinity::NodeAffinity;
@@ -28,21 +30,30 @@ impl HostPort {
     }
 }
 
+/// Which nodes a pod may go to and likes, whatever is on them.
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Choice {
+    pub affinity: NodeAffinity,
+    pub tolerations: Vec<Toleration>,
+}
+
 /// What a pod asks of a node.
 #[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Needs {
     pub request: Request,
-    pub affinity: NodeAffinity,
-    pub tolerations: Vec<Toleration>,
+    pub choice: Arc<Choice>,
     pub host_ports: Vec<HostPort>,
 }
 
 impl Needs {
     pub(crate) fn of(pod_spec: &Value) -> Self {
-        Self {
-            request: Request::of(pod_spec),
+        let choice = Choice {
             affinity: NodeAffinity::of(pod_spec),
             tolerations: Toleration::all_of(pod_spec),
+        };
+        Self {
+            request: Request::of(pod_spec),
+            choice: Arc::new(choice),
             host_ports: host_ports(pod_spec),
         }
     }

@@ -6,14 +6,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::class::{Change, Class, Table};
+use crate::class::Classes;
 use crate::needs::Needs;
 use crate::node::Node;
 use crate::queue::Queue;
+use crate::table::Table;
 use crate::value::{at, list_at, str_at};
-
-/// Classes that are remembered although nobody of theirs waits.
-const MAX_IDLE_CLASSES: usize = 128;
 
 /// One incarnation of a pod.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -72,7 +70,7 @@ pub struct Scheduler {
     /// Uids by node, also of nodes that are not known yet.
     on_node: BTreeMap<String, BTreeSet<String>>,
     queue: Queue,
-    classes: BTreeMap<Arc<Needs>, Class>,
+    classes: Classes,
     /// Something changed that may help pods that wait.
     is_stale: bool,
 }
@@ -92,9 +90,9 @@ impl Scheduler {
         let mut new = Node::of(node);
         let slot = match self.slots.get(&new.name) {
             Some(slot) => *slot,
-            None => self.free_slots.pop().unwrap_or(self.table.nodes.len()),
+            None => self.free_slots.pop().unwrap_or(self.table.len()),
         };
-        if let Some(Some(old)) = self.table.nodes.get(slot)
+        if let Some(old) = self.table.get(slot)
             && old.name == new.name
         {
             new.used = old.used.clone();
@@ -189,20 +187,17 @@ impl Scheduler {
                 self.queue.remove(&uid);
                 continue;
             };
-            let class = class(&mut self.classes, &pod.needs);
-            if let Some(slot) = class.best(&self.table) {
-                let Some(node) = self.table.nodes[slot].as_ref().map(|node| node.name.clone())
-                else {
+            if let Some(slot) = self.classes.best(&pod.needs, &self.table) {
+                let Some(node) = self.table.get(slot).map(|node| node.name.clone()) else {
                     continue;
                 };
                 pod.told = None;
                 let pod = pod.name.clone();
                 self.queue.remove(&uid);
                 self.put(&uid, Place::Assumed(node.clone()));
-                self.forget_classes();
                 return Some(Decision::Bind { pod, node });
             }
-            let message = class.explanation(&self.table);
+            let message = self.classes.explanation(&pod.needs, &self.table);
             if pod.told.as_deref() != Some(message) {
                 let message = message.to_owned();
                 pod.told = Some(message.clone());
@@ -227,7 +222,7 @@ impl Scheduler {
                 // Backing off from a failed bind: that has nothing to do with nodes.
                 continue;
             }
-            match class(&mut self.classes, &pod.needs).best(&self.table) {
+            match self.classes.best(&pod.needs, &self.table) {
                 Some(_) => self.queue.activate(&uid),
                 None => self.queue.back_off(&uid, now),
             }
@@ -236,11 +231,8 @@ impl Scheduler {
 
     fn add(&mut self, pod: &Value, uid: &str) {
         let spec = at(pod, &["spec"]);
-        let needs = Needs::of(spec);
-        let needs = match self.classes.get_key_value(&needs) {
-            Some((shared, _)) => shared.clone(),
-            None => Arc::new(needs),
-        };
+        self.forget_classes();
+        let needs = self.classes.shared(Needs::of(spec));
         let name = PodRef {
             namespace: str_at(pod, &["metadata", "namespace"]).to_owned(),
             name: str_at(pod, &["metadata", "name"]).to_owned(),
@@ -260,21 +252,17 @@ impl Scheduler {
             if let Some(uids) = self.on_node.get_mut(node) {
                 uids.remove(uid);
             }
-            if let Some(node) = self.node_mut(node, Change::Any) {
-                node.used.remove(&needs);
+            if let Some(slot) = self.slots.get(node) {
+                self.table.vacate(*slot, &needs);
             }
             self.is_stale = true;
         }
         if let Some(node) = place.node() {
             self.on_node.entry(node.clone()).or_default().insert(uid.to_owned());
-            if let Some(node) = self.node_mut(node, Change::Worse) {
-                node.used.add(&needs);
+            if let Some(slot) = self.slots.get(node) {
+                self.table.occupy(*slot, &needs);
             }
         }
-    }
-
-    fn node_mut(&mut self, name: &str, change: Change) -> Option<&mut Node> {
-        self.table.node_mut(*self.slots.get(name)?, change)
     }
 
     /// Changes what is known of a pod that stays where it is.
@@ -285,19 +273,11 @@ impl Scheduler {
     }
 
     fn forget_classes(&mut self) {
-        if self.classes.len() <= MAX_IDLE_CLASSES {
-            return;
-        }
-        let pods = self.pods.values().filter(|pod| pod.place == Place::Pending);
-        let wanted: BTreeSet<&Arc<Needs>> = pods.map(|pod| &pod.needs).collect();
-        if wanted.len() * 2 < self.classes.len() {
-            self.classes.retain(|needs, _| wanted.contains(needs));
+        if self.classes.are_many() {
+            let wanted = self.pods.values().map(|pod| &pod.needs).collect();
+            self.classes.retain(&wanted);
         }
     }
-}
-
-fn class<'a>(classes: &'a mut BTreeMap<Arc<Needs>, Class>, needs: &Arc<Needs>) -> &'a mut Class {
-    classes.entry(needs.clone()).or_insert_with(|| Class::new(needs.clone()))
 }
 
 /// Whether a pod without a node is to be scheduled by us now.
