@@ -35,6 +35,20 @@ pub fn read(state_dir: &Path, bridge: &str, images: &ImageStore) -> Machine {
     }
 }
 
+/// The least score for the OOM killer that this process may give: without `CAP_SYS_RESOURCE`, its
+/// own. A node in a container of somebody else's has to live with that.
+pub fn least_oom_score_adj() -> i32 {
+    const CAP_SYS_RESOURCE: u64 = 1 << 24;
+    const LEAST: i32 = -1000;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|it| u64::from_str_radix(it.trim(), 16).ok());
+    if effective.is_none_or(|it| it & CAP_SYS_RESOURCE != 0) {
+        return LEAST;
+    }
+    first_line("/proc/self/oom_score_adj").parse().unwrap_or(0)
+}
+
 /// Kubernetes' word for the machine's architecture.
 fn architecture(machine: &str) -> &str {
     match machine {

@@ -36,6 +36,8 @@ pub struct Node {
     pub network: Network,
     pub pods: PodTable,
     pub link: OnceLock<LinkHandle>,
+    /// The least score for the OOM killer that containers may have here.
+    pub least_oom_score_adj: i32,
     machine: RwLock<Machine>,
 }
 
@@ -75,6 +77,7 @@ impl Node {
             network,
             pods: PodTable::default(),
             link: OnceLock::new(),
+            least_oom_score_adj: crate::machine::least_oom_score_adj(),
             machine: RwLock::new(machine),
         }
     }

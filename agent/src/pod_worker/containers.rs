@@ -314,7 +314,7 @@ impl PodWorker {
         }
         made.tty = spec.tty;
         made.stdin = spec.stdin;
-        made.oom_score_adj = spec.oom_score_adj;
+        made.oom_score_adj = spec.oom_score_adj.max(self.node.least_oom_score_adj);
         made
     }
 
