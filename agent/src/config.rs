@@ -16,6 +16,7 @@ pub struct AgentConfig {
     pub state_dir: PathBuf,
     /// Gone after a boot: sockets, namespaces.
     pub run_dir: PathBuf,
+    /// Empty: the name that the node joined with, or the machine's.
     pub node_name: String,
     /// The machine's address; found by itself when not given.
     pub node_ip: Option<IpAddr>,

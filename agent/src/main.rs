@@ -255,8 +255,7 @@ fn config(dirs: Dirs, settings: Settings) -> AgentConfig {
     let Settings { node_name, node_ip, plain_http_registries, system, pod_cidr, accept_new_epoch } =
         settings;
     let mut config = reset_config(dirs, system);
-    let name = node_name.or_else(|| program::known_node_name(&config.ledger_dir()));
-    config.node_name = name.unwrap_or_else(program::hostname);
+    config.node_name = node_name.unwrap_or_default();
     config.node_ip = node_ip;
     config.plain_http_registries = plain_http_registries;
     config.pod_cidr = pod_cidr;

@@ -11,7 +11,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    chain,
     clock::SystemClock,
     config::AgentConfig,
     desired::DesiredStore,
@@ -101,7 +100,7 @@ pub async fn run(config: AgentConfig) -> Result<(), RunError> {
     }
 }
 
-async fn start(config: AgentConfig) -> Result<Node, RunError> {
+async fn start(mut config: AgentConfig) -> Result<Node, RunError> {
     for dir in [&config.state_dir, &config.run_dir] {
         let mut builder = fs::DirBuilder::new();
         builder
@@ -114,6 +113,10 @@ async fn start(config: AgentConfig) -> Result<Node, RunError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (ledger, report) = Ledger::open(&config.ledger_dir()).map_err(RunError::Ledger)?;
+    if config.node_name.is_empty() {
+        let joined = ledger.vital().node_name;
+        config.node_name = if joined.is_empty() { hostname() } else { joined };
+    }
     let images = open_images(&config).await?;
     let runtime = Runtime::connect(&config.runtime()).await.map_err(RunError::Keeper)?;
     let leases = records::leases(&ledger);
@@ -168,18 +171,4 @@ fn link_config(node: &Arc<Node>) -> LinkConfig {
 pub fn hostname() -> String {
     let uname = rustix::system::uname();
     uname.nodename().to_string_lossy().to_lowercase()
-}
-
-/// The name that the node joined with, or the machine's. Opens the ledger and closes it again.
-pub fn known_node_name(config_dir: &std::path::Path) -> Option<String> {
-    if !config_dir.exists() {
-        return None;
-    }
-    match Ledger::open(config_dir) {
-        Ok((ledger, _report)) => Some(ledger.vital().node_name).filter(|it| !it.is_empty()),
-        Err(err) => {
-            tracing::warn!(error = chain(&err), "Could not read the node's name");
-            None
-        }
-    }
 }
