@@ -2,8 +2,8 @@
 //!
 //! A node is lost when its lease is 40 s old. The hub itself may have been away, so that no lease is
 //! held against a node in the first 40 s of this process. Pods of a lost node stop being ready, so
-//! that Services drop them, and are ready again when the node is back: nobody else knows that they
-//! were not.
+//! that Services drop them. When the node is heard again, everything is as it said last, until it says
+//! otherwise: it does not know that it was out of sight, and need not repeat itself over a thin link.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -25,6 +25,11 @@ const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// Reason of a Ready condition that is false only because the node is out of sight.
 const OUT_OF_SIGHT: &str = "NodeUnreachable";
+
+/// Annotation of a node out of sight: its conditions as it told them last.
+const LAST_TOLD: &str = "outbye.io/last-told-conditions";
+/// Conditions that nodes tell, and that nobody knows while the node is out of sight.
+const TOLD: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
 /// Conditions that keep new pods away, with their taints.
 const PRESSURES: &[(&str, &str)] = &[
@@ -76,8 +81,13 @@ impl Controller for NodeLifecycleController {
             let patch = json!({"spec": {"taints": taints}});
             plan.writes.push(Write::patch_exactly(node, None, patch));
         }
-        if sight == Sight::Lost {
-            plan.writes.extend(mark_lost(node, world, now));
+        match sight {
+            Sight::Lost => plan.writes.extend(mark_lost(node, world, now)),
+            Sight::Known | Sight::Ready if is_heard(node, world, now) => {
+                plan.writes.extend(restore(node, now));
+            }
+            // Nothing is held against it yet, but nothing speaks for it either.
+            Sight::Known | Sight::Ready => {}
         }
         for pod in world.pods_on(&node.name.name).filter(|pod| !pods::is_finished(pod)) {
             plan.writes.extend(mark_pod(pod, sight, now));
@@ -102,10 +112,19 @@ enum Sight {
     Lost,
 }
 
+fn renewed(node: &Object, world: &World) -> Option<Timestamp> {
+    let lease = world.get(Kind::LEASE, &Name::new(LEASES, &node.name.name))?;
+    time_at(lease.spec(), &["renewTime"])
+}
+
+/// Whether the node itself was heard lately.
+fn is_heard(node: &Object, world: &World, now: Timestamp) -> bool {
+    renewed(node, world).is_some_and(|renewed| now.duration_since(renewed) < GRACE)
+}
+
+/// When the node was heard last, or could not have been heard.
 fn last_heard(node: &Object, world: &World) -> Timestamp {
-    let lease = world.get(Kind::LEASE, &Name::new(LEASES, &node.name.name));
-    let renewed = lease.and_then(|lease| time_at(lease.spec(), &["renewTime"]));
-    let times = [renewed, node.created(), Some(world.started())];
+    let times = [renewed(node, world), node.created(), Some(world.started())];
     times.into_iter().flatten().max().unwrap_or(Timestamp::MIN)
 }
 
@@ -166,7 +185,7 @@ fn dated(mut taint: Value, now: Timestamp) -> Value {
 fn mark_lost(node: &Object, world: &World, now: Timestamp) -> Vec<Write> {
     let mut conditions = condition::list(node.status());
     let mut is_change = false;
-    for kind in ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"] {
+    for kind in TOLD {
         let is_known = condition::find(node.status(), kind).is_some();
         if is_known && condition::state(node.status(), kind) == "Unknown" {
             continue;
@@ -189,13 +208,37 @@ fn mark_lost(node: &Object, world: &World, now: Timestamp) -> Vec<Write> {
     if !is_change {
         return Vec::new();
     }
-    let mut writes =
-        vec![Write::patch(node, Some("status"), json!({"status": {"conditions": conditions}}))];
+    let mut patch = json!({"status": {"conditions": conditions}});
+    if node.annotation(LAST_TOLD).is_none() {
+        let told = TOLD.iter().filter_map(|kind| condition::find(node.status(), kind));
+        let told = told.cloned().collect::<Value>().to_string();
+        patch["metadata"] = json!({"annotations": {LAST_TOLD: told}});
+    }
+    let mut writes = vec![Write::patch(node, Some("status"), patch)];
     if condition::state(node.status(), "Ready") == "True" {
         let message = format!("Node {} status is now: NodeNotReady", node.name.name);
         writes.push(Write::Note(Note::normal(node, world, "NodeNotReady", message)));
     }
     writes
+}
+
+/// Brings back what a node said before it was out of sight, unless it has spoken since.
+fn restore(node: &Object, now: Timestamp) -> Option<Write> {
+    let told: Vec<Value> = serde_json::from_str(node.annotation(LAST_TOLD)?).unwrap_or_default();
+    let mut conditions = condition::list(node.status());
+    conditions.retain(|it| str_at(it, &["reason"]) != "NodeStatusNeverUpdated");
+    for condition in &mut conditions {
+        let kind = str_at(condition, &["type"]);
+        let old = told.iter().find(|it| str_at(it, &["type"]) == kind);
+        if let (Some(old), "NodeStatusUnknown") = (old, str_at(condition, &["reason"])) {
+            *condition = old.clone();
+            condition["lastTransitionTime"] = json!(time_text(now));
+        }
+    }
+    let patch = json!({
+        "metadata": {"annotations": {LAST_TOLD: null}}, "status": {"conditions": conditions},
+    });
+    Some(Write::patch_exactly(node, Some("status"), patch))
 }
 
 /// Takes readiness from a pod that is out of sight, and gives it back.
@@ -292,7 +335,7 @@ mod tests {
             vec![node("True", json!([])), lease(STALE)],
             expect![[r#"
                 patch nodes n {"metadata":{"resourceVersion":"7","uid":"n"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/unreachable"},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","timeAdded":"2026-11-20T08:00:00Z"}]}}
-                patch nodes n/status {"metadata":{"uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet stopped posting node status.","reason":"NodeStatusUnknown","status":"Unknown","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
+                patch nodes n/status {"metadata":{"annotations":{"outbye.io/last-told-conditions":"[{\"lastTransitionTime\":\"2026-11-20T07:00:00Z\",\"message\":\"m\",\"reason\":\"R\",\"status\":\"True\",\"type\":\"Ready\"}]"},"uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet stopped posting node status.","reason":"NodeStatusUnknown","status":"Unknown","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
                 note NodeNotReady: Node n status is now: NodeNotReady
             "#]],
         );
@@ -307,6 +350,52 @@ mod tests {
             vec![node("", json!([])), lease(FRESH)],
             expect![[r#"
             patch nodes n {"metadata":{"resourceVersion":"7","uid":"n"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/not-ready"}]}}
+            recheck at 2026-11-20T08:00:30Z
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_node_that_is_heard_again_is_as_it_said_last() {
+        let (kind, mut lost) = node("True", json!([]));
+        let key = Kind::NODE.key(&Name::cluster("n"));
+        let world = testing::world([(kind, lost.clone()), lease(STALE)]);
+        let plan = NodeLifecycleController.reconcile(&key, &world, testing::now());
+        let patch = plan.writes.iter().find_map(|write| match write {
+            Write::Patch { subresource: Some("status"), patch, .. } => Some(patch.clone()),
+            Write::Create { .. }
+            | Write::Patch { .. }
+            | Write::Replace { .. }
+            | Write::Delete { .. }
+            | Write::Note(_) => None,
+        });
+        let patch = patch.unwrap();
+        lost["status"] = patch["status"].clone();
+        lost["metadata"]["annotations"] = patch["metadata"]["annotations"].clone();
+        check(
+            vec![(kind, lost.clone()), lease(FRESH)],
+            expect![[r#"
+            patch nodes n {"metadata":{"resourceVersion":"7","uid":"n"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/unreachable"},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","timeAdded":"2026-11-20T08:00:00Z"}]}}
+            patch nodes n/status {"metadata":{"annotations":{"outbye.io/last-told-conditions":null},"resourceVersion":"7","uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"m","reason":"R","status":"True","type":"Ready"}]}}
+            recheck at 2026-11-20T08:00:30Z
+        "#]],
+        );
+        // A hub that has just started waits for the node itself.
+        let mut started = World::new(testing::rows(), testing::now());
+        for (kind, object) in [(kind, lost.clone()), lease(STALE)] {
+            let mut object = object;
+            object["metadata"]["uid"] = json!("n");
+            started.put(Object::from_value(kind, object));
+        }
+        let plan = testing::plan(&NodeLifecycleController, &key, &started);
+        assert!(!plan.contains("/status"), "{plan}");
+        // What it has said meanwhile counts.
+        lost["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "R"}]);
+        check(
+            vec![(kind, lost), lease(FRESH)],
+            expect![[r#"
+            patch nodes n {"metadata":{"resourceVersion":"7","uid":"n"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/not-ready"},{"effect":"NoExecute","key":"node.kubernetes.io/not-ready","timeAdded":"2026-11-20T08:00:00Z"}]}}
+            patch nodes n/status {"metadata":{"annotations":{"outbye.io/last-told-conditions":null},"resourceVersion":"7","uid":"n"},"status":{"conditions":[{"reason":"R","status":"False","type":"Ready"}]}}
             recheck at 2026-11-20T08:00:30Z
         "#]],
         );
@@ -336,7 +425,7 @@ mod tests {
         check(
             vec![unknown(), lease(STALE), pod("True", "", forever.clone())],
             expect![[r#"
-                patch nodes n/status {"metadata":{"uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T07:00:00Z","message":"m","reason":"R","status":"Unknown","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
+                patch nodes n/status {"metadata":{"annotations":{"outbye.io/last-told-conditions":"[{\"lastTransitionTime\":\"2026-11-20T07:00:00Z\",\"message\":\"m\",\"reason\":\"R\",\"status\":\"Unknown\",\"type\":\"Ready\"}]"},"uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T07:00:00Z","message":"m","reason":"R","status":"Unknown","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
                 patch pods default/p/status {"metadata":{"resourceVersion":"7","uid":"p"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"The node of this pod is unreachable.","reason":"NodeUnreachable","status":"False","type":"Ready"}]}}
             "#]],
         );
@@ -344,8 +433,8 @@ mod tests {
         check(
             vec![unknown(), lease(STALE), hidden()],
             expect![[r#"
-            patch nodes n/status {"metadata":{"uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T07:00:00Z","message":"m","reason":"R","status":"Unknown","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
-        "#]],
+                patch nodes n/status {"metadata":{"annotations":{"outbye.io/last-told-conditions":"[{\"lastTransitionTime\":\"2026-11-20T07:00:00Z\",\"message\":\"m\",\"reason\":\"R\",\"status\":\"Unknown\",\"type\":\"Ready\"}]"},"uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T07:00:00Z","message":"m","reason":"R","status":"Unknown","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
+            "#]],
         );
         check(
             vec![node("True", json!([])), lease(FRESH), hidden()],
@@ -375,18 +464,18 @@ mod tests {
         check(
             objects(300),
             expect![[r#"
-            patch nodes n/status {"metadata":{"uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T07:00:00Z","message":"m","reason":"R","status":"Unknown","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
-            recheck at 2026-11-20T08:03:00Z
-        "#]],
+                patch nodes n/status {"metadata":{"annotations":{"outbye.io/last-told-conditions":"[{\"lastTransitionTime\":\"2026-11-20T07:00:00Z\",\"message\":\"m\",\"reason\":\"R\",\"status\":\"Unknown\",\"type\":\"Ready\"}]"},"uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T07:00:00Z","message":"m","reason":"R","status":"Unknown","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
+                recheck at 2026-11-20T08:03:00Z
+            "#]],
         );
         check(
             objects(60),
             expect![[r#"
-            patch nodes n/status {"metadata":{"uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T07:00:00Z","message":"m","reason":"R","status":"Unknown","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
-            patch pods default/p/status {"metadata":{"uid":"p"},"status":{"conditions":[{"status":"False","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Taint manager: deleting due to NoExecute taint","reason":"DeletionByTaintManager","status":"True","type":"DisruptionTarget"}]}}
-            delete pods default/p Background
-            note TaintManagerEviction: Marking for deletion Pod default/p
-        "#]],
+                patch nodes n/status {"metadata":{"annotations":{"outbye.io/last-told-conditions":"[{\"lastTransitionTime\":\"2026-11-20T07:00:00Z\",\"message\":\"m\",\"reason\":\"R\",\"status\":\"Unknown\",\"type\":\"Ready\"}]"},"uid":"n"},"status":{"conditions":[{"lastTransitionTime":"2026-11-20T07:00:00Z","message":"m","reason":"R","status":"Unknown","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
+                patch pods default/p/status {"metadata":{"uid":"p"},"status":{"conditions":[{"status":"False","type":"Ready"},{"lastTransitionTime":"2026-11-20T08:00:00Z","message":"Taint manager: deleting due to NoExecute taint","reason":"DeletionByTaintManager","status":"True","type":"DisruptionTarget"}]}}
+                delete pods default/p Background
+                note TaintManagerEviction: Marking for deletion Pod default/p
+            "#]],
         );
     }
 }

@@ -146,7 +146,7 @@ impl Executor {
     ) -> Performed {
         let resource = self.resource(target.kind)?;
         let (namespace, name) = place(target);
-        let change = |view: &Value, _whole: &Value| Ok(patch::merge(view, patch));
+        let change = |view: &Value, _whole: &Value| Ok(patch::merge(&unversioned(view), patch));
         let modified = self
             .registry
             .modify(resource, namespace, name, subresource, &options(work), change)
@@ -201,6 +201,15 @@ impl Executor {
             message: format!("the server has no {kind}"),
         })
     }
+}
+
+/// An object as it is to be written over whatever is there: a revision in it would be a precondition.
+pub(super) fn unversioned(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("resourceVersion");
+    }
+    object
 }
 
 fn place(key: &ObjectRef) -> (Option<&str>, &str) {

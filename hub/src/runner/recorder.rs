@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use self::correlate::{Correlator, Entry};
+use super::execute::unversioned;
 
 const QUEUE: usize = 4096;
 const BATCH: usize = 128;
@@ -69,7 +70,7 @@ impl Recording {
         };
         if entry.count > 1 {
             let change = |event: &Value, _whole: &Value| {
-                let mut event = event.clone();
+                let mut event = unversioned(event);
                 event["count"] = json!(entry.count);
                 event["lastTimestamp"] = json!(time_text(entry.last));
                 event["message"] = json!(entry.note.message);

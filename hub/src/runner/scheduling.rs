@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Done;
-use super::execute::Executor;
+use super::execute::{Executor, unversioned};
 
 /// Name under which the scheduler is known, in pods and in events.
 const SCHEDULER: &str = "default-scheduler";
@@ -104,7 +104,7 @@ impl Executor {
         let resource = resources::find("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
         let now = self.registry().now();
         let change = |current: &Value, _whole: &Value| {
-            let mut object = current.clone();
+            let mut object = unversioned(current);
             let is_same = object["metadata"]["uid"] == pod.uid.as_str();
             let is_placed = object["spec"]["nodeName"].as_str().is_some_and(|it| !it.is_empty());
             if is_same && !is_placed {
