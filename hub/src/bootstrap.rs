@@ -67,8 +67,10 @@ async fn create_if_absent(
 ) -> Result<(), Status> {
     let resource: &Resource =
         hub_api::resources::find(group, "v1", plural).ok_or_else(Status::no_such_resource)?;
-    match registry.create(resource, namespace, object, &WriteOptions::default()).await {
-        Err(status) if status.code != 409 => Err(status),
-        _ => Ok(()),
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    // Looked for first: its address is taken, by itself.
+    if registry.get(resource, namespace, &name).is_ok() {
+        return Ok(());
     }
+    registry.create(resource, namespace, object, &WriteOptions::default()).await.map(drop)
 }

@@ -135,6 +135,15 @@ impl Authority {
         key_hash(&self.cert)
     }
 
+    /// A secret of this hub that outlives its process: with it a restarted hub can tell nodes at
+    /// once that their connections are gone (RFC 9000, section 10.3).
+    pub fn reset_key(&self) -> ring::hmac::Key {
+        let seed = digest::digest(&digest::SHA256, self.issuer.key().serialized_der());
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, seed.as_ref());
+        let derived = ring::hmac::sign(&key, b"outbye stateless reset");
+        ring::hmac::Key::new(ring::hmac::HMAC_SHA256, derived.as_ref())
+    }
+
     /// Signs the hub's server certificate for these names and addresses.
     ///
     /// # Errors

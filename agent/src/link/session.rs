@@ -1,6 +1,6 @@
 //! One session: moves bytes between the QUIC stream, the state machine, the ledger and the outbox.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use agent_ledger::{Ledger, Table};
 use agent_sync::{Epoch, NodeConfig, NodeEvent, NodeSession, Persist, digest, stream};
@@ -14,6 +14,11 @@ use crate::clock;
 const REPORT_WINDOW: usize = 64;
 /// Frames on their way to the socket.
 const OUT_QUEUE: usize = 16;
+/// A hub that acknowledges no packet for so long, while reports wait, is taken for dead; on a slow
+/// link it gets [`SILENT_ROUND_TRIPS`] instead. Without reports the idle timeout is soon enough.
+const SILENCE: Duration = Duration::from_secs(2);
+const SILENT_ROUND_TRIPS: u32 = 8;
+const SILENCE_CHECK: Duration = Duration::from_millis(500);
 const CLOSE_ERROR: VarInt = VarInt::from_u32(1);
 /// Record of the meta table that lets the node follow another epoch once.
 const ACCEPT_EPOCH: &str = "accept-new-epoch";
@@ -42,10 +47,12 @@ async fn serve(config: &LinkConfig, connection: &Connection) -> Result<(), Strin
     let driver = Driver {
         machine: NodeSession::new(node_config(config), clock::monotonic()),
         config,
+        connection,
         recv,
         out_tx,
         offered: 0,
         in_flight: BTreeSet::new(),
+        heard: (0, clock::monotonic()),
     };
     tokio::select! {
         result = driver.run() => result,
@@ -118,11 +125,14 @@ async fn serve_stream(handler: StreamHandler, mut recv: RecvStream, send: SendSt
 struct Driver<'a> {
     machine: NodeSession,
     config: &'a LinkConfig,
+    connection: &'a Connection,
     recv: RecvStream,
     out_tx: mpsc::Sender<Vec<u8>>,
     /// The last report that was offered on this connection.
     offered: u64,
     in_flight: BTreeSet<u64>,
+    /// Datagrams received, and when that number last grew.
+    heard: (u64, Duration),
 }
 
 impl Driver<'_> {
@@ -151,6 +161,9 @@ impl Driver<'_> {
                 changed = newest.changed() => {
                     changed.map_err(|_| "the outbox is closed")?;
                 }
+                () = tokio::time::sleep(SILENCE_CHECK), if !self.in_flight.is_empty() => {
+                    self.check_silence()?;
+                }
                 () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => {
                     if self.machine.is_expired(clock::monotonic()) {
                         return Err("the hub did not answer".to_owned());
@@ -158,6 +171,21 @@ impl Driver<'_> {
                 }
             }
         }
+    }
+
+    /// A hub that was killed and started again would else be missed until the idle timeout.
+    fn check_silence(&mut self) -> Result<(), String> {
+        let (datagrams, now) =
+            (self.connection.stats().udp_rx.datagrams, clock::monotonic());
+        if datagrams != self.heard.0 {
+            self.heard = (datagrams, now);
+            return Ok(());
+        }
+        let patience = SILENCE.max(self.connection.rtt() * SILENT_ROUND_TRIPS);
+        if now.saturating_sub(self.heard.1) < patience {
+            return Ok(());
+        }
+        Err(format!("the hub did not acknowledge anything for {patience:?}"))
     }
 
     /// Durable first, then acknowledged.
@@ -187,6 +215,10 @@ impl Driver<'_> {
     }
 
     fn offer(&mut self) {
+        if self.in_flight.is_empty() {
+            // Silence counts from the first report that waits.
+            self.heard = (self.connection.stats().udp_rx.datagrams, clock::monotonic());
+        }
         let room = REPORT_WINDOW.saturating_sub(self.in_flight.len());
         for (seq, report) in self.config.outbox.after(self.offered, room) {
             self.offered = seq;

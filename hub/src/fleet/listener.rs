@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use quinn::{Connection, Endpoint, IdleTimeout, Incoming, TransportConfig, VarInt};
+use quinn::{Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, TransportConfig, VarInt};
 use rustls::{RootCertStore, server::WebPkiClientVerifier};
 use rustls_pki_types::CertificateDer;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -62,7 +62,11 @@ pub(super) fn bind(
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport()));
     config.max_incoming(MAX_INCOMING);
-    Endpoint::server(config, address).map_err(|err| ListenError::Bind { address, err })
+    let bind = |err| ListenError::Bind { address, err };
+    let socket = std::net::UdpSocket::bind(address).map_err(bind)?;
+    let endpoint_config = EndpointConfig::new(Arc::new(authority.reset_key()));
+    let runtime = Arc::new(quinn::TokioRuntime);
+    Endpoint::new(endpoint_config, Some(config), socket, runtime).map_err(bind)
 }
 
 fn transport() -> TransportConfig {

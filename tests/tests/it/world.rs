@@ -7,6 +7,7 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
@@ -369,8 +370,14 @@ impl Node {
         thread.join().unwrap()
     }
 
-    pub fn cgroup(&self) -> &str {
-        &self.cgroup
+    /// What runs in this node's containers, as the kernel sees it.
+    pub fn processes(&self) -> BTreeMap<u32, String> {
+        let mut found = BTreeMap::new();
+        // One hierarchy of cgroup v1, or the only one of v2.
+        for hierarchy in ["memory", "."] {
+            collect(&Path::new("/sys/fs/cgroup").join(hierarchy).join(&self.cgroup), &mut found);
+        }
+        found
     }
 
     pub fn log(&self) -> String {
@@ -405,6 +412,17 @@ impl Node {
             fs::remove_dir_all(self.run_dir.parent().unwrap()).unwrap();
         }
         left
+    }
+}
+
+fn collect(dir: &Path, found: &mut BTreeMap<u32, String>) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for pid in fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines() {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        found.insert(pid.parse().unwrap(), String::from_utf8_lossy(&command).into_owned());
+    }
+    for entry in entries.filter_map(Result::ok).filter(|it| it.path().is_dir()) {
+        collect(&entry.path(), found);
     }
 }
 
