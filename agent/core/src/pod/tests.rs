@@ -260,3 +260,35 @@ fn an_unhealthy_container_is_restarted() {
     model.settle(&verdict);
     assert_eq!(model.n_starts, 2);
 }
+
+#[test]
+fn a_power_cut_is_no_crash_and_waits_for_nothing() {
+    let pod = pod(json!({}));
+    let (verdict, mut model) = (wanted(&pod), Model::new(&pod));
+    for _ in 0..3 {
+        model.settle(&verdict);
+        model.crash(&name("c"), 1);
+    }
+    model.settle(&verdict);
+    model.reboot();
+    model.plan(&verdict).actions.iter().for_each(|it| model.apply(it));
+    model.tick();
+    check(&model, &verdict, expect!["rmlog c#2; start c#4 in 1 then 40s"]);
+}
+
+#[test]
+fn a_sandbox_in_use_stays_until_its_containers_moved() {
+    let pod = pod(json!({}));
+    let (verdict, mut model) = (wanted(&pod), Model::new(&pod));
+    model.settle(&verdict);
+    let next = SandboxId { pod: pod.uid, attempt: Attempt(1) };
+    model.observed.sandboxes.insert(next);
+    model.observed.sandbox.as_mut().unwrap().attempt = Attempt(1);
+    check(&model, &verdict, expect!["stop c#0 30s SandboxChanged; signal c; look in 30s"]);
+    model.plan(&verdict).actions.iter().for_each(|it| model.apply(it));
+    check(
+        &model,
+        &verdict,
+        expect!["exit c#0 143; remove c#0; rmsandbox 0; start c#1 in 1 then 10s"],
+    );
+}
