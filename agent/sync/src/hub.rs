@@ -194,11 +194,10 @@ impl HubSession {
     }
 
     fn forget(&mut self, key: &ObjectKey) -> bool {
+        // What a snapshot still has to send stays in it, as it will be then: to the node, an object
+        // that a finished snapshot left out is gone.
         let Some(held) = self.view.remove(key) else { return false };
         self.digest.remove(key, held.hash);
-        if let State::Snapshot(snapshot) = &mut self.state {
-            snapshot.remaining.remove(key);
-        }
         true
     }
 

@@ -264,6 +264,39 @@ fn reconnect_in_sync_sends_no_object() {
 }
 
 #[test]
+fn an_object_that_changes_while_a_snapshot_is_sent_is_never_absent() {
+    // One object a batch, and more of them than may be in flight.
+    let body = |content| Bytes::from(vec![content; 300 << 10]);
+    let keys: Vec<ObjectKey> = (0..12).map(key).collect();
+    let mut pair = Pair::default();
+    for key in &keys {
+        pair.ledger.insert(key.clone(), body(1));
+        pair.truth.insert(key.clone(), (1, body(2)));
+    }
+    pair.connect();
+    // Hello, Welcome, Have, and the first batches.
+    for _ in 0..4 {
+        pair.carry(usize::MAX, usize::MAX);
+    }
+    let link = pair.link.as_mut().unwrap();
+    assert!((1..keys.len()).contains(&link.unpersisted.len()), "the snapshot is under way");
+    for key in &keys {
+        pair.truth.insert(key.clone(), (2, body(3)));
+        link.hub.upsert(key.clone(), ViewObject { revision: 2, body: body(3) });
+    }
+    link.hub.advance(2, 0);
+    for _ in 0..100 {
+        pair.carry(usize::MAX, usize::MAX);
+        let link = pair.link.as_ref().unwrap();
+        for change in link.unpersisted.iter().flat_map(|it| &it.changes) {
+            assert!(matches!(change, Change::Upsert { .. }), "{} was deleted", change.key());
+        }
+        pair.persist();
+    }
+    assert!(pair.complete && pair.ledger_matches_truth());
+}
+
+#[test]
 fn another_epoch_is_refused_before_anything_changes() {
     let mut pair = Pair::default();
     pair.step(&Op::Put(1, 1));
