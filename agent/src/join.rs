@@ -19,7 +19,9 @@ use crate::link::{self, DialError, tls};
 pub enum JoinError {
     #[error(transparent)]
     Token(#[from] ParseTokenError),
-    #[error("this machine is node {node} already; run `outbye-agent reset` before it joins as {wanted}")]
+    #[error(
+        "this machine is node {node} already; run `outbye-agent reset` before it joins as {wanted}"
+    )]
     Joined { node: String, wanted: String },
     #[error("could not open the ledger")]
     Ledger(#[source] agent_ledger::OpenError),
@@ -47,8 +49,8 @@ pub async fn run(
     let token: JoinToken = token.parse()?;
     let (ledger, _report) = Ledger::open(&state_dir.join("ledger")).map_err(JoinError::Ledger)?;
     let vital = prepare(&ledger, node).await?;
-    let tls = tls::pinned(clock, vital.time_floor, &token.authority_hash)
-        .map_err(DialError::Tls)?;
+    let tls =
+        tls::pinned(clock, vital.time_floor, &token.authority_hash).map_err(DialError::Tls)?;
     let request = JoinRequest::Join {
         token_id: token.id,
         token_secret: token.secret,

@@ -88,11 +88,7 @@ impl LinkHandle {
 }
 
 /// Starts the link. A node that never joined a hub has none, and runs all the same.
-pub fn spawn(
-    config: LinkConfig,
-    tasks: &TaskTracker,
-    shutdown: CancellationToken,
-) -> LinkHandle {
+pub fn spawn(config: LinkConfig, tasks: &TaskTracker, shutdown: CancellationToken) -> LinkHandle {
     let handle = LinkHandle { status: Arc::default() };
     let running = handle.clone();
     tasks.spawn(async move {
@@ -113,7 +109,11 @@ async fn run(config: &LinkConfig, handle: &LinkHandle) {
                 tracing::info!(hub = dialled.hub, "Connected to the hub");
                 n_failures = 0;
                 handle.update(|it| {
-                    *it = LinkStatus { hub: dialled.hub.clone(), connected: true, ..LinkStatus::default() };
+                    *it = LinkStatus {
+                        hub: dialled.hub.clone(),
+                        connected: true,
+                        ..LinkStatus::default()
+                    };
                 });
                 let err = session::run(config, &dialled).await;
                 tracing::info!(hub = dialled.hub, reason = err, "Disconnected from the hub");
@@ -149,6 +149,9 @@ mod tests {
     #[test]
     fn backoff_grows_to_its_bounds() {
         let at = |n| backoff(n).as_millis();
-        assert_eq!([at(1), at(2), at(3), at(5), at(60), at(61)], [200, 400, 800, 2000, 2000, 15_000]);
+        assert_eq!(
+            [at(1), at(2), at(3), at(5), at(60), at(61)],
+            [200, 400, 800, 2000, 2000, 15_000]
+        );
     }
 }

@@ -419,7 +419,8 @@ fn collect(dir: &Path, found: &mut BTreeMap<u32, String>) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for pid in fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines() {
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        found.insert(pid.parse().unwrap(), String::from_utf8_lossy(&command).into_owned());
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        found.insert(pid.parse().unwrap(), command);
     }
     for entry in entries.filter_map(Result::ok).filter(|it| it.path().is_dir()) {
         collect(&entry.path(), found);
