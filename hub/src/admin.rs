@@ -43,7 +43,11 @@ pub enum AdminAnswer {
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     #[error("could not open the hub's socket {path}; is the hub running with this --data-dir?")]
-    Connect { path: PathBuf, #[source] err: io::Error },
+    Connect {
+        path: PathBuf,
+        #[source]
+        err: io::Error,
+    },
     #[error("could not talk to the hub")]
     Exchange(#[source] io::Error),
     #[error("could not understand the hub; is it of another version?")]
@@ -75,11 +79,7 @@ pub(crate) fn bind(data_dir: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-pub(crate) async fn run(
-    admin: Admin,
-    listener: UnixListener,
-    shutdown: CancellationToken,
-) {
+pub(crate) async fn run(admin: Admin, listener: UnixListener, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             accepted = listener.accept() => {

@@ -131,10 +131,9 @@ impl Fleet {
         shutdown: &CancellationToken,
     ) -> Result<SocketAddr, ListenError> {
         let endpoint = listener::bind(config.listen, &self.authority, identity)?;
-        let address = endpoint.local_addr().map_err(|err| ListenError::Bind {
-            address: config.listen,
-            err,
-        })?;
+        let address = endpoint
+            .local_addr()
+            .map_err(|err| ListenError::Bind { address: config.listen, err })?;
         feed::spawn(self, storage, tasks, shutdown);
         tasks.spawn(listener::run(self.clone(), endpoint, tasks.clone(), shutdown.clone()));
         Ok(address)

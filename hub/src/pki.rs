@@ -38,17 +38,35 @@ const NODE_GROUP: &str = "system:nodes";
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
     #[error("could not read {path}")]
-    Read { path: PathBuf, #[source] err: std::io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        err: std::io::Error,
+    },
     #[error("could not write {path}")]
-    Write { path: PathBuf, #[source] err: std::io::Error },
+    Write {
+        path: PathBuf,
+        #[source]
+        err: std::io::Error,
+    },
     #[error(transparent)]
     Replace(#[from] agent_disk::ReplaceError),
     #[error("could not make a key")]
     Key(#[source] rcgen::Error),
-    #[error("could not use the authority in {path}; restore it from a backup, or every node must join again")]
-    Authority { path: PathBuf, #[source] err: rcgen::Error },
+    #[error(
+        "could not use the authority in {path}; restore it from a backup, or every node must join again"
+    )]
+    Authority {
+        path: PathBuf,
+        #[source]
+        err: rcgen::Error,
+    },
     #[error("could not sign a certificate for {subject}")]
-    Sign { subject: String, #[source] err: rcgen::Error },
+    Sign {
+        subject: String,
+        #[source]
+        err: rcgen::Error,
+    },
     #[error("could not use the certificate signing request")]
     Request(#[source] rcgen::Error),
     #[error("could not use the certificate: {what}")]
@@ -191,8 +209,7 @@ impl Authority {
         let mut request =
             CertificateSigningRequestParams::from_pem(request_pem).map_err(PkiError::Request)?;
         let subject = format!("{NODE_USER_PREFIX}{node}");
-        request.params =
-            leaf_params(&subject, &[NODE_GROUP], ExtendedKeyUsagePurpose::ClientAuth);
+        request.params = leaf_params(&subject, &[NODE_GROUP], ExtendedKeyUsagePurpose::ClientAuth);
         // Only the hub verifies this one, by its own clock; nodes renew at two thirds of the span.
         expire(&mut request.params, now, Duration::ZERO);
         request.params.not_before = request.params.not_after - CLOCK_SKEW;

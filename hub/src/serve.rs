@@ -99,10 +99,8 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     let tasks = TaskTracker::new();
     tasks.spawn(forget_history(storage.clone(), shutdown.clone()));
     tasks.spawn(watch_storage(storage.clone(), shutdown.clone()));
-    let runner_config = RunnerConfig {
-        cluster_cidr: config.cluster_cidr,
-        ca_pem: authority.cert_pem().to_owned(),
-    };
+    let runner_config =
+        RunnerConfig { cluster_cidr: config.cluster_cidr, ca_pem: authority.cert_pem().to_owned() };
     let runner = runner::spawn(registry.clone(), runner_config, clock.clone(), shutdown.clone());
     let fleet_config = FleetConfig {
         listen: config.sync_listen,
@@ -200,7 +198,11 @@ fn version() -> VersionInfo {
 fn advertised(config: &ServeConfig) -> IpAddr {
     config.advertise_address.unwrap_or_else(|| {
         let ip = config.listen.ip();
-        if ip.is_unspecified() { local_address().unwrap_or(IpAddr::from([127, 0, 0, 1])) } else { ip }
+        if ip.is_unspecified() {
+            local_address().unwrap_or(IpAddr::from([127, 0, 0, 1]))
+        } else {
+            ip
+        }
     })
 }
 

@@ -135,7 +135,8 @@ fn stored(storage: &dyn Storage, writer: u64) -> anyhow::Result<u64> {
     // The key before these may be deleted: its turn comes next.
     for n in last.saturating_sub(N_KEYS - 2).max(1)..=last {
         let entry = storage.get(&store_key(writer, n));
-        let entry = entry.with_context(|| format!("BAD store{writer}: {n} of {last} is missing"))?;
+        let entry =
+            entry.with_context(|| format!("BAD store{writer}: {n} of {last} is missing"))?;
         let found = number(entry.value())?;
         ensure!(found == n, "BAD store{writer}: {found} stands in the place of {n}, last {last}");
     }

@@ -175,8 +175,7 @@ impl Driver<'_> {
 
     /// A hub that was killed and started again would else be missed until the idle timeout.
     fn check_silence(&mut self) -> Result<(), String> {
-        let (datagrams, now) =
-            (self.connection.stats().udp_rx.datagrams, clock::monotonic());
+        let (datagrams, now) = (self.connection.stats().udp_rx.datagrams, clock::monotonic());
         if datagrams != self.heard.0 {
             self.heard = (datagrams, now);
             return Ok(());

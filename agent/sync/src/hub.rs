@@ -51,7 +51,9 @@ pub enum HubEvent {
 
 #[derive(Debug)]
 enum State {
-    AwaitHello { deadline: Duration },
+    AwaitHello {
+        deadline: Duration,
+    },
     /// `Hello` came, the view is not loaded yet.
     AwaitView(Hello),
     AwaitHave,
@@ -244,10 +246,8 @@ impl HubSession {
     }
 
     fn welcome(&mut self, hello: &Hello) {
-        let in_sync =
-            hello.epoch() == Some(self.config.epoch) && hello.root == self.digest.root();
-        let welcome =
-            Welcome::new(self.config.epoch, self.revision, in_sync, self.unix_micros);
+        let in_sync = hello.epoch() == Some(self.config.epoch) && hello.root == self.digest.root();
+        let welcome = Welcome::new(self.config.epoch, self.revision, in_sync, self.unix_micros);
         self.transmits.push_back(wire::encode(Body::Welcome(welcome)));
         // What is dirty so far is covered by the comparison of digests.
         self.dirty.clear();
@@ -265,7 +265,8 @@ impl HubSession {
             .view
             .keys()
             .filter(|key| {
-                u32::try_from(digest::bucket(key)).is_ok_and(|it| buckets.binary_search(&it).is_ok())
+                u32::try_from(digest::bucket(key))
+                    .is_ok_and(|it| buckets.binary_search(&it).is_ok())
             })
             .cloned()
             .collect();

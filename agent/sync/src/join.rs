@@ -83,9 +83,14 @@ impl fmt::Debug for JoinRequest {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum JoinAnswer {
-    Accepted { cert_pem: String, authority_pem: String },
+    Accepted {
+        cert_pem: String,
+        authority_pem: String,
+    },
     /// For the operator to read.
-    Refused { message: String },
+    Refused {
+        message: String,
+    },
 }
 
 #[cfg(test)]

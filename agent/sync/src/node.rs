@@ -87,8 +87,12 @@ pub struct NodeSession {
 impl NodeSession {
     /// Opens a session at `now`, a monotonic time of the caller's choice.
     pub fn new(config: NodeConfig, now: Duration) -> Self {
-        let hello =
-            Hello::new(&config.node, config.epoch, config.revision, view_digest(&config.view).root());
+        let hello = Hello::new(
+            &config.node,
+            config.epoch,
+            config.revision,
+            view_digest(&config.view).root(),
+        );
         Self {
             epoch: config.epoch.unwrap_or(Epoch(0)),
             config,

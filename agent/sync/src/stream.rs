@@ -28,8 +28,19 @@ pub struct StreamRequest {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum StreamKind {
-    Exec { command: Vec<String>, stdin: bool, stdout: bool, stderr: bool, tty: bool },
-    Attach { stdin: bool, stdout: bool, stderr: bool, tty: bool },
+    Exec {
+        command: Vec<String>,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        tty: bool,
+    },
+    Attach {
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        tty: bool,
+    },
     Logs {
         follow: bool,
         previous: bool,
@@ -40,7 +51,9 @@ pub enum StreamKind {
         timestamps: bool,
         limit_bytes: Option<i64>,
     },
-    PortForward { port: u16 },
+    PortForward {
+        port: u16,
+    },
 }
 
 /// What a frame carries.

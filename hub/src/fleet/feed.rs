@@ -3,10 +3,12 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use agent_sync::ObjectKey;
-use hub_storage::{Entry, Event, Key, ListError, ListRequest, Prefix, Revision, Storage, WatchError};
+use hub_storage::{
+    Entry, Event, Key, ListError, ListRequest, Prefix, Revision, Storage, WatchError,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Fleet, State, ToSession, view::Addressed};
+use super::{Fleet, State, ToSession, join::removed, listener::CLOSE_REFUSED, view::Addressed};
 
 /// Kinds that nodes may see: storage group, plural, kind.
 const KINDS: [(&str, &str, &str); 6] = [
@@ -103,8 +105,7 @@ fn relist(
         state.put(kind, entry);
     }
     for key in gone {
-        let changes = state.index.remove(&key);
-        state.send(changes);
+        state.remove(&key);
     }
     state.revision = state.revision.max(list.revision.get());
     state.announce();
@@ -120,9 +121,8 @@ impl State {
         match event {
             Event::Put { entry, .. } => self.put(kind, entry),
             Event::Delete { key, revision, .. } => {
-                let changes = self.index.remove(&object_key(kind, key));
                 self.revision = self.revision.max(revision.get());
-                self.send(changes);
+                self.remove(&object_key(kind, key));
             }
         }
     }
@@ -132,6 +132,17 @@ impl State {
         let changes = self.index.put(key, entry.revision.get(), entry.value());
         self.revision = self.revision.max(entry.revision.get());
         self.send(changes);
+    }
+
+    fn remove(&mut self, key: &ObjectKey) {
+        let changes = self.index.remove(key);
+        self.send(changes);
+        if key.kind == "Node"
+            && let Some(session) = self.sessions.get(&key.name)
+        {
+            // Whose Node object is gone is locked out. The session takes itself out of the table.
+            session.connection.close(CLOSE_REFUSED, removed(&key.name).as_bytes());
+        }
     }
 
     fn send(&self, changes: Addressed) {

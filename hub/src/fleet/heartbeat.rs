@@ -33,11 +33,7 @@ pub(super) async fn run(fleet: &Arc<Fleet>, node: &str) {
     }
 }
 
-async fn renew(
-    fleet: &Fleet,
-    leases: &Resource,
-    node: &str,
-) -> Result<(), hub_api::Status> {
+async fn renew(fleet: &Fleet, leases: &Resource, node: &str) -> Result<(), hub_api::Status> {
     let now = hub_api::time::format_micro(fleet.clock.now());
     let spec = json!({
         "holderIdentity": node,

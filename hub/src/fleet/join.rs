@@ -87,13 +87,10 @@ impl Fleet {
 
     /// Whether this key may speak for this node.
     pub(super) fn check_node_key(&self, node: &str, hash: &str) -> Result<(), String> {
-        let entry = self.registry.get(nodes()?, None, node).map_err(|status| {
-            if status.code == 404 {
-                format!("node {node} was removed from this hub: join again with a new token")
-            } else {
-                status.message
-            }
-        })?;
+        let entry = self
+            .registry
+            .get(nodes()?, None, node)
+            .map_err(|status| if status.code == 404 { removed(node) } else { status.message })?;
         match entry.value()["metadata"]["annotations"][KEY_HASH].as_str() {
             Some(known) if known == hash => Ok(()),
             _ => Err(format!("the name {node} belongs to another machine")),
@@ -152,12 +149,20 @@ impl Fleet {
     }
 }
 
+/// What the machine of a deleted Node is told.
+pub(super) fn removed(node: &str) -> String {
+    format!("node {node} was removed from this hub: join again with a new token")
+}
+
 fn check_name(node: &str) -> Result<(), String> {
     let errors = hub_api::names::dns1123_subdomain(node);
-    if errors.is_empty() { Ok(()) } else { Err(format!("node name {node:?}: {}", errors.join("; "))) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("node name {node:?}: {}", errors.join("; ")))
+    }
 }
 
 fn nodes() -> Result<&'static Resource, String> {
-    hub_api::resources::find("", "v1", "nodes")
-        .ok_or_else(|| Status::no_such_resource().message)
+    hub_api::resources::find("", "v1", "nodes").ok_or_else(|| Status::no_such_resource().message)
 }

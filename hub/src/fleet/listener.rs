@@ -26,7 +26,11 @@ const CLOSE_SHUTDOWN: VarInt = VarInt::from_u32(2);
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     #[error("could not open UDP {address} for nodes")]
-    Bind { address: SocketAddr, #[source] err: io::Error },
+    Bind {
+        address: SocketAddr,
+        #[source]
+        err: io::Error,
+    },
     #[error("could not use the hub's certificate")]
     Tls(#[source] rustls::Error),
     #[error("could not verify nodes' certificates by the hub's authority")]
@@ -141,15 +145,11 @@ async fn serve_node(fleet: &Arc<Fleet>, connection: &Connection) -> Result<(), S
     let node = pki::node_name(&cert).ok_or("the certificate is not a node's")?;
     let hash = pki::key_hash(&cert).map_err(|err| err.to_string())?;
     fleet.check_node_key(&node, &hash)?;
-    session::run(fleet, node, connection).await
+    session::run(fleet, node, &hash, connection).await
 }
 
 fn alpn(connection: &Connection) -> Option<Vec<u8>> {
-    connection
-        .handshake_data()?
-        .downcast::<quinn::crypto::rustls::HandshakeData>()
-        .ok()?
-        .protocol
+    connection.handshake_data()?.downcast::<quinn::crypto::rustls::HandshakeData>().ok()?.protocol
 }
 
 fn peer_certificate(connection: &Connection) -> Option<CertificateDer<'static>> {

@@ -99,8 +99,7 @@ fn keep_hub_conditions(mut status: Value, old: &Value) -> Value {
         .collect();
     if !kept.is_empty()
         && let Some(status) = status.as_object_mut()
-        && let Some(list) =
-            status.entry("conditions").or_insert_with(|| json!([])).as_array_mut()
+        && let Some(list) = status.entry("conditions").or_insert_with(|| json!([])).as_array_mut()
     {
         list.extend(kept);
     }
@@ -276,7 +275,8 @@ mod tests {
             merge_node_status(&old, &sent),
             json!({"capacity": {"cpu": "4", "example.com/gpu": "2"}, "conditions": [2]})
         );
-        let old = json!({"conditions": [{"type": "PodScheduled"}, {"type": "Ready", "status": "False"}]});
+        let old =
+            json!({"conditions": [{"type": "PodScheduled"}, {"type": "Ready", "status": "False"}]});
         let sent = json!({"conditions": [{"type": "Ready", "status": "True"}]});
         assert_eq!(
             keep_hub_conditions(sent, &old),
@@ -287,7 +287,8 @@ mod tests {
     #[test]
     fn a_node_cannot_give_itself_restricted_labels() {
         let mut node = json!({"metadata": {"name": "n"}});
-        let sent = json!({"metadata": {"labels": {"a": "b", "node-restriction.kubernetes.io/x": "y"}}});
+        let sent =
+            json!({"metadata": {"labels": {"a": "b", "node-restriction.kubernetes.io/x": "y"}}});
         merge_labels(&mut node, &sent);
         assert_eq!(node["metadata"]["labels"], json!({"a": "b"}));
     }

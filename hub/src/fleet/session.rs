@@ -1,6 +1,6 @@
 //! One connected node: moves bytes between the QUIC stream and the session's state machine.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use agent_sync::{HubConfig, HubEvent, HubSession};
 use quinn::{Connection, VarInt};
@@ -13,21 +13,31 @@ use crate::clock;
 const OUT_QUEUE: usize = 16;
 /// Reports on their way to storage.
 const REPORT_QUEUE: usize = 64;
+/// A node that opens no stream in this time is given up.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 const CLOSE_REPLACED: VarInt = VarInt::from_u32(3);
 
 /// Serves the node until its connection ends. `Err` is the reason for which it is refused.
 pub(super) async fn run(
     fleet: &Arc<Fleet>,
     node: String,
+    key_hash: &str,
     connection: &Connection,
 ) -> Result<(), String> {
-    let (send, recv) = connection.accept_bi().await.map_err(|err| err.to_string())?;
+    let opened = tokio::time::timeout(OPEN_TIMEOUT, connection.accept_bi()).await;
+    let (send, recv) =
+        opened.map_err(|_| "the node did not open its stream")?.map_err(|err| err.to_string())?;
     let mut primed = fleet.primed.subscribe();
     primed.wait_for(|it| *it).await.map_err(|_| "the hub is shutting down")?;
 
     let (changes_tx, changes_rx) = mpsc::unbounded_channel();
     let mut machine = HubSession::new(HubConfig { epoch: fleet.epoch }, clock::monotonic());
     let id = fleet.register(&node, connection, changes_tx, &mut machine);
+    // A Node that was deleted until now ends nothing: the session was not in the table.
+    if let Err(reason) = fleet.check_node_key(&node, key_hash) {
+        fleet.unregister(&node, id);
+        return Err(reason);
+    }
     tracing::info!(node, remote = %connection.remote_address(), "Node connected");
 
     let (out_tx, out_rx) = mpsc::channel(OUT_QUEUE);
@@ -101,16 +111,38 @@ struct Driver {
 }
 
 impl Driver {
+    /// Neither a node that does not read nor storage that is slow may hold up the changes: they
+    /// would pile up in their queue, and in the machine they collapse into the latest. A node that
+    /// reports faster than storage takes it is not read from meanwhile.
     async fn run(mut self, node: &str) -> Result<(), String> {
+        let mut frame = None;
+        let mut report = None;
         loop {
-            if !self.flush().await {
-                return Ok(());
+            if frame.is_none() {
+                frame = self.machine.poll_transmit();
             }
-            self.deliver_reports(node).await?;
-            let deadline = self.machine.poll_timeout().map(|at| at.saturating_sub(clock::monotonic()));
+            if report.is_none() {
+                report = self.next_report(node)?;
+            }
+            let deadline =
+                self.machine.poll_timeout().map(|at| at.saturating_sub(clock::monotonic()));
             // Every arm is cancel-safe: each takes one message or one chunk, or nothing.
             tokio::select! {
-                chunk = self.recv.read_chunk(64 << 10, true) => match chunk {
+                permit = self.out_tx.reserve(), if frame.is_some() => {
+                    // The writer ends with the connection; `closed` tells why.
+                    let Ok(permit) = permit else { return Ok(()) };
+                    if let Some(frame) = frame.take() {
+                        permit.send(frame);
+                    }
+                }
+                permit = self.reports_tx.reserve(), if report.is_some() => {
+                    // The session ends when the task that applies reports does.
+                    let Ok(permit) = permit else { return Ok(()) };
+                    if let Some(report) = report.take() {
+                        permit.send(report);
+                    }
+                }
+                chunk = self.recv.read_chunk(64 << 10, true), if report.is_none() => match chunk {
                     Ok(Some(chunk)) => {
                         self.machine.handle_bytes(&chunk.bytes).map_err(|err| crate::chain(&err))?;
                     }
@@ -136,39 +168,17 @@ impl Driver {
         }
     }
 
-    /// Hands frames to the writer as long as it takes them. `false` when the writer is gone.
-    async fn flush(&mut self) -> bool {
-        loop {
-            let permit = match self.out_tx.try_reserve() {
-                Ok(permit) => permit,
-                Err(mpsc::error::TrySendError::Full(())) => {
-                    // A node that reads slowly slows only its own session.
-                    match self.out_tx.reserve().await {
-                        Ok(permit) => permit,
-                        Err(_) => return false,
-                    }
-                }
-                Err(mpsc::error::TrySendError::Closed(())) => return false,
-            };
-            let Some(bytes) = self.machine.poll_transmit() else { return true };
-            permit.send(bytes);
-        }
-    }
-
-    async fn deliver_reports(&mut self, node: &str) -> Result<(), String> {
+    fn next_report(&mut self, node: &str) -> Result<Option<(u64, agent_sync::ReportBody)>, String> {
         while let Some(event) = self.machine.poll_event() {
             match event {
                 HubEvent::Hello { node: name, .. } if name != node => {
                     return Err(format!("the certificate is {node}'s, the node says {name}"));
                 }
                 HubEvent::Hello { .. } => {}
-                HubEvent::Report { seq, report } => {
-                    // The session ends when the task that applies reports does.
-                    let _ended = self.reports_tx.send((seq, report)).await;
-                }
+                HubEvent::Report { seq, report } => return Ok(Some((seq, report))),
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn take(&mut self, message: ToSession) {

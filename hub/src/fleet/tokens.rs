@@ -25,11 +25,15 @@ const SECRET_LEN: usize = 26;
 /// A token that does not let a machine in. The text is for the machine's operator.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TokenError {
-    #[error("the join token is not known to this hub; make a new one with `outbye-hub token create`")]
+    #[error(
+        "the join token is not known to this hub; make a new one with `outbye-hub token create`"
+    )]
     Unknown,
     #[error("the join token expired at {at}; make a new one with `outbye-hub token create`")]
     Expired { at: String },
-    #[error("the join token was used by node {node}; every node needs its own: make a new one with `outbye-hub token create`")]
+    #[error(
+        "the join token was used by node {node}; every node needs its own: make a new one with `outbye-hub token create`"
+    )]
     Used { node: String },
     #[error("the hub could not check the token: {message}")]
     Unavailable { message: String },
@@ -85,9 +89,9 @@ pub(super) async fn claim(
     let unavailable = |status: Status| TokenError::Unavailable { message: status.message };
     let secrets = secrets().map_err(unavailable)?;
     let name = secret_name(id);
-    let entry = registry
-        .get(secrets, Some(NAMESPACE), &name)
-        .map_err(|status| if status.code == 404 { TokenError::Unknown } else { unavailable(status) })?;
+    let entry = registry.get(secrets, Some(NAMESPACE), &name).map_err(|status| {
+        if status.code == 404 { TokenError::Unknown } else { unavailable(status) }
+    })?;
     let mut object = entry.value().clone();
     let wanted = data(&object, "token-secret").ok_or(TokenError::Unknown)?;
     // By hashes: the time that a comparison takes must not tell how much was guessed right.

@@ -71,7 +71,8 @@ impl ViewIndex {
     /// An object exists with this content.
     pub(super) fn put(&mut self, key: ObjectKey, revision: u64, value: &Value) -> Addressed {
         let audience = audience(&key, value);
-        let refs = if key.kind == "Pod" { references(&key.namespace, value) } else { BTreeSet::new() };
+        let refs =
+            if key.kind == "Pod" { references(&key.namespace, value) } else { BTreeSet::new() };
         let object = ViewObject { revision, body: trim(value).into() };
         let mut out = Addressed::new();
         let moved =
@@ -279,10 +280,18 @@ mod tests {
         assert_eq!(names(&index, "n2"), ["Service/d/s"]);
 
         let changes = index.put(key("Pod/d/web"), 7, &pod("n1", "b", "Pending"));
-        let text: Vec<_> = changes.iter().map(|(node, change)| format!("{node:?} {}", match change {
-            ViewChange::Upsert(key, _) => format!("+{key}"),
-            ViewChange::Delete(key) => format!("-{key}"),
-        })).collect();
+        let text: Vec<_> = changes
+            .iter()
+            .map(|(node, change)| {
+                format!(
+                    "{node:?} {}",
+                    match change {
+                        ViewChange::Upsert(key, _) => format!("+{key}"),
+                        ViewChange::Delete(key) => format!("-{key}"),
+                    }
+                )
+            })
+            .collect();
         assert_eq!(
             text,
             [

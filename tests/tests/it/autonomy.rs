@@ -41,7 +41,8 @@ fn pods_and_services_go_on_while_the_hub_is_dead() {
     with_world(1, |world| {
         world.apply(PODS);
         world.kubectl(&["rollout", "status", "deployment/web", &timeout()]);
-        let address = world.get(&["service", "web"])["spec"]["clusterIP"].as_str().unwrap().to_owned();
+        let address =
+            world.get(&["service", "web"])["spec"]["clusterIP"].as_str().unwrap().to_owned();
         world.wait("the page", |it| it.nodes[0].fetch(&address));
         let before = world.get(&["pods", "-l", "app=web"]);
 

@@ -44,14 +44,26 @@ fn mistakes_in_manifests_are_named() {
 fn pods_that_cannot_run_say_why_and_others_run() {
     with_world(1, |world| {
         world.apply(&pod("no-image", "image: 10.99.0.1:5000/outbye/nothing:1"));
-        world.apply(&pod("bad-digest", &format!("image: 10.99.0.1:5000/outbye/busybox@sha256:{}", "0".repeat(64))));
+        world.apply(&pod(
+            "bad-digest",
+            &format!("image: 10.99.0.1:5000/outbye/busybox@sha256:{}", "0".repeat(64)),
+        ));
         world.apply(&pod(
             "no-key",
             "image: 10.99.0.1:5000/outbye/busybox:1\n      env: [{name: A, valueFrom: {configMapKeyRef: {name: kube-root-ca.crt, key: nothing}}}]",
         ));
-        world.apply(&pod("too-big", "image: 10.99.0.1:5000/outbye/busybox:1\n      resources: {requests: {cpu: 1k}}"));
-        world.apply(&pod("no-program", "image: 10.99.0.1:5000/outbye/busybox:1\n      command: [/no/such/program]"));
-        world.apply(&pod("good", "image: 10.99.0.1:5000/outbye/busybox:1\n      command: [sleep, \"1000\"]"));
+        world.apply(&pod(
+            "too-big",
+            "image: 10.99.0.1:5000/outbye/busybox:1\n      resources: {requests: {cpu: 1k}}",
+        ));
+        world.apply(&pod(
+            "no-program",
+            "image: 10.99.0.1:5000/outbye/busybox:1\n      command: [/no/such/program]",
+        ));
+        world.apply(&pod(
+            "good",
+            "image: 10.99.0.1:5000/outbye/busybox:1\n      command: [sleep, \"1000\"]",
+        ));
         world.wait_ready("good");
         for (name, reasons) in [
             ("no-image", ["ErrImagePull", "ImagePullBackOff"].as_slice()),
@@ -70,7 +82,8 @@ fn pods_that_cannot_run_say_why_and_others_run() {
             if described.contains("Insufficient cpu") { Ok(()) } else { Err(described) }
         });
         world.wait("the event of no-key", |it| {
-            let events = it.kubectl(&["get", "events", "--field-selector", "involvedObject.name=no-key"]);
+            let events =
+                it.kubectl(&["get", "events", "--field-selector", "involvedObject.name=no-key"]);
             if events.contains("nothing") { Ok(()) } else { Err(events) }
         });
     });
@@ -104,7 +117,10 @@ fn tokens_and_names_are_for_one_machine() {
 #[test]
 fn a_damaged_ledger_is_rebuilt_and_containers_run_on() {
     with_world(1, |world| {
-        world.apply(&pod("good", "image: 10.99.0.1:5000/outbye/busybox:1\n      command: [sleep, \"1000\"]"));
+        world.apply(&pod(
+            "good",
+            "image: 10.99.0.1:5000/outbye/busybox:1\n      command: [sleep, \"1000\"]",
+        ));
         let before = world.wait_ready("good");
         world.nodes[0].kill_agent();
         let mut n_damaged = 0;
@@ -155,4 +171,3 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     }
     found
 }
-

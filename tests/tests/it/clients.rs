@@ -91,11 +91,7 @@ fn session(world: &World, program: &Path) {
         assert!(output.status.success(), "kubectl {line}\n{said}");
         assert!(said.contains(expected), "kubectl {line}: no {expected:?} in\n{said}");
     }
-    let code = world
-        .kubectl_command(program)
-        .args(["get", "deployment", "web"])
-        .output()
-        .unwrap();
+    let code = world.kubectl_command(program).args(["get", "deployment", "web"]).output().unwrap();
     assert!(text(&code).contains("\"web\" not found"), "{}", text(&code));
 }
 
@@ -106,7 +102,12 @@ fn exit_codes_and_terminals_pass_through() {
         world.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]);
         for program in [std::env::var_os("OUTBYE_KUBECTL").unwrap().into(), old_kubectl()] {
             let run = |args: &[&str]| {
-                world.kubectl_command(&program).args(["exec", "deploy/web"]).args(args).output().unwrap()
+                world
+                    .kubectl_command(&program)
+                    .args(["exec", "deploy/web"])
+                    .args(args)
+                    .output()
+                    .unwrap()
             };
             let failed = run(&["--", "sh", "-c", "echo out; echo err >&2; exit 7"]);
             assert_eq!(failed.status.code(), Some(7), "{}", text(&failed));

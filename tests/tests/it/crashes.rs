@@ -124,7 +124,9 @@ fn check_no_leaks(world: &mut World) {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let mut left: Vec<String> = mounts
             .lines()
-            .filter(|line| line.contains(&dir) && (line.contains("overlay") || line.contains("/netns/")))
+            .filter(|line| {
+                line.contains(&dir) && (line.contains("overlay") || line.contains("/netns/"))
+            })
             .map(str::to_owned)
             .collect();
         let links = node.inside("ip").args(["-o", "link"]).output().unwrap();
