@@ -19,6 +19,7 @@ mod boot;
 mod clients;
 mod containers;
 mod execs;
+mod output;
 mod record;
 mod sandboxes;
 
