@@ -51,24 +51,22 @@ async fn renew(fleet: &Fleet, leases: &Resource, node: &str) -> Result<(), hub_a
         .await;
     match patched {
         Err(status) if status.code == 404 => {
-            let lease = lease(node, spec, owner(fleet, node));
+            // Without its Node nobody would ever remove it: the node is about to be shut out.
+            let Some(owner) = owner(fleet, node) else { return Ok(()) };
+            let lease = lease(node, spec, owner);
             fleet.registry.create(leases, Some(NAMESPACE), lease, &options).await.map(drop)
         }
         other => other.map(drop),
     }
 }
 
-fn lease(node: &str, spec: Value, owner: Option<Value>) -> Value {
-    let mut lease = json!({
+fn lease(node: &str, spec: Value, owner: Value) -> Value {
+    json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": {"name": node, "namespace": NAMESPACE},
+        "metadata": {"name": node, "namespace": NAMESPACE, "ownerReferences": [owner]},
         "spec": spec,
-    });
-    if let Some(owner) = owner {
-        lease["metadata"]["ownerReferences"] = json!([owner]);
-    }
-    lease
+    })
 }
 
 /// The Lease goes with its Node.

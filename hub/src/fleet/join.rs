@@ -66,7 +66,7 @@ impl Fleet {
                 // The name is checked before the token is spent, and again when it is taken.
                 let hash = self.sign(&node, &csr_pem)?.key_hash;
                 self.check_name_is_free(&node, &hash)?;
-                tokens::claim(&self.registry, &token_id, &token_secret, &node, now)
+                tokens::claim(&self.registry, &token_id, &token_secret, &node, &hash, now)
                     .await
                     .map_err(|err| err.to_string())?;
                 self.take_name(&node, &hash).await?;

@@ -19,7 +19,7 @@ const MAX_STREAMS: u32 = 8;
 const MAX_INCOMING: usize = 4096;
 
 /// Codes with which the hub closes a connection; agents show the reason.
-const CLOSE_REFUSED: VarInt = VarInt::from_u32(1);
+pub(super) const CLOSE_REFUSED: VarInt = VarInt::from_u32(1);
 const CLOSE_SHUTDOWN: VarInt = VarInt::from_u32(2);
 
 /// The port for nodes could not be opened.

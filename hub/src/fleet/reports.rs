@@ -6,7 +6,11 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_sync::{ReportBody, ReportKind};
-use hub_api::{DeleteOptions, Resource, Status, write::Preconditions};
+use hub_api::{
+    DeleteOptions, Resource, Status,
+    decode::{FieldValidation, Media, decode},
+    write::Preconditions,
+};
 use hub_apiserver::WriteOptions;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
@@ -30,7 +34,12 @@ pub(super) async fn apply_all(
     while let Some((seq, report)) = reports_rx.recv().await {
         while let Err(status) = apply(fleet, node, &report).await {
             if is_final(&status) {
-                tracing::debug!(node, key = %report.key, error = %status, "Dropped a report");
+                // Of pods that are gone there is always something on the way.
+                if status.code == 404 {
+                    tracing::debug!(node, key = %report.key, error = %status, "Dropped a report");
+                } else {
+                    tracing::warn!(node, key = %report.key, error = %status, "Refused a report");
+                }
                 break;
             }
             tracing::warn!(node, key = %report.key, error = %status, "Could not apply a report");
@@ -62,9 +71,10 @@ async fn apply(fleet: &Fleet, node: &str, report: &ReportBody) -> Result<(), Sta
 
 async fn pod_status(fleet: &Fleet, node: &str, report: &ReportBody) -> Result<(), Status> {
     let pods = row("", "v1", "pods")?;
-    let status = parse(&report.body)?;
+    let status = parse_status(pods, &report.body)?;
     let (namespace, name) = (report.key.namespace.as_str(), report.key.name.as_str());
-    if own_pod(fleet, node, report)?.value()["status"] == status {
+    let known = own_pod(fleet, node, report)?;
+    if known.value()["status"] == keep_hub_conditions(status.clone(), &known.value()["status"]) {
         return Ok(());
     }
     let options = options(node);
@@ -131,7 +141,7 @@ async fn pod_gone(fleet: &Fleet, node: &str, report: &ReportBody) -> Result<(), 
 
 async fn node_status(fleet: &Fleet, node: &str, report: &ReportBody) -> Result<(), Status> {
     let nodes = row("", "v1", "nodes")?;
-    let sent = parse(&report.body)?;
+    let sent = parse(nodes, &report.body)?;
     let options = options(node);
     let labelled = |old: &Value| {
         let mut object = without_revision(old);
@@ -173,7 +183,8 @@ fn merge_labels(object: &mut Value, sent: &Value) {
 
 /// The node's word counts for what it sends; capacity keys of others (extended resources) stay.
 fn merge_node_status(old: &Value, sent: &Value) -> Value {
-    let (Some(old), Some(sent)) = (old.as_object(), sent.as_object()) else { return sent.clone() };
+    let Some(sent) = sent.as_object() else { return old.clone() };
+    let Some(old) = old.as_object() else { return Value::Object(sent.clone()) };
     let mut status = old.clone();
     for (field, value) in sent {
         match (field.as_str(), status.get_mut(field).and_then(Value::as_object_mut), value) {
@@ -190,32 +201,16 @@ fn merge_node_status(old: &Value, sent: &Value) -> Value {
 
 async fn event(fleet: &Fleet, node: &str, report: &ReportBody) -> Result<(), Status> {
     let events = row("", "v1", "events")?;
-    let mut event = parse(&report.body)?;
-    let about = &event["involvedObject"];
-    let allowed = match about["kind"].as_str() {
-        Some("Pod") => about["namespace"].as_str() == Some(report.key.namespace.as_str()),
-        Some("Node") => about["name"].as_str() == Some(node),
-        _ => false,
-    };
-    if !allowed {
-        return Err(Status::bad_request("a node may report events of its pods and of itself"));
-    }
+    let mut event = parse(events, &report.body)?;
+    check_own_subject(fleet, &event["involvedObject"], node, report)?;
     event["source"] = json!({"component": "outbye-agent", "host": node});
     let namespace = report.key.namespace.as_str();
     let options = options(node);
     match fleet.registry.create(events, Some(namespace), event.clone(), &options).await {
         // The same event again, with a higher count.
         Err(status) if status.code == 409 => {
-            let change = |_: &Value, old: &Value| {
-                let mut merged = without_revision(old);
-                for field in ["count", "lastTimestamp", "message", "series"] {
-                    if !event[field].is_null() {
-                        merged[field] = event[field].clone();
-                    }
-                }
-                Ok(merged)
-            };
-            let name = report.key.name.as_str();
+            let change = |_: &Value, old: &Value| count_again(old, &event, node);
+            let name = event["metadata"]["name"].as_str().unwrap_or_default();
             fleet
                 .registry
                 .modify(events, Some(namespace), name, None, &options, change)
@@ -224,6 +219,50 @@ async fn event(fleet: &Fleet, node: &str, report: &ReportBody) -> Result<(), Sta
         }
         other => other.map(drop),
     }
+}
+
+/// A node may say something of itself and of its pods; of a pod that is gone nobody knows whose
+/// it was.
+fn check_own_subject(
+    fleet: &Fleet,
+    about: &Value,
+    node: &str,
+    report: &ReportBody,
+) -> Result<(), Status> {
+    let is_own = match about["kind"].as_str() {
+        Some("Node") => about["name"].as_str() == Some(node),
+        Some("Pod") if about["namespace"].as_str() == Some(report.key.namespace.as_str()) => {
+            let pods = row("", "v1", "pods")?;
+            let name = about["name"].as_str().unwrap_or_default();
+            match fleet.registry.get(pods, Some(&report.key.namespace), name) {
+                Ok(pod) => {
+                    let pod = pod.value();
+                    pod["metadata"]["uid"] != about["uid"] || pod["spec"]["nodeName"] == node
+                }
+                Err(status) if status.code == 404 => true,
+                Err(status) => return Err(status),
+            }
+        }
+        _ => false,
+    };
+    if is_own {
+        return Ok(());
+    }
+    Err(Status::bad_request("a node may report events of its pods and of itself"))
+}
+
+/// What an event of this node becomes when it happens again.
+fn count_again(old: &Value, event: &Value, node: &str) -> Result<Value, Status> {
+    if old["source"]["host"] != node {
+        return Err(Status::bad_request("the event is another's"));
+    }
+    let mut merged = without_revision(old);
+    for field in ["count", "lastTimestamp", "message", "series"] {
+        if !event[field].is_null() {
+            merged[field] = event[field].clone();
+        }
+    }
+    Ok(merged)
 }
 
 /// The pod that the report is about, if it is this node's and still the same one.
@@ -246,9 +285,19 @@ fn check_own_pod(pod: &Value, node: &str, report: &ReportBody) -> Result<(), Sta
     Err(Status::not_found("", "pods", &report.key.name))
 }
 
-fn parse(body: &[u8]) -> Result<Value, Status> {
-    serde_json::from_slice(body)
-        .map_err(|err| Status::bad_request(format!("the report is not JSON: {err}")))
+/// Reads an object as strictly as a client's: one value of a wrong type makes a whole list
+/// unreadable for clients that are typed.
+fn parse(resource: &Resource, body: &[u8]) -> Result<Value, Status> {
+    decode(resource, body, Media::Json, FieldValidation::Ignore).map(|it| it.object)
+}
+
+/// Reads what stands alone in a report, as the status of an object.
+fn parse_status(resource: &Resource, body: &[u8]) -> Result<Value, Status> {
+    let mut object = parse(resource, &[br#"{"status":"#, body, b"}"].concat())?;
+    match object["status"].take() {
+        Value::Null => Err(Status::bad_request("the report has no status")),
+        status => Ok(status),
+    }
 }
 
 fn row(group: &str, version: &str, plural: &str) -> Result<&'static Resource, Status> {
@@ -282,6 +331,38 @@ mod tests {
             keep_hub_conditions(sent, &old),
             json!({"conditions": [{"type": "Ready", "status": "True"}, {"type": "PodScheduled"}]})
         );
+    }
+
+    #[test]
+    fn a_report_that_clients_could_not_read_is_refused() {
+        let pods = row("", "v1", "pods").unwrap();
+        for body in [
+            r#"{"conditions": 5}"#,
+            r#"{"startTime": "yesterday"}"#,
+            r#"{"containerStatuses": [{"restartCount": "many"}]}"#,
+            r#""Running""#,
+            r#"null"#,
+            r#"{"phase": "Running""#,
+        ] {
+            let status = parse_status(pods, body.as_bytes()).unwrap_err();
+            assert!(is_final(&status), "{body}: {status}");
+        }
+        let good = br#"{"phase": "Running", "notYetInvented": 1}"#;
+        assert_eq!(parse_status(pods, good).unwrap(), json!({"phase": "Running"}));
+        let nodes = row("", "v1", "nodes").unwrap();
+        for body in [r#"{"status": {"capacity": {"cpu": "much"}}}"#, r#"{"status": []}"#, "[]"] {
+            assert!(is_final(&parse(nodes, body.as_bytes()).unwrap_err()), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_node_changes_no_event_but_its_own() {
+        let old = json!({"source": {"component": "outbye-agent", "host": "n1"}, "count": 1});
+        let event = json!({"count": 2, "reason": "Other"});
+        assert_eq!(count_again(&old, &event, "n1").unwrap()["count"], 2);
+        assert!(is_final(&count_again(&old, &event, "n2").unwrap_err()));
+        let scheduler = json!({"source": {"component": "default-scheduler"}});
+        assert!(is_final(&count_again(&scheduler, &event, "n2").unwrap_err()));
     }
 
     #[test]

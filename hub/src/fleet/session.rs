@@ -150,9 +150,9 @@ impl Driver {
                 },
                 change = self.changes_rx.recv() => {
                     let Some(change) = change else { return Ok(()) };
-                    self.take(change);
+                    take(&mut self.machine, &*self.clock, change);
                     while let Ok(change) = self.changes_rx.try_recv() {
-                        self.take(change);
+                        take(&mut self.machine, &*self.clock, change);
                     }
                 }
                 seq = self.done_rx.recv() => {
@@ -180,14 +180,14 @@ impl Driver {
         }
         Ok(None)
     }
+}
 
-    fn take(&mut self, message: ToSession) {
-        match message {
-            ToSession::Change(ViewChange::Upsert(key, object)) => self.machine.upsert(key, object),
-            ToSession::Change(ViewChange::Delete(key)) => self.machine.delete(&key),
-            ToSession::Revision(revision) => {
-                self.machine.advance(revision, self.clock.now().as_microsecond());
-            }
+fn take(machine: &mut HubSession, clock: &dyn hub_api::Clock, message: ToSession) {
+    match message {
+        ToSession::Change(ViewChange::Upsert(key, object)) => machine.upsert(key, object),
+        ToSession::Change(ViewChange::Delete(key)) => machine.delete(&key),
+        ToSession::Revision(revision) => {
+            machine.advance(revision, clock.now().as_microsecond());
         }
     }
 }

@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 /// Where tokens live.
 const NAMESPACE: &str = "kube-system";
 const USED_BY: &str = "outbye.dev/used-by";
+/// Hash of the key that came with the token.
+const USED_BY_KEY: &str = "outbye.dev/used-by-key";
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 const ID_LEN: usize = 6;
 const SECRET_LEN: usize = 26;
@@ -81,6 +83,7 @@ pub(super) async fn claim(
     id: &str,
     secret: &str,
     node: &str,
+    key_hash: &str,
     now: Timestamp,
 ) -> Result<(), TokenError> {
     if !id.bytes().all(|it| it.is_ascii_alphanumeric()) {
@@ -103,12 +106,16 @@ pub(super) async fn claim(
     if hub_api::time::parse(&expires).is_none_or(|at| at <= now) {
         return Err(TokenError::Expired { at: expires });
     }
-    match object["metadata"]["annotations"][USED_BY].as_str() {
-        Some(user) if user == node => return Ok(()),
-        Some(user) => return Err(TokenError::Used { node: user.to_owned() }),
-        None => {}
+    let annotations = &object["metadata"]["annotations"];
+    if let Some(user) = annotations[USED_BY].as_str() {
+        // The name alone is no proof: it is free again once its Node was deleted.
+        if user == node && annotations[USED_BY_KEY] == key_hash {
+            return Ok(());
+        }
+        return Err(TokenError::Used { node: user.to_owned() });
     }
     object["metadata"]["annotations"][USED_BY] = node.into();
+    object["metadata"]["annotations"][USED_BY_KEY] = key_hash.into();
     // The resourceVersion in the object makes this a compare-and-swap: two machines that come
     // with one token at the same time do not both get in.
     registry
@@ -139,4 +146,47 @@ fn random(len: usize) -> Result<String, Status> {
         .fill(&mut bytes)
         .map_err(|_| Status::internal("the system gives no random numbers"))?;
     Ok(bytes.iter().map(|it| char::from(ALPHABET[usize::from(it % 32)])).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hub_apiserver::RegistryConfig;
+    use hub_storage::SledStorage;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[tokio::test]
+    async fn a_token_lets_in_one_key_and_not_a_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (storage, _) = SledStorage::open(dir.path(), hub_storage::Options::DEFAULT).unwrap();
+        let config = RegistryConfig { service_cidr: "10.96.0.0/16".parse().unwrap() };
+        let registry = Registry::new(storage, Arc::new(SystemClock), config);
+        registry.bootstrap().await.unwrap();
+        let (now, life) = (Timestamp::UNIX_EPOCH, Duration::from_secs(60));
+        let token = create(&registry, "hash", life, now).await.unwrap();
+        let claim = async |secret: &str, node: &str, key: &str, at: Timestamp| {
+            claim(&registry, &token.id, secret, node, key, at).await
+        };
+        assert_eq!(claim("guess", "barn", "k1", now).await, Err(TokenError::Unknown));
+        let late = now.checked_add(life).unwrap();
+        let expired = claim(&token.secret, "barn", "k1", late).await;
+        assert!(matches!(expired, Err(TokenError::Expired { .. })), "{expired:?}");
+
+        // Two machines at once: one gets in.
+        let (one, two) = tokio::join!(
+            claim(&token.secret, "barn", "k1", now),
+            claim(&token.secret, "barn", "k2", now)
+        );
+        assert_eq!(one.is_ok(), two.is_err(), "{one:?} {two:?}");
+        let (winner, loser) = if one.is_ok() { ("k1", "k2") } else { ("k2", "k1") };
+        // It may come again when the answer was lost; the other may not, under whatever name.
+        claim(&token.secret, "barn", winner, now).await.unwrap();
+        for (node, key) in [("barn", loser), ("mill", loser), ("mill", winner)] {
+            let used = claim(&token.secret, node, key, now).await;
+            assert!(matches!(used, Err(TokenError::Used { .. })), "{node} {key}: {used:?}");
+        }
+    }
 }
