@@ -127,26 +127,52 @@ impl LogFile {
         if self.size >= MAX_FILE {
             self.rotate()?;
         }
+        let before = self.size;
         while !lines.is_empty() {
-            let written = rustix::io::retry_on_intr(|| rustix::io::write(&self.file, lines))?;
-            self.size += written as u64;
-            lines = lines.get(written..).unwrap_or_default();
+            match rustix::io::retry_on_intr(|| rustix::io::write(&self.file, lines)) {
+                Ok(written) => {
+                    self.size += written as u64;
+                    lines = lines.get(written..).unwrap_or_default();
+                }
+                Err(errno) => {
+                    // No half of a line must stay for the next one to be glued to.
+                    if rustix::fs::ftruncate(&self.file, before).is_ok() {
+                        self.size = before;
+                    }
+                    return Err(errno.into());
+                }
+            }
         }
         Ok(())
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        for old in (1..MAX_FILES - 1).rev() {
-            let from = format!("{}.{old}", self.name);
-            let to = format!("{}.{}", self.name, old + 1);
-            match rustix::fs::renameat(&self.dir, &from, &self.dir, &to) {
+        // The new file first: without room for it, the old ones stay as they are.
+        let next = format!("{}.next", self.name);
+        let (file, size) = open_in(&self.dir, &next)?;
+        if let Err(err) = self.shift(&next) {
+            // Where nobody would look for it, it only takes room.
+            let _ = rustix::fs::unlinkat(&self.dir, &next, rustix::fs::AtFlags::empty());
+            return Err(err);
+        }
+        (self.file, self.size) = (file, size);
+        Ok(())
+    }
+
+    /// Makes every file one older, and `next` the current one.
+    fn shift(&self, next: &str) -> io::Result<()> {
+        let name = |age: u32| match age {
+            0 => self.name.clone(),
+            age => format!("{}.{age}", self.name),
+        };
+        for age in (0..MAX_FILES - 1).rev() {
+            // Some may be missing: too few so far, or removed by somebody.
+            match rustix::fs::renameat(&self.dir, name(age), &self.dir, name(age + 1)) {
                 Ok(()) | Err(rustix::io::Errno::NOENT) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
-        rustix::fs::renameat(&self.dir, &self.name, &self.dir, format!("{}.1", self.name))?;
-        (self.file, self.size) = open_in(&self.dir, &self.name)?;
-        Ok(())
+        Ok(rustix::fs::renameat(&self.dir, next, &self.dir, &self.name)?)
     }
 }
 
@@ -190,6 +216,29 @@ mod tests {
         assert_eq!(read("0.log"), "6\n");
         assert_eq!(read("0.log.4"), "2\n");
         assert!(!dir.path().join("0.log.5").exists());
+    }
+
+    #[test]
+    fn a_log_goes_on_when_there_is_room_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.log");
+        let mut log = LogFile::open(&path).unwrap();
+        log.append(b"old\n").unwrap();
+        // Stands where the new file is to be made.
+        std::fs::create_dir(dir.path().join("0.log.next")).unwrap();
+        for _ in 0..MAX_FILES {
+            log.size = MAX_FILE;
+            log.append(b"lost\n").unwrap_err();
+        }
+        std::fs::remove_dir(dir.path().join("0.log.next")).unwrap();
+        log.append(b"new\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new\n");
+        assert_eq!(std::fs::read_to_string(dir.path().join("0.log.1")).unwrap(), "old\n");
+        // Removed by somebody: the next rotation makes it again.
+        std::fs::remove_file(&path).unwrap();
+        log.size = MAX_FILE;
+        log.append(b"again\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "again\n");
     }
 
     #[test]
