@@ -23,6 +23,7 @@ mod output;
 mod record;
 mod sandboxes;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -103,6 +104,8 @@ struct Keeper {
     containers: BTreeMap<ContainerId, Container>,
     execs: BTreeMap<u64, Exec>,
     next_exec: u64,
+    /// When each kind of trouble was last complained about.
+    complaints: RefCell<BTreeMap<String, jiff::Timestamp>>,
     retired: bool,
 }
 
@@ -190,6 +193,7 @@ impl Keeper {
             execs: BTreeMap::new(),
             // No agent must take a command of this keeper for one of an earlier keeper.
             next_exec: u64::try_from(crate::clock::now().as_microsecond()).unwrap_or(1),
+            complaints: RefCell::new(BTreeMap::new()),
             retired: false,
             layout,
         };
@@ -303,11 +307,25 @@ impl Keeper {
         format!("{}/{path}", self.cgroup_root)
     }
 
-    /// For the operator: what the keeper could not do and nobody waits for.
+    /// For the operator: what the keeper could not do and nobody waits for. The same trouble is told
+    /// once in a while: a container that floods a full disk must not fill the log of the keeper.
     #[expect(clippy::print_stderr, reason = "standard error is the keeper's log file")]
     fn complain(&self, what: &str, err: &io::Error) {
-        eprintln!("{} could not {what}: {err}", crate::clock::now());
+        let now = crate::clock::now();
+        if is_news(&mut self.complaints.borrow_mut(), what, now) {
+            eprintln!("{now} could not {what}: {err}");
+        }
     }
+}
+
+/// Whether this trouble was not told in the last minute; if so, now it is.
+fn is_news(told: &mut BTreeMap<String, jiff::Timestamp>, what: &str, now: jiff::Timestamp) -> bool {
+    const QUIET: jiff::SignedDuration = jiff::SignedDuration::from_mins(1);
+    if told.get(what).is_some_and(|at| now.duration_since(*at).abs() < QUIET) {
+        return false;
+    }
+    told.insert(what.to_owned(), now);
+    true
 }
 
 /// How a process ended, as code and signal; `None` if it was no child of ours.
@@ -318,5 +336,22 @@ fn reap(pidfd: BorrowedFd<'_>) -> Option<(i32, Option<i32>)> {
         (Some(code), _) => Some((code, None)),
         (None, Some(signal)) => Some((128 + signal, Some(signal))),
         (None, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_trouble_is_told_once_a_minute() {
+        let mut told = BTreeMap::new();
+        let at = |second| jiff::Timestamp::from_second(second).unwrap();
+        assert!(is_news(&mut told, "write a log", at(1000)));
+        assert!(!is_news(&mut told, "write a log", at(1059)));
+        assert!(is_news(&mut told, "reap", at(1059)));
+        assert!(is_news(&mut told, "write a log", at(1060)));
+        // A clock that was set back silences nobody for long.
+        assert!(is_news(&mut told, "write a log", at(10)));
     }
 }
