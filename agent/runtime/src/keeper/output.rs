@@ -97,6 +97,14 @@ fn show(watchers: &mut Vec<(Stream, OwnedFd)>, stream: Stream, bytes: &[u8]) {
     });
 }
 
+/// Whether somebody still holds the other side of a pipe.
+fn has_reader(writer: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(writer, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    !matches!(poll(&mut fds, Some(&now)), Ok(1..))
+}
+
 /// Opens the reading side of a container's output; there need not be a writer.
 pub(super) fn open_fifo(path: &std::path::Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -209,6 +217,8 @@ impl Keeper {
         let (stdin, tty) = (input.is_some(), output.terminal.is_some());
         let streams: &[Stream] =
             if tty { &[Stream::Stdout] } else { &[Stream::Stdout, Stream::Stderr] };
+        // A container that writes nothing would never find out who has left.
+        output.watchers.retain(|(_, fd)| has_reader(fd));
         for stream in streams {
             let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
             let (reader, writer) = pipe_with(flags).map_err(|errno| cannot(errno.into()))?;
