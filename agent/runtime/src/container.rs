@@ -255,7 +255,11 @@ fn spawn(
 fn walk(start: &mut Start<'_>, steps: &[(Step, StepFn)]) -> i32 {
     for (step, run) in steps {
         if let Err(err) = run(start) {
-            let (errno, reason) = (err.raw_os_error(), err.to_string());
+            let errno = err.raw_os_error();
+            let reason = match (step, start.command.args.first()) {
+                (Step::Execute, Some(name)) => format!("{name:?}: {err}"),
+                _ => err.to_string(),
+            };
             let failure = Failure { step: *step, errno, reason };
             // If nobody listens any more there is nobody left to tell.
             let _ = report(start, &Report::Failed(failure), &[]);
