@@ -80,6 +80,11 @@ impl Root {
 
     /// A directory; it and its parents are made if they are missing.
     pub(crate) fn ensure_dir(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.ensure_dir_with(path, Mode::from_raw_mode(0o755))
+    }
+
+    /// As `ensure_dir`; what is missing is made with this mode.
+    pub(crate) fn ensure_dir_with(&self, path: &Path, mode: Mode) -> io::Result<OwnedFd> {
         let mut done = PathBuf::from(".");
         let mut todo: Vec<_> = reversed_names(path);
         let mut links = 0;
@@ -89,7 +94,7 @@ impl Root {
             match self.open(&next, OFlags::PATH | OFlags::DIRECTORY) {
                 Ok(it) => (dir, done) = (it, next),
                 Err(Errno::NOENT) => {
-                    match rustix::fs::mkdirat(&dir, &name, Mode::from_raw_mode(0o755)) {
+                    match rustix::fs::mkdirat(&dir, &name, mode) {
                         Ok(()) => todo.push(name),
                         // A link that leads to nothing yet: make what it leads to.
                         Err(Errno::EXIST) if links < MAX_LINKS => {
@@ -113,18 +118,30 @@ impl Root {
 
     /// Something that a file can be mounted on; it is made if it is missing.
     pub(crate) fn ensure_file(&self, path: &Path) -> io::Result<OwnedFd> {
-        match self.open(path, OFlags::PATH) {
-            Err(Errno::NOENT) => {}
-            other => return Ok(other?),
+        let mut path = path.to_owned();
+        for _ in 0..MAX_LINKS {
+            match self.open(&path, OFlags::PATH) {
+                Err(Errno::NOENT) => {}
+                other => return Ok(other?),
+            }
+            let name = path.file_name().ok_or(Errno::ISDIR)?;
+            let parent = path.parent().unwrap_or_else(|| Path::new("/"));
+            let dir = self.ensure_dir(parent)?;
+            let flags =
+                OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+            match rustix::fs::openat(&dir, name, flags, Mode::from_raw_mode(0o644)) {
+                Ok(_) => {}
+                // A link that leads to nothing yet, as images that were a machine have them: make
+                // what it leads to. Something else was made meanwhile, and is found now.
+                Err(Errno::EXIST) => match rustix::fs::readlinkat(&dir, name, Vec::new()) {
+                    Ok(target) => path = parent.join(bytes_to_os(target.to_bytes())),
+                    Err(Errno::INVAL) => {}
+                    Err(errno) => return Err(errno.into()),
+                },
+                Err(errno) => return Err(errno.into()),
+            }
         }
-        let name = path.file_name().ok_or(Errno::ISDIR)?;
-        let dir = self.ensure_dir(path.parent().unwrap_or_else(|| Path::new("/")))?;
-        let flags =
-            OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
-        match rustix::fs::openat(&dir, name, flags, Mode::from_raw_mode(0o644)) {
-            Ok(_) | Err(Errno::EXIST) => Ok(self.open(path, OFlags::PATH)?),
-            Err(errno) => Err(errno.into()),
-        }
+        Err(Errno::LOOP.into())
     }
 
     /// Text of a regular file of at most a megabyte; empty if there is none.
@@ -277,11 +294,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_a_dangling_link_leads_to_is_made_inside() {
+        let (dir, root) = root();
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        symlink("../run/resolve/stub", dir.path().join("etc/resolv.conf")).unwrap();
+        symlink("../../../../up", dir.path().join("etc/hosts")).unwrap();
+        root.ensure_file(Path::new("/etc/resolv.conf")).unwrap();
+        root.ensure_file(Path::new("/etc/hosts")).unwrap();
+        assert!(dir.path().join("run/resolve/stub").is_file());
+        assert!(dir.path().join("up").is_file());
+    }
+
+    #[test]
     fn links_in_a_circle_are_an_error() {
         let (dir, root) = root();
         symlink("b", dir.path().join("a")).unwrap();
         symlink("a", dir.path().join("b")).unwrap();
         assert!(root.ensure_dir(Path::new("/a/x")).is_err());
+        assert!(root.ensure_file(Path::new("/a")).is_err());
     }
 
     #[test]

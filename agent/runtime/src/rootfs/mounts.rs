@@ -41,9 +41,11 @@ pub(crate) fn prepare(mount: &Mount, sub_path: Option<&Path>) -> io::Result<Prep
     let source = mount.source().as_deref().ok_or(io::ErrorKind::InvalidInput)?;
     let mut source = rustix::fs::open(source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     if let Some(sub_path) = sub_path {
+        // Who may write to the volume may write to a directory that is made in it.
+        let mode = Mode::from_raw_mode(rustix::fs::fstat(&source)?.st_mode & 0o7777);
         let volume = Root::new(source);
         source = match volume.open(sub_path, OFlags::PATH) {
-            Err(rustix::io::Errno::NOENT) => volume.ensure_dir(sub_path)?,
+            Err(rustix::io::Errno::NOENT) => volume.ensure_dir_with(sub_path, mode)?,
             other => other?,
         };
     }

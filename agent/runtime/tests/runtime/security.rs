@@ -1,7 +1,7 @@
 //! What a container can see, do and break: nothing it should not.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use agent_runtime::{
@@ -318,6 +318,14 @@ fn hostile_sub_path(w: &mut World) -> Result {
         assert_eq!(output.stdout.trim_end(), expected, "{sub_path}");
     }
     assert!(volume.join("new/dir").is_dir());
+
+    // Made for whoever the volume was made for.
+    fs::set_permissions(&volume, fs::Permissions::from_mode(0o777))?;
+    let mut spec = w.sh("touch /v/x; echo $?");
+    spec.user.uid = Some(1000);
+    let mount = bind(volume.clone(), "/v", false);
+    spec.mounts.push(Mount { sub_path: Some(PathBuf::from("own/dir")), ..mount });
+    assert_eq!(w.run_to_end(&spec)?.stdout, "0\n");
     Ok(())
 }
 
