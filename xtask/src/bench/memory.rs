@@ -33,16 +33,25 @@ fn measure(world: &World, counts: &[usize]) -> anyhow::Result<()> {
         std::thread::sleep(SETTLE);
         rows.push((*count, sizes(world)?));
     }
-    say(
-        "\nPSS in KiB\n\n| pods | keeper | agent | keeper and agent | hub |\n|---|---|---|---|---|",
-    );
+    say("\nPSS in KiB, and in parentheses what of it is no file's: heap and stacks\n");
+    say("| pods | keeper | agent | keeper and agent | hub |\n|---|---|---|---|---|");
     for (count, [keeper, agent, hub]) in rows {
-        say(format!("| {count} | {keeper} | {agent} | {} | {hub} |", keeper + agent));
+        let node =
+            Size { all: keeper.all + agent.all, anonymous: keeper.anonymous + agent.anonymous };
+        let cells = [keeper, agent, node, hub].map(|it| format!("{} ({})", it.all, it.anonymous));
+        say(format!("| {count} | {} |", cells.join(" | ")));
     }
     Ok(())
 }
 
-fn sizes(world: &World) -> anyhow::Result<[u64; 3]> {
+/// Proportional set size, in KiB.
+#[derive(Clone, Copy)]
+struct Size {
+    all: u64,
+    anonymous: u64,
+}
+
+fn sizes(world: &World) -> anyhow::Result<[Size; 3]> {
     let cluster = &world.cluster;
     let keeper = keeper(&cluster.run_dir().to_string_lossy()).context("there is no keeper")?;
     let agent = cluster.pid("agent").context("the agent ended")?;
@@ -62,10 +71,12 @@ fn keeper(run_dir: &str) -> Option<u32> {
     })
 }
 
-/// Proportional set size, in KiB.
-fn pss(pid: u32) -> anyhow::Result<u64> {
+fn pss(pid: u32) -> anyhow::Result<Size> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let line = text.lines().find_map(|it| it.strip_prefix("Pss:"));
-    let value = line.and_then(|it| it.split_whitespace().next()).context("no Pss")?;
-    Ok(value.parse()?)
+    let field = |name: &str| -> anyhow::Result<u64> {
+        let line = text.lines().find_map(|it| it.strip_prefix(name));
+        let value = line.and_then(|it| it.split_whitespace().next());
+        Ok(value.with_context(|| format!("no {name} for process {pid}"))?.parse()?)
+    };
+    Ok(Size { all: field("Pss:")?, anonymous: field("Pss_Anon:")? })
 }
