@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use hub_api::Clock;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{desired::DesiredStore, outbox::Outbox};
+use crate::{clock, desired::DesiredStore, outbox::Outbox};
 
 pub use dial::DialError;
 pub(crate) use dial::{HUB_ADDRESS, exchange};
@@ -34,6 +34,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// After so long without a hub, the pause grows further to spare a metered link.
 const PATIENCE: u32 = 60;
 const PATIENT_BACKOFF: Duration = Duration::from_secs(15);
+/// A hub that ends a session sooner has refused it, whatever it says.
+const SHORT_SESSION: Duration = Duration::from_secs(10);
 
 /// Serves one stream that the hub opened.
 pub type StreamHandler = Arc<
@@ -107,7 +109,7 @@ async fn run(config: &LinkConfig, handle: &LinkHandle) {
         let err = match dial::connect(config).await {
             Ok(dialled) => {
                 tracing::info!(hub = dialled.hub, "Connected to the hub");
-                n_failures = 0;
+                let since = clock::monotonic();
                 handle.update(|it| {
                     *it = LinkStatus {
                         hub: dialled.hub.clone(),
@@ -117,6 +119,7 @@ async fn run(config: &LinkConfig, handle: &LinkHandle) {
                 });
                 let err = session::run(config, &dialled).await;
                 tracing::info!(hub = dialled.hub, reason = err, "Disconnected from the hub");
+                n_failures = failures_after(n_failures, clock::monotonic().saturating_sub(since));
                 err
             }
             Err(err) => crate::chain(&err),
@@ -134,6 +137,12 @@ async fn run(config: &LinkConfig, handle: &LinkHandle) {
     }
 }
 
+/// A session that lasted makes up for the failures before it; a node that is locked out, or whose
+/// identity another machine uses as well, must not knock five times a second for ever.
+fn failures_after(n_failures: u32, session: Duration) -> u32 {
+    if session < SHORT_SESSION { n_failures } else { 0 }
+}
+
 fn backoff(n_failures: u32) -> Duration {
     if n_failures > PATIENCE {
         return PATIENT_BACKOFF;
@@ -145,6 +154,12 @@ fn backoff(n_failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hub_that_refuses_is_asked_less_and_less() {
+        assert_eq!(failures_after(7, Duration::from_millis(3)), 7);
+        assert_eq!(failures_after(7, Duration::from_mins(1)), 0);
+    }
 
     #[test]
     fn backoff_grows_to_its_bounds() {
