@@ -57,10 +57,19 @@ pub struct FileSet {
     pub files: BTreeMap<RelPath, FileData>,
     /// Owner of files and directories; ours where unset.
     pub uid: Option<u32>,
-    /// Group of files and directories; ours where unset.
+    /// Group of files and directories, which may read them whatever their mode says; ours where
+    /// unset.
     pub gid: Option<u32>,
     /// Keep the files in memory, never on a disk.
     pub secret: bool,
+}
+
+impl FileSet {
+    fn mode_of(&self, file: &FileData) -> u32 {
+        /// As Kubernetes has it: the group of the pod is there to read the pod's files.
+        const READ_BY_GROUP: u32 = 0o440;
+        (file.mode | if self.gid.is_some() { READ_BY_GROUP } else { 0 }) & 0o7777
+    }
 }
 
 /// What [`ensure_files`] found to do.
@@ -206,7 +215,7 @@ fn write_set(volume: &OwnedFd, name: &str, set: &FileSet) -> io::Result<()> {
         let fd = openat(&root, path.as_str(), flags, Mode::from_raw_mode(0o600))?;
         let file = std::fs::File::from(fd);
         io::Write::write_all(&mut &file, &data.bytes)?;
-        finish(&OwnedFd::from(file), set, data.mode)?;
+        finish(&OwnedFd::from(file), set, set.mode_of(data))?;
     }
     Ok(())
 }
@@ -256,7 +265,7 @@ fn is_same(volume: &OwnedFd, name: &str, set: &FileSet) -> io::Result<bool> {
         };
         let facts = fstat(&fd)?;
         let is_like = FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile
-            && facts.st_mode & 0o7777 == data.mode & 0o7777
+            && facts.st_mode & 0o7777 == set.mode_of(data)
             && usize::try_from(facts.st_size) == Ok(data.bytes.len())
             && set.uid.is_none_or(|uid| uid == facts.st_uid)
             && set.gid.is_none_or(|gid| gid == facts.st_gid);

@@ -45,6 +45,21 @@ fn wanted(set: &FileSet) -> BTreeMap<String, String> {
 }
 
 #[test]
+fn the_group_reads_what_is_there_for_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("v");
+    let mut keys = set(&[("key", "k")]);
+    keys.files.values_mut().for_each(|it| it.mode = 0o400);
+    let mode = || std::fs::metadata(dir.join("key")).unwrap().mode() & 0o7777;
+    ensure_files(&dir, &keys, "1").unwrap();
+    assert_eq!(mode(), 0o400);
+    keys.gid = Some(3000);
+    assert_eq!(ensure_files(&dir, &keys, "2").unwrap(), FilesOutcome::Written);
+    assert_eq!(mode(), 0o440);
+    assert_eq!(ensure_files(&dir, &keys, "3").unwrap(), FilesOutcome::Unchanged);
+}
+
+#[test]
 fn a_set_has_the_known_layout() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("v");
