@@ -91,11 +91,11 @@ pub fn cgroup_path(qos: Qos, uid: &PodUid) -> String {
 }
 
 fn shares(milli: u64) -> u64 {
-    (milli * 1024 / 1000).clamp(MIN_SHARES, MAX_SHARES)
+    (milli.saturating_mul(1024) / 1000).clamp(MIN_SHARES, MAX_SHARES)
 }
 
 fn quota(milli: u64) -> u64 {
-    (milli * CPU_PERIOD / 1000).max(MIN_QUOTA)
+    (milli.saturating_mul(CPU_PERIOD) / 1000).max(MIN_QUOTA)
 }
 
 fn unsigned(n: Option<i64>) -> Option<u64> {
@@ -114,21 +114,28 @@ pub fn container_limits(container: &Container) -> Limits {
     }
 }
 
-/// Limits of the pod as a whole: set where every container has one.
+/// Limits of the pod as a whole: set where every container has one. Init containers run one after
+/// the other before the rest, and those that restart always run beside all that follow them.
 pub fn pod_limits(spec: &PodSpec) -> Limits {
     let sum = |pick: &dyn Fn(&Container) -> Option<u64>| -> Option<u64> {
-        let main = spec.containers.iter().map(pick).sum::<Option<u64>>()?;
-        let mut top = main;
+        let (mut beside, mut top) = (0_u64, 0);
         for init in spec.init_containers.iter().flatten() {
-            top = top.max(pick(init)?);
+            let own = pick(init)?;
+            top = top.max(beside.saturating_add(own));
+            if init.restart_policy.as_deref() == Some("Always") {
+                beside = beside.saturating_add(own);
+            }
         }
-        Some(top).filter(|total| *total > 0)
+        for main in &spec.containers {
+            beside = beside.saturating_add(pick(main)?);
+        }
+        Some(top.max(beside)).filter(|total| *total > 0)
     };
-    let requested = spec
-        .containers
-        .iter()
-        .filter_map(|it| unsigned(request(it, "cpu").and_then(quantity::milli_value)))
-        .sum::<u64>();
+    // A container that asks for nothing counts for nothing.
+    let asked = |it: &Container| {
+        Some(unsigned(request(it, "cpu").and_then(quantity::milli_value)).unwrap_or(0))
+    };
+    let requested = sum(&asked).unwrap_or(0);
     Limits {
         cpu_shares: Some(shares(requested)),
         cpu_quota: sum(&|it| unsigned(limit(it, "cpu").and_then(quantity::milli_value))).map(quota),
@@ -187,6 +194,39 @@ mod tests {
             Limits { cpu_shares: Some(256), cpu_quota: Some(50_000), memory: Some(64 << 20) };
         assert_eq!(limits, want);
         assert_eq!(pod_limits(&spec), want);
+    }
+
+    #[test]
+    fn sidecars_count_beside_the_main_containers() {
+        let with = |mebi: u64| json!({"limits": {"memory": format!("{mebi}Mi")}});
+        let spec = |inits: serde_json::Value| -> PodSpec {
+            let main = json!([{"name": "c", "resources": with(64)}]);
+            serde_json::from_value(json!({"containers": main, "initContainers": inits})).unwrap()
+        };
+        let init = |mebi: u64| json!({"name": "i", "resources": with(mebi)});
+        let sidecar =
+            |mebi: u64| json!({"name": "s", "resources": with(mebi), "restartPolicy": "Always"});
+        let cases = [
+            (json!([init(32)]), Some(64)),
+            (json!([init(100)]), Some(100)),
+            (json!([sidecar(32)]), Some(96)),
+            (json!([sidecar(32), init(80)]), Some(112)),
+            (json!([init(80), sidecar(32)]), Some(96)),
+            (json!([{"name": "s", "restartPolicy": "Always"}]), None),
+        ];
+        for (inits, want) in cases {
+            let found = pod_limits(&spec(inits.clone())).memory;
+            assert_eq!(found, want.map(|mebi: u64| mebi << 20), "{inits}");
+        }
+    }
+
+    #[test]
+    fn absurd_quantities_do_no_harm() {
+        let spec = spec(json!({"limits": {"cpu": "9000000000000000", "memory": "9E"}}));
+        let limits = container_limits(&spec.containers[0]);
+        assert_eq!(limits.cpu_shares, Some(MAX_SHARES));
+        assert!(limits.cpu_quota > Some(MIN_QUOTA));
+        assert_eq!(pod_limits(&spec), limits);
     }
 
     #[test]
