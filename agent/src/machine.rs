@@ -49,6 +49,14 @@ pub fn least_oom_score_adj() -> i32 {
     first_line("/proc/self/oom_score_adj").parse().unwrap_or(0)
 }
 
+/// Processes and threads that one pod may have: a quarter of what the kernel has numbers and room
+/// for, so that a pod that does nothing but fork leaves the machine usable.
+pub fn pod_pids_limit() -> Option<u64> {
+    let paths = ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"];
+    let room = paths.iter().filter_map(|path| first_line(path).parse::<u64>().ok()).min()?;
+    Some((room / 4).max(1))
+}
+
 /// Kubernetes' word for the machine's architecture.
 fn architecture(machine: &str) -> &str {
     match machine {

@@ -38,6 +38,8 @@ pub struct Node {
     pub link: OnceLock<LinkHandle>,
     /// The least score for the OOM killer that containers may have here.
     pub least_oom_score_adj: i32,
+    /// Processes and threads that one pod may have here.
+    pub pod_pids_limit: Option<u64>,
     machine: RwLock<Machine>,
 }
 
@@ -78,6 +80,7 @@ impl Node {
             pods: PodTable::default(),
             link: OnceLock::new(),
             least_oom_score_adj: crate::machine::least_oom_score_adj(),
+            pod_pids_limit: crate::machine::pod_pids_limit(),
             machine: RwLock::new(machine),
         }
     }

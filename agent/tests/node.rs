@@ -69,6 +69,7 @@ fn pods_survive_the_agent_and_leave_nothing() {
 
     // The agent dies in any moment: nothing else does.
     let pid = world.exec_pid("httpd");
+    assert!(World::pids_limit_of(pid).parse::<u64>().is_ok(), "a pod may fork without end");
     world.kill_agent();
     assert_eq!(world.get(&ip, "/page"), "one", "no agent is needed to serve");
     world.start_agent();

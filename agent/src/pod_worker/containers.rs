@@ -49,7 +49,8 @@ impl PodWorker {
         let node = Arc::clone(&self.node);
         let address = if pod.host_network { None } else { Some(node.network.reserve(&self.uid)?) };
         self.write_sandbox(id.attempt, address).await?;
-        let spec = sandbox_spec(&pod, id, &node.facts());
+        let mut spec = sandbox_spec(&pod, id, &node.facts());
+        spec.resources.pids_limit = node.pod_pids_limit;
         node.runtime.ensure_sandbox(&spec).await?;
         node.view.sandbox_made(id);
         if let Some(address) = address {

@@ -167,6 +167,22 @@ impl World {
         self.find(command).len()
     }
 
+    /// What the kernel says about the control group of a process.
+    pub(crate) fn pids_limit_of(pid: i32) -> String {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        // `8:pids:/path`, or `0::/path` where there is one hierarchy. The pod's is above the container's.
+        let path = |line: &str, kind: &str| Some(line.split_once(kind)?.1.to_owned());
+        let v1 = groups.lines().find_map(|it| path(it, ":pids:/"));
+        let file = match v1 {
+            Some(path) => format!("/sys/fs/cgroup/pids/{path}/../pids.max"),
+            None => {
+                let path = groups.lines().find_map(|it| path(it, "0::/")).unwrap();
+                format!("/sys/fs/cgroup/{path}/../pids.max")
+            }
+        };
+        fs::read_to_string(file).unwrap().trim().to_owned()
+    }
+
     pub(crate) fn exec_pid(&self, command: &str) -> i32 {
         let found = self.find(command);
         assert_eq!(found.len(), 1, "{command}");
