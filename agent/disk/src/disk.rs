@@ -23,6 +23,7 @@ mod store;
 use std::{
     fs::{self, File},
     io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -198,6 +199,8 @@ impl Disk {
     pub fn open(dir: &Path, options: Options) -> Result<(Self, OpenReport), OpenError> {
         let io_error = |err| OpenError::Io { path: dir.into(), err };
         fs::create_dir_all(dir).map_err(io_error)?;
+        // Secrets lie in it, whatever the umask and the directories above.
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(io_error)?;
         let lock = lock(dir)?;
         let mut report = OpenReport::default();
         let reserve = Reserve::new(dir, options.segment_bytes);

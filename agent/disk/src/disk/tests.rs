@@ -18,6 +18,16 @@ fn batches_are_there_after_reopen() {
 }
 
 #[test]
+fn nobody_else_can_look_into_a_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk");
+    fs::create_dir(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    Disk::open(&path, OPTIONS).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
 fn a_disk_keeps_the_segment_size_of_its_creation() {
     let dir = tempfile::tempdir().unwrap();
     let content = filled(dir.path());
