@@ -119,7 +119,12 @@ impl Runtime {
     ) -> Result<ContainerState, CallError> {
         let operation = "start a container";
         let call = Call::EnsureContainer(Box::new(spec.clone()));
-        let Answer::Container(state) = self.call(operation, call, &[]).await?.answer else {
+        let result = self.call(operation, call, &[]).await;
+        if result.is_err() {
+            // What was half made of it is in there.
+            self.empty_trash();
+        }
+        let Answer::Container(state) = result?.answer else {
             return Err(out_of_step(operation));
         };
         Ok(state)

@@ -4,7 +4,7 @@ use agent_runtime::{ContainerSpec, Phase, RefusalKind};
 
 use crate::Case;
 use crate::outcome::Result;
-use crate::world::{World, wait_exit};
+use crate::world::{World, wait_exit, wait_until};
 
 pub(crate) const CASES: &[Case] = &[
     ("a_container_runs_and_its_exit_code_is_told", runs),
@@ -27,9 +27,7 @@ fn signalled(w: &mut World) -> Result {
     let spec = w.sh("trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done");
     let mut events = w.runtime.events();
     w.start(&spec)?;
-    crate::world::wait_until(|| {
-        crate::world::read_log(&spec.log_path).is_ok_and(|it| it.0 == "up\n")
-    });
+    wait_until(|| crate::world::read_log(&spec.log_path).is_ok_and(|it| it.0 == "up\n"));
     w.block(w.runtime.signal(&spec.id, 15))?;
     assert_eq!(w.block(wait_exit(&mut events, &spec.id))?.code, 5);
 
@@ -73,6 +71,9 @@ fn missing_command(w: &mut World) -> Result {
         assert_eq!(err.refusal().unwrap().kind, kind, "{command}");
         assert_eq!(w.block(w.runtime.list())?.containers, []);
     }
+    // What was made of them is deleted, though nothing was ever removed.
+    let trash = w.config.state_dir.join("trash");
+    wait_until(|| std::fs::read_dir(&trash).is_ok_and(|mut it| it.next().is_none()));
     spec.args = vec!["true".to_owned()];
     let ended = w.run_to_end(&spec)?;
     assert_eq!(ended.exit.code, 0);
