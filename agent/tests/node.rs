@@ -103,6 +103,35 @@ fn pods_survive_the_agent_and_leave_nothing() {
 }
 
 #[test]
+fn a_sandbox_that_an_earlier_agent_made_otherwise_is_made_again() {
+    let Some(mut world) = World::start("again") else { return };
+    let with = |hostname: &str, image: &str| {
+        let spec = json!({"hostname": hostname,
+            "containers": [{"name": "c", "command": ["sleep", "1000"]}]});
+        let mut pod = pod(&world, 7, "late", spec);
+        pod["spec"]["containers"][0]["image"] = json!(image);
+        pod
+    };
+    let (before, after, good) = (
+        with("before", "localhost:1/none:1"),
+        with("after", "localhost:1/none:1"),
+        with("after", &world.image()),
+    );
+    let has_address = |rows: &Value| row(rows, "late")["status"]["podIP"].is_string();
+    world.put(&[before]);
+    world.wait("the pod has a sandbox", has_address);
+    world.put(&[after]);
+    world.kill_agent();
+    world.start_agent();
+    world.put(&[good]);
+    world.wait("the pod runs", |rows| ready(rows, "late"));
+    assert_eq!(world.run(&["exec", "late", "--", "/bin/busybox", "hostname"]).1.trim(), "after");
+    world.put(&[]);
+    world.wait("the pod is gone", |rows| rows.as_array().is_some_and(Vec::is_empty));
+    world.reset();
+}
+
+#[test]
 fn kills_at_any_moment_double_and_lose_nothing() {
     let Some(mut world) = World::start("kills") else { return };
     let n_pods = 4;

@@ -51,7 +51,15 @@ impl PodWorker {
         self.write_sandbox(id.attempt, address).await?;
         let mut spec = sandbox_spec(&pod, id, &node.facts());
         spec.resources.pids_limit = node.pod_pids_limit;
-        node.runtime.ensure_sandbox(&spec).await?;
+        match node.runtime.ensure_sandbox(&spec).await {
+            Err(err) if is_mismatch(&err) => {
+                // Made by another version of this program, or from other words, and nothing has run
+                // in it: otherwise it would be known as made.
+                self.remove_sandbox(id).await?;
+                node.runtime.ensure_sandbox(&spec).await?
+            }
+            other => other?,
+        };
         node.view.sandbox_made(id);
         if let Some(address) = address {
             let netns = node.runtime.netns(&rt_sandbox(id)).await?;
@@ -166,7 +174,7 @@ impl PodWorker {
                 Ok(())
             }
             Err(err) => {
-                if err.refusal().is_some_and(|it| it.kind == RefusalKind::SpecMismatch) {
+                if is_mismatch(&err) {
                     // An earlier half of it, from other words: it never ran.
                     self.node.runtime.remove_container(&rt(id)).await?;
                     self.node.view.container_removed(id);
@@ -353,6 +361,11 @@ impl PodWorker {
             },
         })
     }
+}
+
+/// Something else has the name.
+fn is_mismatch(err: &CallError) -> bool {
+    err.refusal().is_some_and(|it| it.kind == RefusalKind::SpecMismatch)
 }
 
 /// The command itself cannot be run: no retry of the same attempt helps.
