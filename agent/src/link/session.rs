@@ -192,7 +192,7 @@ impl Driver<'_> {
         while let Some(persist) = self.machine.poll_persist() {
             let Persist { token, changes, complete, epoch, revision } = persist;
             self.config.desired.apply(changes, complete).await.map_err(|err| crate::chain(&err))?;
-            accept(&self.config.ledger, epoch, revision).await?;
+            accept(self.config, epoch, revision).await?;
             self.machine.handle_persisted(token);
         }
         Ok(())
@@ -236,16 +236,21 @@ impl Driver<'_> {
     }
 }
 
-/// Moves the high-water mark: never backwards within one epoch.
-async fn accept(ledger: &Ledger, epoch: Epoch, revision: u64) -> Result<(), String> {
-    let mut vital = ledger.vital();
+/// Moves the high-water mark: never backwards within one epoch, unless the operator said so.
+async fn accept(config: &LinkConfig, epoch: Epoch, revision: u64) -> Result<(), String> {
+    let mut vital = config.ledger.vital();
     let epoch = epoch.to_string();
-    if vital.hub_epoch == epoch && vital.accepted_revision >= revision {
+    let is_known = if config.accept_new_epoch {
+        vital.accepted_revision == revision
+    } else {
+        vital.accepted_revision >= revision
+    };
+    if vital.hub_epoch == epoch && is_known {
         return Ok(());
     }
     vital.accepted_revision = revision;
     vital.hub_epoch = epoch;
-    ledger.set_vital(vital).await.map_err(|err| crate::chain(&err))
+    config.ledger.set_vital(vital).await.map_err(|err| crate::chain(&err))
 }
 
 /// The floor moves in steps, so that a healthy clock does not wear out the flash.

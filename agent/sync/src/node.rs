@@ -32,7 +32,7 @@ pub struct NodeConfig {
     pub revision: u64,
     /// Every object of the ledger, with [`digest::object`] of its content.
     pub view: BTreeMap<ObjectKey, u64>,
-    /// Follow a hub of another epoch, because the operator said so.
+    /// Follow a hub of another epoch, or one that went back in its own, because the operator said so.
     pub accept_new_epoch: bool,
 }
 
@@ -200,6 +200,15 @@ impl NodeSession {
             && !self.config.accept_new_epoch
         {
             return Err(FrameError::EpochChanged { known, offered });
+        }
+        // What this node has seen was durable there: a hub of the same epoch that knows less runs
+        // on an old copy of its storage, and would take back what was decided since.
+        if self.config.epoch == Some(offered)
+            && welcome.revision < self.config.revision
+            && !self.config.accept_new_epoch
+        {
+            let (known, offered) = (self.config.revision, welcome.revision);
+            return Err(FrameError::RolledBack { known, offered });
         }
         self.epoch = offered;
         self.events.push_back(NodeEvent::Welcome { hub_unix_micros: welcome.unix_micros });

@@ -313,6 +313,26 @@ fn another_epoch_is_refused_before_anything_changes() {
 }
 
 #[test]
+fn a_restored_backup_is_refused_before_anything_changes() {
+    let mut pair = Pair::default();
+    for n in 0..9 {
+        pair.step(&Op::Put(n, 1));
+    }
+    let (truth, revision) = (pair.truth.clone(), pair.revision);
+    pair.step(&Op::Put(9, 1));
+    pair.settle();
+    (pair.truth, pair.revision) = (truth, revision);
+    pair.connect();
+    let link = pair.link.as_mut().unwrap();
+    let hello = link.node.poll_transmit().unwrap();
+    link.hub.handle_bytes(&hello).unwrap();
+    let welcome = link.hub.poll_transmit().unwrap();
+    let err = link.node.handle_bytes(&welcome).unwrap_err();
+    assert!(matches!(err, FrameError::RolledBack { known: 10, offered: 9 }), "{err}");
+    assert!(link.node.poll_persist().is_none());
+}
+
+#[test]
 fn an_oversized_frame_is_refused_by_its_length() {
     let mut pair = Pair::default();
     pair.connect();
