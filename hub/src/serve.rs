@@ -78,9 +78,18 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     std::fs::create_dir_all(&data_dir)
         .with_context(|| format!("could not create the data directory {}", data_dir.display()))?;
     let authority = Arc::new(Authority::load_or_create(&data_dir.join("pki"), clock.now())?);
-    let (storage, _report) =
+    let (storage, report) =
         SledStorage::open(&data_dir.join("store"), hub_storage::Options::DEFAULT)
             .context("could not open the hub's store")?;
+    if report.disk.lost_data() || report.n_unreadable > 0 {
+        tracing::error!(
+            healed = ?report.disk.healed,
+            unreadable = report.n_unreadable,
+            left = report.n_entries,
+            "The hub's store was damaged and has lost objects: nodes go on with what they know and \
+             do not follow this hub, until their agents are started with --accept-new-epoch"
+        );
+    }
     let closing = storage.clone();
     let storage: Arc<dyn Storage> = storage;
 

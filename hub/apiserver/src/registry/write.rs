@@ -297,7 +297,10 @@ pub(super) fn storage_refusal(err: TxnError) -> Status {
         TxnError::TooLarge { size, limit, .. } => Status::request_entity_too_large(&format!(
             "the object has {size} bytes, limit is {limit}"
         )),
-        TxnError::Closed => Status::service_unavailable("the server is shutting down"),
+        // Shutting down, or the disk is full: the log tells which.
+        TxnError::Closed => Status::service_unavailable(
+            "the hub cannot write to its disk now (full, or shutting down); it is unknown whether this was stored",
+        ),
         TxnError::Conflict { key, .. } => Status::internal(format!("{key} changed meanwhile")),
     }
 }
