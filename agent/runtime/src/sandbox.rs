@@ -77,7 +77,7 @@ fn prepare(spec: &SandboxSpec, entry: &Entry) -> io::Result<()> {
         agent_sys::set_link_up("lo")?;
     }
     for (name, value) in &spec.sysctls {
-        set_sysctl(name, value)?;
+        set_sysctl(spec, name, value)?;
     }
     match entry {
         Entry::Files(files) if has_init(spec) => {
@@ -88,14 +88,18 @@ fn prepare(spec: &SandboxSpec, entry: &Entry) -> io::Result<()> {
     Ok(())
 }
 
-/// Sets a kernel parameter, if it belongs to the sandbox's own namespaces.
-fn set_sysctl(name: &str, value: &str) -> io::Result<()> {
-    let namespaced = name.starts_with("net.")
-        || name.starts_with("kernel.shm")
+/// Whether a kernel parameter is the sandbox's and not the host's.
+fn is_own_sysctl(spec: &SandboxSpec, name: &str) -> bool {
+    let is_ipc = name.starts_with("kernel.shm")
         || name.starts_with("kernel.msg")
         || name.starts_with("fs.mqueue.")
         || name == "kernel.sem";
-    if !namespaced || name.contains('/') || name.contains("..") {
+    (name.starts_with("net.") && !spec.host_network) || (is_ipc && !spec.host_ipc)
+}
+
+/// Sets a kernel parameter, if it belongs to the sandbox's own namespaces.
+fn set_sysctl(spec: &SandboxSpec, name: &str, value: &str) -> io::Result<()> {
+    if !is_own_sysctl(spec, name) || name.contains('/') || name.contains("..") {
         return Err(io::Error::other(format!("parameter {name:?} does not belong to a sandbox")));
     }
     let path = format!("/proc/sys/{}", name.replace('.', "/"));
@@ -143,6 +147,8 @@ fn leave_the_host() -> io::Result<()> {
         rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
     )?;
     rootfs::pivot(&Root::new(empty))?;
+    // The keeper's log would be within reach of who may look into this process.
+    rustix::stdio::dup2_stderr(rustix::stdio::stdin())?;
     rustix::process::setsid()?;
     rustix::thread::set_no_new_privs(true)?;
     capability::limit_bounding_set(0)?;
@@ -166,5 +172,39 @@ fn reap_for_ever(channel: BorrowedFd<'_>) -> i32 {
         if mask.wait().is_err() {
             return 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{CgroupPath, SandboxId};
+    use crate::types::Resources;
+
+    #[test]
+    fn parameters_of_the_host_stay_as_they_are() {
+        let mut spec = SandboxSpec {
+            id: SandboxId::new("s").unwrap(),
+            hostname: "s".to_owned(),
+            host_network: false,
+            host_pid: false,
+            host_ipc: false,
+            share_process_namespace: false,
+            cgroup: CgroupPath::new("s").unwrap(),
+            resources: Resources::default(),
+            sysctls: BTreeMap::new(),
+        };
+        for (name, own) in [
+            ("net.ipv4.ip_forward", true),
+            ("kernel.shmmax", true),
+            ("fs.mqueue.msg_max", true),
+            ("kernel.core_pattern", false),
+            ("vm.overcommit_memory", false),
+        ] {
+            assert_eq!(is_own_sysctl(&spec, name), own, "{name}");
+        }
+        (spec.host_network, spec.host_ipc) = (true, true);
+        assert!(!is_own_sysctl(&spec, "net.ipv4.ip_forward"));
+        assert!(!is_own_sysctl(&spec, "kernel.shmmax"));
     }
 }
