@@ -132,6 +132,19 @@ fn a_sandbox_that_an_earlier_agent_made_otherwise_is_made_again() {
 }
 
 #[test]
+fn more_input_and_output_than_pipes_hold_pass_at_once() {
+    let Some(world) = World::start("pipe") else { return };
+    let spec = json!({"containers": [{"name": "c", "command": ["sleep", "1000"]}]});
+    world.put(&[pod(&world, 8, "echo", spec)]);
+    world.wait("the pod runs", |rows| ready(rows, "echo"));
+    let input: Vec<u8> = (0..8_u32 << 20).map(|n| n.to_le_bytes()[(n % 3) as usize]).collect();
+    assert!(world.pipe(&["exec", "-i", "echo", "--", "cat"], &input) == input);
+    world.put(&[]);
+    world.wait("the pod is gone", |rows| rows.as_array().is_some_and(Vec::is_empty));
+    world.reset();
+}
+
+#[test]
 fn kills_at_any_moment_double_and_lose_nothing() {
     let Some(mut world) = World::start("kills") else { return };
     let n_pods = 4;

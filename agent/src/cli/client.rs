@@ -95,13 +95,14 @@ impl Client {
         let mut chunk = vec![0; CHUNK];
         let mut pending = size_frame();
         loop {
-            if !pending.is_empty() {
-                // A side that reads no more says so with its last frame.
-                let _ = send.write_all(&pending).await;
-                pending.clear();
-            }
-            // All are cancel-safe.
+            // All are cancel-safe. Input waits beside output: the other side may read no more before
+            // its output is taken.
             tokio::select! {
+                n = send.write(&pending), if !pending.is_empty() => match n {
+                    Ok(n) => drop(pending.drain(..n)),
+                    // A side that reads no more says so with its last frame.
+                    Err(_) => pending.clear(),
+                },
                 n = recv.read(&mut chunk) => {
                     let n = n.map_err(ClientError::Talk)?;
                     if n == 0 {
@@ -113,14 +114,14 @@ impl Client {
                         return Ok(code);
                     }
                 }
-                bytes = next_input(&mut input) => match bytes {
+                bytes = next_input(&mut input), if pending.is_empty() => match bytes {
                     Some(bytes) => encode_frame(Channel::Stdin, &bytes, &mut pending),
                     None => {
                         input = None;
                         encode_frame(Channel::CloseStdin, &[], &mut pending);
                     }
                 },
-                _ = resized.recv() => pending = size_frame(),
+                _ = resized.recv() => pending.extend(size_frame()),
             }
         }
     }

@@ -83,7 +83,8 @@ fn refused(err: &CallError) -> Refusal {
     Refusal::internal(format!("error executing command in container: {}", chain(err)))
 }
 
-/// Moves bytes both ways until the process's output has ended.
+/// Moves bytes both ways until the process's output has ended. Input waits beside output: a command
+/// that reads no more before its output is taken must not stop the output.
 async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     process: &mut ExecProcess,
     wanted: Wanted,
@@ -94,8 +95,10 @@ async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     let (mut stdout, mut stderr) = (process.stdout.take(), process.stderr.take());
     let (mut out, mut err) = (chunk(), chunk());
     let mut input_open = true;
+    // What came for the command and it has not read yet: one frame at most.
+    let mut input: Vec<u8> = Vec::new();
     while stdout.is_some() || stderr.is_some() {
-        // Reads are cancel-safe; each arm finishes its write before the next look.
+        // Reads and single writes are cancel-safe; what is sent is sent before the next look.
         tokio::select! {
             n = read_some(&mut stdout, &mut out), if stdout.is_some() => match n {
                 Ok(n @ 1..) if wanted.stdout => send.write(Channel::Stdout, &out[..n]).await?,
@@ -108,15 +111,18 @@ async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
                 Ok(1..) => {}
                 Ok(0) | Err(_) => stderr = None,
             },
-            frame = recv.next(), if input_open => match frame? {
-                Some((Channel::Stdin, bytes)) => {
-                    if let Some(pipe) = &mut stdin
-                        && pipe.write_all(&bytes).await.is_err()
-                    {
-                        // The command reads no more.
-                        stdin = None;
-                    }
+            n = write_some(&mut stdin, &input), if !input.is_empty() => {
+                if let Ok(n @ 1..) = n {
+                    input.drain(..n);
+                } else {
+                    // The command reads no more.
+                    stdin = None;
+                    input.clear();
                 }
+            },
+            frame = recv.next(), if input_open && input.is_empty() => match frame? {
+                Some((Channel::Stdin, bytes)) if stdin.is_some() => input = bytes,
+                Some((Channel::Stdin, _)) => {}
                 Some((Channel::CloseStdin, _)) => stdin = None,
                 Some((Channel::Resize, bytes)) => resize(process, &bytes),
                 Some((Channel::Stdout | Channel::Stderr | Channel::Error, _)) => {}
@@ -128,6 +134,17 @@ async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         }
     }
     Ok(())
+}
+
+/// Writes a part of `bytes`; nothing where there is no stream.
+async fn write_some<W: AsyncWrite + Unpin>(
+    stream: &mut Option<W>,
+    bytes: &[u8],
+) -> io::Result<usize> {
+    match stream {
+        Some(stream) => stream.write(bytes).await,
+        None => Ok(0),
+    }
 }
 
 fn resize(process: &ExecProcess, bytes: &[u8]) {

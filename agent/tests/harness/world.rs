@@ -106,6 +106,18 @@ impl World {
         (output.status.code().unwrap_or(-1), text)
     }
 
+    /// What a command answers to this input.
+    pub(crate) fn pipe(&self, args: &[&str], input: &[u8]) -> Vec<u8> {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(move || stdin.write_all(input).unwrap());
+            child.wait_with_output().unwrap().stdout
+        })
+    }
+
     /// Replaces what is desired.
     pub(crate) fn put(&self, objects: &[Value]) {
         let file = self.dir.path().join("objects.json");
