@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use quinn::{Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, TransportConfig, VarInt};
+use quinn::{
+    Connection, Endpoint, EndpointConfig, ConnectionId, ConnectionIdGenerator, IdleTimeout, Incoming,
+    TransportConfig, VarInt,
+};
 use rustls::{RootCertStore, server::WebPkiClientVerifier};
 use rustls_pki_types::CertificateDer;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -17,6 +20,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_STREAMS: u32 = 8;
 /// Connections that have not finished their handshake.
 const MAX_INCOMING: usize = 4096;
+
+/// Bytes of a connection's identifier.
+const ID_LEN: usize = 8;
 
 /// Codes with which the hub closes a connection; agents show the reason.
 pub(super) const CLOSE_REFUSED: VarInt = VarInt::from_u32(1);
@@ -68,9 +74,30 @@ pub(super) fn bind(
     config.max_incoming(MAX_INCOMING);
     let bind = |err| ListenError::Bind { address, err };
     let socket = std::net::UdpSocket::bind(address).map_err(bind)?;
-    let endpoint_config = EndpointConfig::new(Arc::new(authority.reset_key()));
+    let mut endpoint_config = EndpointConfig::new(Arc::new(authority.reset_key()));
+    endpoint_config.cid_generator(|| Box::new(RandomIds));
     let runtime = Arc::new(quinn::TokioRuntime);
     Endpoint::new(endpoint_config, Some(config), socket, runtime).map_err(bind)
+}
+
+/// Identifiers of connections. quinn's own generator signs them with a key of the process, and
+/// then drops what a killed hub's nodes still send: they would wait for their idle timeout. Of
+/// these any may have been ours, and the reset that answers it is smaller than what it answers.
+struct RandomIds;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let random = uuid::Uuid::new_v4().into_bytes();
+        ConnectionId::new(random.first_chunk::<ID_LEN>().unwrap_or(&[0; ID_LEN]))
+    }
+
+    fn cid_len(&self) -> usize {
+        ID_LEN
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 fn transport() -> TransportConfig {
@@ -155,4 +182,60 @@ fn alpn(connection: &Connection) -> Option<Vec<u8>> {
 fn peer_certificate(connection: &Connection) -> Option<CertificateDer<'static>> {
     let certs = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     certs.first().cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use hub_api::Clock;
+
+    use super::*;
+
+    fn client(authority: &Authority) -> Endpoint {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.cert_der().clone()).unwrap();
+        let mut tls =
+            rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        tls.alpn_protocols = vec![agent_sync::ALPN_JOIN.to_vec()];
+        let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
+        let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
+        endpoint
+    }
+
+    #[tokio::test]
+    async fn a_restarted_hub_tells_nodes_at_once_that_their_connections_are_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = crate::clock::SystemClock.now();
+        let authority = Authority::load_or_create(dir.path(), now).unwrap();
+        let identity = authority.issue_server(&[], now).unwrap();
+        // A runtime of its own: when it goes, nothing says goodbye, as after a crash.
+        let doomed = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let server = {
+            let _inside = doomed.enter();
+            bind("127.0.0.1:0".parse().unwrap(), &authority, &identity).unwrap()
+        };
+        let address = server.local_addr().unwrap();
+        let serving = doomed.spawn(async move {
+            let connection = server.accept().await.unwrap().await.unwrap();
+            std::future::pending::<()>().await;
+            drop(connection);
+        });
+        let client = client(&authority);
+        let connection = client.connect(address, pki::SERVER_NAME).unwrap().await.unwrap();
+        doomed.shutdown_background();
+        assert!(serving.await.is_err());
+
+        let _restarted = bind(address, &authority, &identity).unwrap();
+        let mut stream = connection.open_bi().await;
+        if let Ok((stream, _)) = &mut stream {
+            // What it says does not matter, it only has to arrive.
+            let _ignored = stream.write_all(&[0; 64]).await;
+        }
+        let closed = tokio::time::timeout(Duration::from_secs(10), connection.closed()).await;
+        assert_eq!(closed, Ok(quinn::ConnectionError::Reset));
+    }
 }
