@@ -111,7 +111,7 @@ async fn start(
     let command = vec!["/bin/true".to_owned()];
     let mut spec = ContainerSpec::new(container.clone(), sandbox.id.clone(), layers, command, log);
     spec.resources.memory_limit = Some(64 << 20);
-    spec.resources.cpu_shares = Some(100);
+    spec.resources.cpu_shares = Some(1024);
     spec.resources.pids_limit = Some(100);
     runtime.ensure_container(&spec).await?;
     let running = begin.elapsed();

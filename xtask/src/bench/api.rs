@@ -47,12 +47,12 @@ fn measure(world: &World, load: &Path, rounds: usize, seconds: &str) -> anyhow::
         etcd.add(load, ["etcd", ETCD, CLIENTS, seconds])?;
     }
     say(format!("{rounds} rounds of {seconds} s, in turns, {CLIENTS} clients, 2 KiB; medians\n"));
-    say("| what | creates/s | p50 ms | p99 ms | etcd's rate / it |\n|---|---|---|---|---|");
+    say("| what | creates/s | p50 ms | p99 ms | its rate / etcd's |\n|---|---|---|---|---|");
     let peer = etcd.rate.median();
     for (name, results) in [("hub, HTTPS", &hub), ("etcd, gRPC without TLS", &etcd)] {
         let rate = results.rate.median();
         let (p50, p99) = (results.p50.median(), results.p99.median());
-        say(format!("| {name} | {rate:.0} | {p50:.1} | {p99:.1} | {:.2} |", peer / rate));
+        say(format!("| {name} | {rate:.0} | {p50:.1} | {p99:.1} | {:.2} |", rate / peer));
     }
     Ok(())
 }

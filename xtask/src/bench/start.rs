@@ -61,7 +61,7 @@ fn prepare() -> anyhow::Result<()> {
     spec["root"] = json!({"path": rootfs, "readonly": false});
     let limits = &mut spec["linux"]["resources"];
     limits["memory"] = json!({"limit": 64 << 20});
-    limits["cpu"] = json!({"shares": 100});
+    limits["cpu"] = json!({"shares": 1024});
     limits["pids"] = json!({"limit": 100});
     cluster::write(&config, &spec.to_string())
 }
