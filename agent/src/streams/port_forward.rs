@@ -4,6 +4,7 @@ use std::{
     io,
     net::{Ipv4Addr, TcpStream as StdTcpStream},
     os::fd::AsFd,
+    time::Duration,
 };
 
 use agent_core::ids::SandboxId;
@@ -19,29 +20,47 @@ use super::{
 };
 use crate::{chain, node::Node, pod_worker::rt_sandbox};
 
+/// A server whose queue is full does not answer; threads that wait for it are few.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     node: &Node,
     found: &Found,
     port: u16,
-    mut recv: FrameReader<R>,
+    recv: FrameReader<R>,
     send: &mut FrameWriter<W>,
 ) -> io::Result<Result<(), Refusal>> {
     let stream = match connect(node, found, port).await {
         Ok(stream) => stream,
         Err(message) => return Ok(Err(Refusal::internal(message))),
     };
-    let (mut from_pod, mut to_pod) = stream.into_split();
+    let (from_pod, to_pod) = stream.into_split();
+    pump(from_pod, to_pod, recv, send).await?;
+    Ok(Ok(()))
+}
+
+/// Moves bytes both ways until the pod sends no more.
+async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    mut from_pod: impl AsyncRead + Unpin,
+    mut to_pod: impl AsyncWrite + Unpin,
+    mut recv: FrameReader<R>,
+    send: &mut FrameWriter<W>,
+) -> io::Result<()> {
     let mut buffer = chunk();
     let mut input_open = true;
+    // What the pod has not read yet: one frame at most.
+    let mut input: Vec<u8> = Vec::new();
     loop {
-        // Reads are cancel-safe; each arm finishes its write before the next look.
+        // Reads and single writes are cancel-safe. Input waits beside output: a server may read no
+        // more before its answer is taken.
         tokio::select! {
+            n = to_pod.write(&input), if !input.is_empty() => drop(input.drain(..n?)),
             n = from_pod.read(&mut buffer) => match n? {
-                0 => return Ok(Ok(())),
+                0 => return Ok(()),
                 n => send.write(Channel::Stdout, &buffer[..n]).await?,
             },
-            frame = recv.next(), if input_open => match frame? {
-                Some((Channel::Stdin, bytes)) => to_pod.write_all(&bytes).await?,
+            frame = recv.next(), if input_open && input.is_empty() => match frame? {
+                Some((Channel::Stdin, bytes)) => input = bytes,
                 Some((Channel::CloseStdin, _)) | None => {
                     to_pod.shutdown().await?;
                     input_open = false;
@@ -64,9 +83,57 @@ async fn connect(node: &Node, found: &Found, port: u16) -> Result<TcpStream, Str
     }
     let netns = node.runtime.netns(&rt_sandbox(&sandbox)).await.map_err(|err| chain(&err))?;
     let connected = tokio::task::spawn_blocking(move || {
-        cni::in_netns(netns.as_fd(), move || StdTcpStream::connect(address))
+        cni::in_netns(netns.as_fd(), move || {
+            StdTcpStream::connect_timeout(&address.into(), CONNECT_TIMEOUT)
+        })
     });
     let stream = connected.await.map_err(|err| err.to_string())?.map_err(failed)?;
     stream.set_nonblocking(true).map_err(failed)?;
     TcpStream::from_std(stream).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_sync::stream::encode_frame;
+    use tokio::io::{DuplexStream, duplex, split};
+
+    use super::*;
+
+    async fn echo(stream: DuplexStream) {
+        let (mut read, mut write) = split(stream);
+        tokio::io::copy(&mut read, &mut write).await.unwrap();
+        write.shutdown().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_server_that_answers_before_it_has_read_all_is_served() {
+        let (pod, server) = duplex(1024);
+        let (client, hub) = duplex(1024);
+        let (from_pod, to_pod) = split(pod);
+        let (from_hub, to_hub) = split(hub);
+        let (mut answers, mut questions) = split(client);
+        let payload: Vec<u8> =
+            (0..1_u32 << 20).map(|n| n.to_le_bytes()[(n % 3) as usize]).collect();
+        let mut frames = Vec::new();
+        for piece in payload.chunks(32 << 10) {
+            encode_frame(Channel::Stdin, piece, &mut frames);
+        }
+        encode_frame(Channel::CloseStdin, &[], &mut frames);
+        let mut send = FrameWriter::new(to_hub);
+        let ask = async { questions.write_all(&frames).await.unwrap() };
+        let serve = async {
+            pump(from_pod, to_pod, FrameReader::new(from_hub), &mut send).await.unwrap();
+            send.finish(&serde_json::Value::Null).await.unwrap();
+        };
+        let hear = async {
+            let mut reader = FrameReader::new(&mut answers);
+            let mut heard = Vec::new();
+            while let Some((Channel::Stdout, bytes)) = reader.next().await.unwrap() {
+                heard.extend(bytes);
+            }
+            heard
+        };
+        let (heard, ..) = tokio::join!(hear, ask, serve, echo(server));
+        assert!(heard == payload);
+    }
 }
