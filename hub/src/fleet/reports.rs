@@ -294,10 +294,11 @@ fn parse(resource: &Resource, body: &[u8]) -> Result<Value, Status> {
 /// Reads what stands alone in a report, as the status of an object.
 fn parse_status(resource: &Resource, body: &[u8]) -> Result<Value, Status> {
     let mut object = parse(resource, &[br#"{"status":"#, body, b"}"].concat())?;
-    match object["status"].take() {
-        Value::Null => Err(Status::bad_request("the report has no status")),
-        status => Ok(status),
+    let status = object["status"].take();
+    if status.is_null() {
+        return Err(Status::bad_request("the report has no status"));
     }
+    Ok(status)
 }
 
 fn row(group: &str, version: &str, plural: &str) -> Result<&'static Resource, Status> {
