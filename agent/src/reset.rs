@@ -106,13 +106,14 @@ fn remove_network(config: &AgentConfig) -> Result<(), ResetError> {
     Proxy::new(proxy).clear().map_err(ResetError::Services)
 }
 
-/// Mount points at or below a directory, the innermost first.
+/// Mount points below a directory, the innermost first. The directory itself may be one too: a disk
+/// of the operator's, which stays.
 fn mounts_below(dir: &Path) -> Vec<PathBuf> {
     let Ok(file) = fs::File::open("/proc/self/mountinfo") else { return Vec::new() };
     let lines = io::BufReader::new(file).lines().map_while(Result::ok);
     let mut found: Vec<PathBuf> = lines
         .filter_map(|line| Some(PathBuf::from(line.split(' ').nth(4)?)))
-        .filter(|path| path.starts_with(dir))
+        .filter(|path| path.starts_with(dir) && path != dir)
         .collect();
     found.reverse();
     found
@@ -184,11 +185,17 @@ fn remove_cgroup(dir: &Path) {
 
 fn remove_dir(path: &Path) -> Result<(), ResetError> {
     match fs::remove_dir_all(path) {
+        // The mount point of a disk, with nothing left on it.
+        Err(err) if err.kind() == io::ErrorKind::ResourceBusy && is_empty(path) => Ok(()),
         Err(err) if err.kind() != io::ErrorKind::NotFound => {
             Err(ResetError::Remove { path: path.to_owned(), err })
         }
         _ => Ok(()),
     }
+}
+
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).is_ok_and(|mut it| it.next().is_none())
 }
 
 fn leftovers(config: &AgentConfig) -> Vec<String> {
@@ -202,4 +209,32 @@ fn leftovers(config: &AgentConfig) -> Vec<String> {
         left.push(format!("link {}", config.bridge));
     }
     left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_below_the_state_is_emptied_and_stays_mounted() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let temp = tempfile::tempdir().unwrap();
+        let state = temp.path().canonicalize().unwrap().join("state");
+        let inner = state.join("volume");
+        let mount = |at: &Path| {
+            fs::create_dir_all(at).unwrap();
+            let flags = rustix::mount::MountFlags::empty();
+            rustix::mount::mount("none", at, "tmpfs", flags, None::<&std::ffi::CStr>).unwrap();
+        };
+        mount(&state);
+        mount(&inner);
+        fs::write(state.join("key"), "secret").unwrap();
+        unmount_below(&state).unwrap();
+        remove_dir(&state).unwrap();
+        assert!(is_empty(&state));
+        // Fails if it was unmounted above.
+        unmount(&state, UnmountFlags::empty()).unwrap();
+    }
 }
