@@ -230,7 +230,7 @@ mod tests {
         };
         mount(&state);
         mount(&inner);
-        fs::write(state.join("key"), "secret").unwrap();
+        fs::create_dir_all(state.join("ledger/records")).unwrap();
         unmount_below(&state).unwrap();
         remove_dir(&state).unwrap();
         assert!(is_empty(&state));
