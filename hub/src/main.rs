@@ -83,7 +83,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                 let request = AdminRequest::CreateToken { life_seconds: life };
                 match admin::ask(&data_dir, &request).await? {
                     AdminAnswer::Token { token } => print(&token),
-                    other => anyhow::bail!("the hub answered {other:?}"),
+                    other @ (AdminAnswer::Status { .. } | AdminAnswer::Error { .. }) => {
+                        anyhow::bail!("the hub answered {other:?}")
+                    }
                 }
             }
             Command::Kubeconfig { data_dir } => {
@@ -99,7 +101,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                         "revision         {revision}\nconnected nodes  {}",
                         connected_nodes.join(" ")
                     )),
-                    other => anyhow::bail!("the hub answered {other:?}"),
+                    other @ (AdminAnswer::Token { .. } | AdminAnswer::Error { .. }) => {
+                        anyhow::bail!("the hub answered {other:?}")
+                    }
                 }
             }
         }

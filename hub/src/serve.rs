@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -208,7 +208,7 @@ fn advertised(config: &ServeConfig) -> IpAddr {
     config.advertise_address.unwrap_or_else(|| {
         let ip = config.listen.ip();
         if ip.is_unspecified() {
-            local_address().unwrap_or(IpAddr::from([127, 0, 0, 1]))
+            local_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
         } else {
             ip
         }

@@ -74,12 +74,12 @@ async fn write_store(storage: Arc<SledStorage>, writer: u64, start: u64) -> anyh
             .and(StoreWrite::Put(key, Body::from_value(&object(n))))
             // Two keys in one transaction must agree.
             .and(StoreWrite::Put(last_key(writer), Body::from_value(&object(n))));
-        if n % 7 == 0 && n > N_KEYS {
+        if n.is_multiple_of(7) && n > N_KEYS {
             // A deletion in between; the key comes back within the round.
             txn = txn.and(StoreWrite::Delete(store_key(writer, n + 1)));
         }
         storage.txn(txn).await?;
-        if n % ACK_EVERY == 0 {
+        if n.is_multiple_of(ACK_EVERY) {
             say(&format!("ACK store{writer} {n}"));
         }
     }
@@ -91,7 +91,7 @@ async fn write_ledger(ledger: Ledger, start: u64) -> anyhow::Result<()> {
         let value = serde_json::to_vec(&object(n))?;
         let put = |key: String| Change::Put { table: Table::Desired, key, value: value.clone() };
         ledger.commit(vec![put(format!("k{}", n % N_KEYS)), put("last".to_owned())]).await?;
-        if n % ACK_EVERY == 0 {
+        if n.is_multiple_of(ACK_EVERY) {
             say(&format!("ACK ledger {n}"));
         }
     }
@@ -107,7 +107,7 @@ async fn write_vital(ledger: Ledger, start: u64) -> anyhow::Result<()> {
             ..Vital::default()
         };
         ledger.set_vital(vital).await?;
-        if n % ACK_EVERY == 0 {
+        if n.is_multiple_of(ACK_EVERY) {
             say(&format!("ACK vital {n}"));
         }
     }
@@ -158,7 +158,7 @@ fn kept(ledger: &Ledger) -> anyhow::Result<u64> {
 
 fn object(n: u64) -> Value {
     // Sizes as of real pods, with some large ones.
-    let size = if n % 97 == 0 { 200_000 } else { 300 + n * 37 % 5000 };
+    let size = if n.is_multiple_of(97) { 200_000 } else { 300 + n * 37 % 5000 };
     let fill = "x".repeat(usize::try_from(size).unwrap_or(0));
     json!({"metadata": {"name": format!("n{n}")}, "n": n, "fill": fill, "size": size})
 }

@@ -6,7 +6,7 @@ use crate::{
     test, tidy,
 };
 
-pub fn run() -> anyhow::Result<()> {
+pub(crate) fn run() -> anyhow::Result<()> {
     let started = sh::now();
     step("Checking the format", || {
         sh::run(sh::command(env!("CARGO")).args(["fmt", "--all", "--check"]))

@@ -16,10 +16,10 @@ use crate::{dist, sh};
 
 /// Where the parts listen.
 #[derive(Clone, Copy)]
-pub struct Addresses {
-    pub registry: &'static str,
-    pub api: &'static str,
-    pub sync: &'static str,
+pub(crate) struct Addresses {
+    pub(crate) registry: &'static str,
+    pub(crate) api: &'static str,
+    pub(crate) sync: &'static str,
 }
 
 /// Those of `cargo xtask up`.
@@ -31,30 +31,30 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The directory and what lies in it.
-pub struct Cluster {
-    pub dir: PathBuf,
-    pub bin: PathBuf,
-    pub addresses: Addresses,
+pub(crate) struct Cluster {
+    pub(crate) dir: PathBuf,
+    pub(crate) bin: PathBuf,
+    pub(crate) addresses: Addresses,
 }
 
 impl Cluster {
     /// The one of `cargo xtask up`.
-    pub fn local() -> Self {
+    pub(crate) fn local() -> Self {
         Self { dir: sh::root().join(".outbye"), bin: dist::dir(), addresses: LOCAL }
     }
 
     /// Only a registry, to be filled.
-    pub fn registry_only(dir: &Path) -> Self {
+    pub(crate) fn registry_only(dir: &Path) -> Self {
         let addresses = Addresses { registry: "127.0.0.1:5255", api: "", sync: "" };
         Self { dir: dir.to_owned(), bin: dist::dir(), addresses }
     }
 
-    pub fn kubeconfig(&self) -> PathBuf {
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.dir.join("kubeconfig")
     }
 
     /// Puts the programs where people find them.
-    pub fn link_binaries(&self, dir: &Path) -> anyhow::Result<()> {
+    pub(crate) fn link_binaries(&self, dir: &Path) -> anyhow::Result<()> {
         fs::create_dir_all(self.dir.join("bin"))?;
         for name in ["outbye-agent", "outbye-hub"] {
             let link = self.dir.join("bin").join(name);
@@ -69,23 +69,23 @@ impl Cluster {
         self.dir.join("agent")
     }
 
-    pub fn run_dir(&self) -> PathBuf {
+    pub(crate) fn run_dir(&self) -> PathBuf {
         self.dir.join("run")
     }
 
-    pub fn hub(&self) -> Command {
+    pub(crate) fn hub(&self) -> Command {
         sh::command(self.bin.join("outbye-hub"))
     }
 
     /// The node's command line, with this node's directories.
-    pub fn agent(&self, subcommand: &str) -> Command {
+    pub(crate) fn agent(&self, subcommand: &str) -> Command {
         let mut command = sh::command(self.bin.join("outbye-agent"));
         command.arg(subcommand);
         command.arg("--state-dir").arg(self.state_dir()).arg("--run-dir").arg(self.run_dir());
         command
     }
 
-    pub fn start_registry(&self) -> anyhow::Result<()> {
+    pub(crate) fn start_registry(&self) -> anyhow::Result<()> {
         let dir = self.dir.join("registry");
         fs::create_dir_all(&dir)?;
         let config = json!({
@@ -102,22 +102,21 @@ impl Cluster {
         self.start("registry", command, self.addresses.registry)
     }
 
-    pub fn start_hub(&self) -> anyhow::Result<()> {
+    pub(crate) fn start_hub(&self) -> anyhow::Result<()> {
         let mut command = self.hub();
         command.arg("serve").arg("--data-dir").arg(self.dir.join("hub"));
         command.args(["--listen", self.addresses.api, "--sync-listen", self.addresses.sync]);
         self.start("hub", command, self.addresses.api)?;
         sh::wait_for("the hub's kubeconfig", START_TIMEOUT, || {
-            let text = sh::read(
-                self.hub().arg("kubeconfig").arg("--data-dir").arg(self.dir.join("hub")),
-            )?;
+            let text =
+                sh::read(self.hub().arg("kubeconfig").arg("--data-dir").arg(self.dir.join("hub")))?;
             write(&self.kubeconfig(), &text)?;
             Ok(Some(()))
         })
     }
 
     /// A token for one machine.
-    pub fn token(&self) -> anyhow::Result<String> {
+    pub(crate) fn token(&self) -> anyhow::Result<String> {
         sh::wait_for("a join token", START_TIMEOUT, || {
             let mut create = self.hub();
             create.args(["token", "create", "--data-dir"]).arg(self.dir.join("hub"));
@@ -126,11 +125,18 @@ impl Cluster {
     }
 
     /// Joins the node if it has not joined before, and runs its agent.
-    pub fn start_agent(&self) -> anyhow::Result<()> {
+    pub(crate) fn start_agent(&self) -> anyhow::Result<()> {
         if !self.dir.join("joined").exists() {
             let token = self.token()?;
             let mut join = self.agent("join");
-            join.args(["--hub", self.addresses.sync, "--token", &token, "--node-name", &node_name()?]);
+            join.args([
+                "--hub",
+                self.addresses.sync,
+                "--token",
+                &token,
+                "--node-name",
+                &node_name()?,
+            ]);
             sh::read(&mut join)?;
             write(&self.dir.join("joined"), "")?;
         }
@@ -178,7 +184,7 @@ impl Cluster {
     }
 
     /// The process, if it is still the one that was started.
-    pub fn pid(&self, name: &str) -> Option<u32> {
+    pub(crate) fn pid(&self, name: &str) -> Option<u32> {
         let record: Value =
             serde_json::from_str(&fs::read_to_string(self.pid_file(name)).ok()?).ok()?;
         let pid = u32::try_from(record["pid"].as_u64()?).ok()?;
@@ -186,7 +192,7 @@ impl Cluster {
         (record["started"].as_str() == Some(started.as_str())).then_some(pid)
     }
 
-    pub fn is_running(&self, name: &str) -> bool {
+    pub(crate) fn is_running(&self, name: &str) -> bool {
         self.pid(name).is_some()
     }
 
@@ -201,7 +207,7 @@ impl Cluster {
     }
 
     /// Asks a part to stop, and waits until it has.
-    pub fn stop(&self, name: &str) -> anyhow::Result<()> {
+    pub(crate) fn stop(&self, name: &str) -> anyhow::Result<()> {
         if let Some(pid) = self.pid(name) {
             sh::read(sh::command("kill").args(["-TERM", &pid.to_string()]))?;
             sh::wait_for(&format!("the end of {name}"), STOP_TIMEOUT, || {
@@ -216,7 +222,7 @@ impl Cluster {
 }
 
 /// The machine's name, as a node's.
-pub fn node_name() -> anyhow::Result<String> {
+pub(crate) fn node_name() -> anyhow::Result<String> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname")?;
     Ok(name.trim().to_lowercase().replace('_', "-"))
 }
@@ -235,7 +241,7 @@ fn start_time(pid: u32) -> Option<String> {
 
 /// Writes a file of the task's own, nothing that must survive a power cut.
 #[expect(clippy::disallowed_methods, reason = "scratch files of a development tool")]
-pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }

@@ -17,7 +17,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const BINARIES: [&str; 3] = ["outbye-agent", "outbye-hub", "outbye-cni"];
 
 /// Builds them; the answer is the directory.
-pub fn run() -> anyhow::Result<PathBuf> {
+pub(crate) fn run() -> anyhow::Result<PathBuf> {
     let dir = build()?;
     let mut sums = String::new();
     for name in BINARIES {
@@ -33,7 +33,7 @@ pub fn run() -> anyhow::Result<PathBuf> {
 }
 
 /// Builds them without the checksums. `OUTBYE_BIN_DIR` names binaries to take instead.
-pub fn build() -> anyhow::Result<PathBuf> {
+pub(crate) fn build() -> anyhow::Result<PathBuf> {
     if std::env::var_os("OUTBYE_BIN_DIR").is_some() {
         return Ok(dir());
     }
@@ -41,7 +41,7 @@ pub fn build() -> anyhow::Result<PathBuf> {
 }
 
 /// Builds the program that the power cut test runs in its guest.
-pub fn build_power_cut() -> anyhow::Result<PathBuf> {
+pub(crate) fn build_power_cut() -> anyhow::Result<PathBuf> {
     Ok(cargo_static(&["--package", "tests", "--bin", "power-cut"])?.join("power-cut"))
 }
 
@@ -57,7 +57,7 @@ fn cargo_static(packages: &[&str]) -> anyhow::Result<PathBuf> {
 }
 
 /// Where the binaries are.
-pub fn dir() -> PathBuf {
+pub(crate) fn dir() -> PathBuf {
     std::env::var_os("OUTBYE_BIN_DIR").map_or_else(target_dir, PathBuf::from)
 }
 

@@ -8,13 +8,13 @@ use crate::{cluster, sh};
 const BASELINE: &str = "baseline";
 
 /// Notes what is there before `up` starts anything.
-pub fn note_baseline(dir: &Path) -> anyhow::Result<()> {
+pub(crate) fn note_baseline(dir: &Path) -> anyhow::Result<()> {
     let path = dir.join(BASELINE);
     if path.exists() { Ok(()) } else { cluster::write(&path, &all(dir).join("\n")) }
 }
 
 /// Everything that is there and was not there before, one line each.
-pub fn find(dir: &Path) -> Vec<String> {
+pub(crate) fn find(dir: &Path) -> Vec<String> {
     let baseline = fs::read_to_string(dir.join(BASELINE)).unwrap_or_default();
     let mut found = all(dir);
     found.retain(|it| !baseline.lines().any(|known| known == it));
@@ -88,7 +88,6 @@ fn links() -> Vec<String> {
 
 /// `ob` and twelve hexadecimal digits.
 fn is_pod_link(name: &str) -> bool {
-    name.strip_prefix("ob").is_some_and(|rest| {
-        rest.len() == 12 && rest.bytes().all(|it| it.is_ascii_hexdigit())
-    })
+    name.strip_prefix("ob")
+        .is_some_and(|rest| rest.len() == 12 && rest.bytes().all(|it| it.is_ascii_hexdigit()))
 }

@@ -12,13 +12,13 @@ use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// The root of the workspace.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// A command that starts in the root of the workspace, without standard input.
 #[expect(clippy::disallowed_methods, reason = "a development tool runs other tools")]
-pub fn command(program: impl AsRef<OsStr>) -> Command {
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root()).stdin(Stdio::null());
     command
@@ -26,18 +26,18 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 
 /// The monotonic clock.
 #[expect(clippy::disallowed_methods, reason = "a development tool measures time")]
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// Prints a line for the user.
 #[expect(clippy::print_stdout, reason = "this is the command line")]
-pub fn say(text: impl AsRef<str>) {
+pub(crate) fn say(text: impl AsRef<str>) {
     println!("{}", text.as_ref());
 }
 
 /// Runs `work` as a step that the user sees begin and end.
-pub fn step<T>(title: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+pub(crate) fn step<T>(title: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let started = now();
     let spinner = if std::io::stdout().is_terminal() {
         let spinner = ProgressBar::new_spinner().with_message(title.to_owned());
@@ -61,7 +61,7 @@ pub fn step<T>(title: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow:
 }
 
 /// Runs a command to its end and returns what it printed.
-pub fn read(command: &mut Command) -> anyhow::Result<String> {
+pub(crate) fn read(command: &mut Command) -> anyhow::Result<String> {
     let shown = show(command);
     let output = command.output().with_context(|| format!("could not run {shown}"))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -76,7 +76,7 @@ pub fn read(command: &mut Command) -> anyhow::Result<String> {
 }
 
 /// Runs a command to its end; its output goes to ours.
-pub fn run(command: &mut Command) -> anyhow::Result<()> {
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = show(command);
     let status = command.status().with_context(|| format!("could not run {shown}"))?;
     ensure!(status.success(), "{shown} failed ({status})");
@@ -84,7 +84,7 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
 }
 
 /// The command as a person would type it.
-pub fn show(command: &Command) -> String {
+pub(crate) fn show(command: &Command) -> String {
     std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(|it| it.to_string_lossy())
@@ -93,7 +93,7 @@ pub fn show(command: &Command) -> String {
 }
 
 /// Waits until `check` gives a value.
-pub fn wait_for<T>(
+pub(crate) fn wait_for<T>(
     what: &str,
     limit: Duration,
     mut check: impl FnMut() -> anyhow::Result<Option<T>>,
@@ -116,7 +116,7 @@ pub fn wait_for<T>(
 }
 
 /// Kernel work needs root.
-pub fn ensure_root() -> anyhow::Result<()> {
+pub(crate) fn ensure_root() -> anyhow::Result<()> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let uid = status
         .lines()
@@ -130,7 +130,7 @@ pub fn ensure_root() -> anyhow::Result<()> {
 }
 
 /// Finds a program on `PATH`.
-pub fn which(program: &str) -> Option<PathBuf> {
+pub(crate) fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))

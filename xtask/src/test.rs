@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-pub struct TestOptions {
+pub(crate) struct TestOptions {
     /// Leave out what boots virtual machines
     #[arg(long)]
     no_vm: bool,
@@ -27,11 +27,11 @@ pub struct TestOptions {
 
 impl TestOptions {
     /// Leaves nothing out.
-    pub const ALL: Self = Self { no_vm: false, no_up: false };
+    pub(crate) const ALL: Self = Self { no_vm: false, no_up: false };
 }
 
 /// Runs them. Fails if one fails, or if none ran.
-pub fn run(options: &TestOptions) -> anyhow::Result<()> {
+pub(crate) fn run(options: &TestOptions) -> anyhow::Result<()> {
     sh::ensure_root()?;
     tools::ensure_packages(&tools::UP)?;
     tools::ensure_packages(&tools::TEST)?;

@@ -19,7 +19,7 @@ const LARGE_FILES: [&str; 2] = ["hub/api/data/", "Cargo.lock"];
 const MAX_LINES: usize = 800;
 
 /// Checks everything and lists every fault.
-pub fn run() -> anyhow::Result<()> {
+pub(crate) fn run() -> anyhow::Result<()> {
     let files = tracked_files()?;
     let mut faults = Vec::new();
     for file in &files {
@@ -70,7 +70,12 @@ fn check_source(shown: &str, text: &str, faults: &mut Vec<String>) {
     if code > MAX_LINES {
         faults.push(format!("{shown}: {code} lines of code; split it"));
     }
-    let marks = [concat!("FIX", "ME"), concat!("to", "do!("), concat!("#[ign", "ore"), concat!("should_", "panic")];
+    let marks = [
+        concat!("FIX", "ME"),
+        concat!("to", "do!("),
+        concat!("#[ign", "ore"),
+        concat!("should_", "panic"),
+    ];
     for (line, content) in (1..).zip(text.lines()) {
         for mark in marks {
             if content.contains(mark) {

@@ -7,9 +7,9 @@ use anyhow::Context;
 use crate::sh;
 
 /// A Debian package with a program that shows whether it is there.
-pub struct Package {
-    pub name: &'static str,
-    pub program: &'static str,
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    pub(crate) program: &'static str,
 }
 
 const fn package(name: &'static str, program: &'static str) -> Package {
@@ -17,10 +17,10 @@ const fn package(name: &'static str, program: &'static str) -> Package {
 }
 
 /// What `up` needs.
-pub const UP: [Package; 2] =
+pub(crate) const UP: [Package; 2] =
     [package("docker-registry", "docker-registry"), package("busybox-static", "busybox")];
 /// What the tests need besides.
-pub const TEST: [Package; 7] = [
+pub(crate) const TEST: [Package; 7] = [
     package("nftables", "nft"),
     package("iproute2", "ip"),
     package("e2fsprogs", "mkfs.ext4"),
@@ -30,16 +30,13 @@ pub const TEST: [Package; 7] = [
     package("xz-utils", "xz"),
 ];
 /// The peers of `bench`.
-pub const BENCH: [Package; 3] =
+pub(crate) const BENCH: [Package; 3] =
     [package("crun", "crun"), package("runc", "runc"), package("etcd-server", "etcd")];
 
 /// Installs the packages whose program is missing.
-pub fn ensure_packages(packages: &[Package]) -> anyhow::Result<()> {
-    let missing: Vec<&str> = packages
-        .iter()
-        .filter(|it| sh::which(it.program).is_none())
-        .map(|it| it.name)
-        .collect();
+pub(crate) fn ensure_packages(packages: &[Package]) -> anyhow::Result<()> {
+    let missing: Vec<&str> =
+        packages.iter().filter(|it| sh::which(it.program).is_none()).map(|it| it.name).collect();
     install(&missing)
 }
 
@@ -60,7 +57,7 @@ fn install(missing: &[&str]) -> anyhow::Result<()> {
 }
 
 /// A kubectl: the one on `PATH`, else Debian's.
-pub fn kubectl() -> anyhow::Result<PathBuf> {
+pub(crate) fn kubectl() -> anyhow::Result<PathBuf> {
     if let Some(path) = sh::which("kubectl") {
         return Ok(path);
     }
@@ -69,7 +66,7 @@ pub fn kubectl() -> anyhow::Result<PathBuf> {
 }
 
 /// Debian's kubectl 1.20, unpacked beside whatever is installed.
-pub fn old_kubectl() -> anyhow::Result<PathBuf> {
+pub(crate) fn old_kubectl() -> anyhow::Result<PathBuf> {
     let dir = sh::root().join("target/tools/kubernetes-client");
     let path = dir.join("usr/bin/kubectl");
     if !path.exists() {
@@ -79,7 +76,7 @@ pub fn old_kubectl() -> anyhow::Result<PathBuf> {
 }
 
 /// The kubectl of today, built from its Go module.
-pub fn current_kubectl() -> anyhow::Result<PathBuf> {
+pub(crate) fn current_kubectl() -> anyhow::Result<PathBuf> {
     const VERSION: &str = "v0.36.4";
     const MAIN: &str = r#"package main
 
@@ -98,9 +95,9 @@ func main() { os.Exit(cli.Run(cmd.NewDefaultKubectlCommand())) }
     if path.exists() {
         return Ok(path);
     }
-    let go = sh::which("go")
-        .or_else(|| sh::which("/usr/local/go/bin/go"))
-        .context("the tests build the newest kubectl: install Go 1.24 or later (https://go.dev/dl)")?;
+    let go = sh::which("go").or_else(|| sh::which("/usr/local/go/bin/go")).context(
+        "the tests build the newest kubectl: install Go 1.24 or later (https://go.dev/dl)",
+    )?;
     sh::step(&format!("Building kubectl from k8s.io/kubectl {VERSION} (some minutes)"), || {
         crate::cluster::write(&dir.join("main.go"), MAIN)?;
         let go = |args: &[&str]| sh::read(sh::command(&go).args(args).current_dir(&dir)).map(drop);
@@ -120,11 +117,12 @@ func main() { os.Exit(cli.Run(cmd.NewDefaultKubectlCommand())) }
 }
 
 /// Downloads a Debian package and unpacks it, without installing it.
-pub fn unpack(package: &str, dir: &std::path::Path) -> anyhow::Result<()> {
+pub(crate) fn unpack(package: &str, dir: &std::path::Path) -> anyhow::Result<()> {
     let download = dir.with_extension("deb.d");
     std::fs::create_dir_all(&download)?;
     // Root's download runs as the user _apt, which cannot write here; the warning is harmless.
-    let fetch = || sh::read(sh::command("apt-get").args(["download", package]).current_dir(&download));
+    let fetch =
+        || sh::read(sh::command("apt-get").args(["download", package]).current_dir(&download));
     if fetch().is_err() {
         sh::read(sh::command("apt-get").args(["update", "-qq"]))?;
         fetch()?;

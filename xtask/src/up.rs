@@ -23,7 +23,7 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(15);
 const EXAMPLE: &str = "examples/web.yaml";
 
 /// Sets everything up. A second run changes nothing.
-pub fn up() -> anyhow::Result<()> {
+pub(crate) fn up() -> anyhow::Result<()> {
     sh::ensure_root()?;
     let cluster = Cluster::local();
     tools::ensure_packages(&tools::UP)?;
@@ -58,7 +58,8 @@ pub fn up() -> anyhow::Result<()> {
         let timeout = format!("--timeout={}s", READY_TIMEOUT.as_secs());
         sh::read(kubectl().args(["rollout", "status", "deployment/web", &timeout]))
     })?;
-    let address = sh::read(kubectl().args(["get", "service", "web", "-o", "jsonpath={.spec.clusterIP}"]))?;
+    let address =
+        sh::read(kubectl().args(["get", "service", "web", "-o", "jsonpath={.spec.clusterIP}"]))?;
     let page = step(&format!("Fetching http://{address}/ through the Service"), || {
         sh::wait_for("the page", PAGE_TIMEOUT, || fetch(&address).map(Some))
     })?;
@@ -90,7 +91,7 @@ fn report(
 }
 
 /// Stops everything and proves that nothing is left.
-pub fn down() -> anyhow::Result<()> {
+pub(crate) fn down() -> anyhow::Result<()> {
     sh::ensure_root()?;
     let cluster = Cluster::local();
     if !cluster.dir.exists() {

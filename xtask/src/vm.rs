@@ -20,7 +20,7 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-pub struct VmOptions {
+pub(crate) struct VmOptions {
     /// How often the power is cut
     #[arg(long, default_value_t = 20)]
     cuts: u32,
@@ -36,7 +36,7 @@ pub struct VmOptions {
 }
 
 impl VmOptions {
-    pub const CI: Self = Self { cuts: 20, seed: 1, only_cuts: false, only_boot: false };
+    pub(crate) const CI: Self = Self { cuts: 20, seed: 1, only_cuts: false, only_boot: false };
 }
 
 /// What every test boots.
@@ -47,7 +47,7 @@ struct Bench {
 }
 
 /// Runs the tests; the answer is how many passed.
-pub fn run(options: &VmOptions) -> anyhow::Result<usize> {
+pub(crate) fn run(options: &VmOptions) -> anyhow::Result<usize> {
     sh::ensure_root()?;
     tools::ensure_packages(&tools::UP)?;
     tools::ensure_packages(&tools::TEST)?;

@@ -54,7 +54,7 @@ async fn follow(
         let err = match position {
             Ok(after) => match drain(fleet, storage, kind, after).await {
                 WatchError::Closed => return,
-                err => err.to_string(),
+                err @ (WatchError::Compacted { .. } | WatchError::Future { .. }) => err.to_string(),
             },
             Err(err) => err.to_string(),
         };

@@ -62,7 +62,6 @@ pub struct World {
 
 pub struct Node {
     pub name: String,
-    pub address: Ipv4Addr,
     namespace: String,
     state_dir: PathBuf,
     run_dir: PathBuf,
@@ -198,7 +197,6 @@ impl World {
         let dir = self.dir.path().join(format!("n{number}"));
         Node {
             name: name.to_owned(),
-            address,
             namespace: ns,
             state_dir: dir.join("state"),
             run_dir: dir.join("run"),
@@ -378,10 +376,6 @@ impl Node {
             collect(&Path::new("/sys/fs/cgroup").join(hierarchy).join(&self.cgroup), &mut found);
         }
         found
-    }
-
-    pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     pub fn state_dir(&self) -> &Path {

@@ -81,7 +81,8 @@ fn check_architecture(packages: &Packages, faults: &mut Vec<String>) -> anyhow::
 }
 
 fn check_sources(files: &[PathBuf], faults: &mut Vec<String>) -> anyhow::Result<()> {
-    let pure: Vec<String> = PURE.iter().map(|it| format!("{}/src/", it.replace('-', "/"))).collect();
+    let pure: Vec<String> =
+        PURE.iter().map(|it| format!("{}/src/", it.replace('-', "/"))).collect();
     for file in files.iter().filter(|it| it.extension().is_some_and(|it| it == "rs")) {
         let shown = file.display().to_string();
         let text = fs::read_to_string(sh::root().join(file))?;
@@ -89,7 +90,8 @@ fn check_sources(files: &[PathBuf], faults: &mut Vec<String>) -> anyhow::Result<
         let in_pure = pure.iter().any(|it| shown.starts_with(it.as_str()));
         for (number, line) in (1..).zip(text.lines()) {
             let code = line.split("//").next().unwrap_or_default();
-            if !unsafe_allowed && (code.contains("unsafe {") || code.contains("allow(unsafe_code")) {
+            if !unsafe_allowed && (code.contains("unsafe {") || code.contains("allow(unsafe_code"))
+            {
                 faults.push(format!("{shown}:{number}: unsafe code belongs in agent-sys"));
             }
             if in_pure {
@@ -118,8 +120,12 @@ impl Packages {
         let text = sh::read(cargo.args(["metadata", "--format-version=1", "--locked"]))?;
         let metadata: Value = serde_json::from_str(&text)?;
         let root = sh::root();
-        let mut packages =
-            Self { paths: BTreeMap::new(), direct: BTreeMap::new(), names: BTreeMap::new(), edges: BTreeMap::new() };
+        let mut packages = Self {
+            paths: BTreeMap::new(),
+            direct: BTreeMap::new(),
+            names: BTreeMap::new(),
+            edges: BTreeMap::new(),
+        };
         for package in array(&metadata["packages"]) {
             let (id, name) = (text_of(&package["id"]), text_of(&package["name"]));
             packages.names.insert(id, name.clone());

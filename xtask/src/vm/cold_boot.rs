@@ -42,7 +42,7 @@ if [ -e /data/joined ]; then setsid agent & fi
 "#;
 
 /// The answer is how many tests passed.
-pub fn run(bench: &Bench) -> anyhow::Result<usize> {
+pub(crate) fn run(bench: &Bench) -> anyhow::Result<usize> {
     let dir = bench.dir.join("cluster");
     let cluster = Cluster { dir, bin: bench.bin.clone(), addresses: ADDRESSES };
     stop(&cluster)?;
@@ -114,7 +114,10 @@ fn scenario(bench: &Bench, cluster: &Cluster) -> anyhow::Result<usize> {
             let same = after.len() == before.len()
                 && before.iter().all(|(name, pod)| {
                     after.get(name).is_some_and(|it| {
-                        it.uid == pod.uid && it.ip == pod.ip && it.ready && it.restarts > pod.restarts
+                        it.uid == pod.uid
+                            && it.ip == pod.ip
+                            && it.ready
+                            && it.restarts > pod.restarts
                     })
                 });
             ensure!(same, "the hub sees {after:?}, it was {before:?}");

@@ -39,7 +39,7 @@ const MAX_REQUEST: usize = 64 << 20;
 
 /// What becomes of writes that were not flushed.
 #[derive(Clone, Copy, Debug)]
-pub enum Cut {
+pub(crate) enum Cut {
     /// All are lost.
     DropAll,
     /// Each is lost or kept, one may be torn: by this seed.
@@ -54,21 +54,20 @@ struct State {
 }
 
 /// The disk, served on a socket until the power is cut.
-pub struct Disk {
-    pub socket: PathBuf,
+pub(crate) struct Disk {
+    pub(crate) socket: PathBuf,
     state: Arc<Mutex<State>>,
 }
 
 impl Disk {
-    pub fn serve(image: &Path, socket: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn serve(image: &Path, socket: &Path) -> anyhow::Result<Self> {
         let file = File::options()
             .read(true)
             .write(true)
             .open(image)
             .with_context(|| format!("could not open {}", image.display()))?;
         let size = file.metadata()?.len();
-        let state =
-            Arc::new(Mutex::new(State { file, size, pending: Vec::new(), powered: true }));
+        let state = Arc::new(Mutex::new(State { file, size, pending: Vec::new(), powered: true }));
         if socket.exists() {
             std::fs::remove_file(socket)?;
         }
@@ -87,7 +86,7 @@ impl Disk {
     }
 
     /// Cuts the power; the answer is how many writes were waiting.
-    pub fn cut(&self, how: Cut) -> anyhow::Result<usize> {
+    pub(crate) fn cut(&self, how: Cut) -> anyhow::Result<usize> {
         let mut state = lock(&self.state);
         state.powered = false;
         let pending = std::mem::take(&mut state.pending);
@@ -112,7 +111,7 @@ impl Disk {
     }
 
     /// Ends the disk as a clean shutdown does.
-    pub fn close(&self) -> anyhow::Result<()> {
+    pub(crate) fn close(&self) -> anyhow::Result<()> {
         let mut state = lock(&self.state);
         state.flush()?;
         state.powered = false;
@@ -121,10 +120,10 @@ impl Disk {
 }
 
 /// xorshift64, seeded: a cut can be repeated.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -217,7 +216,8 @@ struct Request {
 impl Request {
     fn parse(head: &[u8; 28]) -> io::Result<Self> {
         let malformed = || io::Error::from(io::ErrorKind::InvalidData);
-        let array = |from: usize| -> [u8; 8] { head[from..from + 8].try_into().unwrap_or_default() };
+        let array =
+            |from: usize| -> [u8; 8] { head[from..from + 8].try_into().unwrap_or_default() };
         let word = |from: usize| u16::from_be_bytes([head[from], head[from + 1]]);
         let magic = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
         let len = u32::from_be_bytes([head[24], head[25], head[26], head[27]]);
@@ -303,8 +303,7 @@ mod tests {
         state.flush().unwrap();
         state.pending.push((105, vec![2; 10]));
         assert_eq!(state.read(100, 20).unwrap(), [vec![1; 5], vec![2; 10], vec![0; 5]].concat());
-        let disk =
-            Disk { socket: PathBuf::new(), state: Arc::new(Mutex::new(state)) };
+        let disk = Disk { socket: PathBuf::new(), state: Arc::new(Mutex::new(state)) };
         assert_eq!(disk.cut(Cut::DropAll).unwrap(), 1);
         let state = lock(&disk.state);
         assert_eq!(state.read(100, 12).unwrap(), [vec![1; 10], vec![0; 2]].concat());

@@ -24,7 +24,7 @@ const MEMORY_MIB: &str = "768";
 const END: &str = "@@END";
 
 /// The beginning of every guest's `/init`.
-pub const INIT_HEAD: &str = r#"#!/bin/sh
+pub(crate) const INIT_HEAD: &str = r#"#!/bin/sh
 export PATH=/bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts; mount -t tmpfs shm /dev/shm; mount -t tmpfs run /run
@@ -35,28 +35,36 @@ mkdir -p /data; mount -t ext4 /dev/vda /data || echo MOUNTFAIL
 ip link set lo up
 "#;
 
-/// The end of every guest's `/init`: a shell for the test, and no end of process 1.
-pub const INIT_TAIL: &str = r#"
-stty -F /dev/ttyS1 raw -echo
-echo READY > /dev/ttyS1
-while :; do setsid sh < /dev/ttyS1 > /dev/ttyS1 2>&1; sleep 0.1; done
+/// The end of every guest's `/init`: a shell for the test, and no end of process 1. The line is
+/// opened once: closing it would throw away what the test has already sent.
+pub(crate) const INIT_TAIL: &str = r#"
+exec 3<>/dev/ttyS1
+stty raw -echo <&3
+echo READY >&3
+# Through a pipe the shell is not interactive: no prompt, no echo.
+while :; do cat <&3 | sh >&3 2>&1; sleep 0.1; done
 "#;
 
-pub struct Guest {
+pub(crate) struct Guest {
     qemu: Child,
     disk: Disk,
     shell: BufReader<UnixStream>,
-    pub console: PathBuf,
+    pub(crate) console: PathBuf,
 }
 
 impl Guest {
     /// Boots; returns when the guest's shell answers.
-    pub fn boot(bench: &Bench, initramfs: &Path, image: &Path, name: &str) -> anyhow::Result<Self> {
+    pub(crate) fn boot(
+        bench: &Bench,
+        initramfs: &Path,
+        image: &Path,
+        name: &str,
+    ) -> anyhow::Result<Self> {
         Self::boot_at(bench, initramfs, image, name, None)
     }
 
     /// Boots with the clock at a date, such as `1970-01-01`.
-    pub fn boot_at(
+    pub(crate) fn boot_at(
         bench: &Bench,
         initramfs: &Path,
         image: &Path,
@@ -75,7 +83,8 @@ impl Guest {
         command.args(["-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", MEMORY_MIB]);
         command.args(["-nodefaults", "-no-reboot", "-display", "none"]);
         command.arg("-kernel").arg(&bench.kernel.image).arg("-initrd").arg(initramfs);
-        command.args(["-append", "console=ttyS0 quiet panic=1 cgroup_no_v1=all random.trust_cpu=on"]);
+        command
+            .args(["-append", "console=ttyS0 quiet panic=1 cgroup_no_v1=all random.trust_cpu=on"]);
         command.arg("-serial").arg(format!("file:{}", console.display()));
         command.arg("-serial").arg(format!("unix:{},server=on,wait=off", control.display()));
         command.arg("-drive").arg(format!(
@@ -113,14 +122,14 @@ impl Guest {
     }
 
     /// Runs a command line; fails if it does.
-    pub fn run(&mut self, line: &str) -> anyhow::Result<String> {
+    pub(crate) fn run(&mut self, line: &str) -> anyhow::Result<String> {
         let (code, text) = self.try_run(line)?;
         ensure!(code == 0, "in the guest: `{line}` ended with {code}:\n{text}");
         Ok(text)
     }
 
     /// Runs a command line; the answer is its exit code and what it printed.
-    pub fn try_run(&mut self, line: &str) -> anyhow::Result<(i32, String)> {
+    pub(crate) fn try_run(&mut self, line: &str) -> anyhow::Result<(i32, String)> {
         self.shell.get_mut().write_all(format!("{line}\necho \"{END} $?\"\n").as_bytes())?;
         let mut text = String::new();
         loop {
@@ -138,7 +147,7 @@ impl Guest {
     }
 
     /// The last lines of the console.
-    pub fn console_tail(&self) -> String {
+    pub(crate) fn console_tail(&self) -> String {
         let bytes = fs::read(&self.console).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
@@ -146,7 +155,7 @@ impl Guest {
     }
 
     /// Cuts the power: the disk first, since nothing may become durable after it.
-    pub fn cut_power(mut self, how: Cut) -> anyhow::Result<usize> {
+    pub(crate) fn cut_power(mut self, how: Cut) -> anyhow::Result<usize> {
         let lost = self.disk.cut(how)?;
         self.qemu.kill()?;
         self.qemu.wait()?;
@@ -154,7 +163,7 @@ impl Guest {
     }
 
     /// Ends the guest; its disk keeps everything.
-    pub fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         self.run("sync")?;
         self.disk.close()?;
         self.qemu.kill()?;
@@ -172,7 +181,7 @@ impl Drop for Guest {
 }
 
 /// An empty ext4 file system.
-pub fn make_disk(path: &Path, mib: u64) -> anyhow::Result<()> {
+pub(crate) fn make_disk(path: &Path, mib: u64) -> anyhow::Result<()> {
     let file = fs::File::create(path)?;
     file.set_len(mib << 20)?;
     let mut mkfs = sh::command(sh::which("mkfs.ext4").context("e2fsprogs is not installed")?);

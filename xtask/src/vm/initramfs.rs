@@ -14,22 +14,25 @@ const SYMLINK: u32 = 0o120_777;
 
 /// Commands that the guest's scripts use.
 const APPLETS: [&str; 27] = [
-    "sh", "mount", "umount", "mkdir", "insmod", "sleep", "ip", "cat", "echo", "ls", "stty", "setsid",
-    "poweroff", "wget", "grep", "date", "ps", "kill", "sync", "dmesg", "rm", "env", "tr", "head",
-    "tail", "wc", "readlink",
+    "sh", "mount", "umount", "mkdir", "insmod", "sleep", "ip", "cat", "echo", "ls", "stty",
+    "setsid", "poweroff", "wget", "grep", "date", "ps", "kill", "sync", "dmesg", "rm", "env", "tr",
+    "head", "tail", "wc", "readlink",
 ];
 
 #[derive(Default)]
-pub struct Archive {
+pub(crate) struct Archive {
     bytes: Vec<u8>,
     n_entries: u32,
 }
 
 impl Archive {
     /// busybox with its commands, and the mount points.
-    pub fn base() -> anyhow::Result<Self> {
+    pub(crate) fn base() -> anyhow::Result<Self> {
         let mut archive = Self::default();
-        for dir in ["bin", "dev", "etc", "lib", "mod", "mnt", "proc", "root", "run", "sys", "tmp", "var", "var/lib"] {
+        for dir in [
+            "bin", "dev", "etc", "lib", "mod", "mnt", "proc", "root", "run", "sys", "tmp", "var",
+            "var/lib",
+        ] {
             archive.entry(dir, DIRECTORY, &[]);
         }
         let busybox = sh::which("busybox").context("busybox is not installed")?;
@@ -40,18 +43,18 @@ impl Archive {
         Ok(archive)
     }
 
-    pub fn file(&mut self, name: &str, source: &Path) -> anyhow::Result<()> {
+    pub(crate) fn file(&mut self, name: &str, source: &Path) -> anyhow::Result<()> {
         let content =
             fs::read(source).with_context(|| format!("could not read {}", source.display()))?;
         self.entry(name, PROGRAM, &content);
         Ok(())
     }
 
-    pub fn script(&mut self, name: &str, text: &str) {
+    pub(crate) fn script(&mut self, name: &str, text: &str) {
         self.entry(name, PROGRAM, text.as_bytes());
     }
 
-    pub fn finish(mut self, path: &Path) -> anyhow::Result<()> {
+    pub(crate) fn finish(mut self, path: &Path) -> anyhow::Result<()> {
         self.entry("TRAILER!!!", 0, &[]);
         write(path, &self.bytes)
     }
@@ -86,7 +89,7 @@ impl Archive {
     }
 
     fn pad(&mut self) {
-        while self.bytes.len() % 4 != 0 {
+        while !self.bytes.len().is_multiple_of(4) {
             self.bytes.push(0);
         }
     }

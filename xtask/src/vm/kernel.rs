@@ -40,14 +40,14 @@ const WANTED: [&str; 25] = [
     "vxlan",
 ];
 
-pub struct Kernel {
-    pub image: PathBuf,
+pub(crate) struct Kernel {
+    pub(crate) image: PathBuf,
     /// In the order in which they can be loaded.
-    pub modules: Vec<PathBuf>,
+    pub(crate) modules: Vec<PathBuf>,
 }
 
 impl Kernel {
-    pub fn fetch() -> anyhow::Result<Self> {
+    pub(crate) fn fetch() -> anyhow::Result<Self> {
         let dir = sh::root().join("target/tools/linux");
         if !dir.join("boot").exists() {
             tools::unpack(&package()?, &dir)?;
@@ -69,7 +69,7 @@ impl Kernel {
 
 impl Kernel {
     /// Puts the modules into an initramfs, with the order in which its `/init` loads them.
-    pub fn pack(&self, archive: &mut Archive) -> anyhow::Result<()> {
+    pub(crate) fn pack(&self, archive: &mut Archive) -> anyhow::Result<()> {
         let mut order = String::new();
         for path in &self.modules {
             let name = path.file_name().context("a module has no name")?.to_string_lossy();

@@ -21,7 +21,7 @@ const DISK_MIB: u64 = 512;
 const MIN_RUN: Duration = Duration::from_millis(1500);
 
 /// The answer is 1 when all cuts went well.
-pub fn run(bench: &Bench, cuts: u32, seed: u64) -> anyhow::Result<usize> {
+pub(crate) fn run(bench: &Bench, cuts: u32, seed: u64) -> anyhow::Result<usize> {
     let program = step("Building the writer", dist::build_power_cut)?;
     let initramfs = bench.dir.join("power-cut.initramfs");
     let mut archive = Archive::base()?;
