@@ -63,7 +63,9 @@ pub enum FrameError {
     Version { theirs: u32, ours: u32 },
     #[error("the hub's storage was replaced: its epoch is {offered}, this node follows {known}")]
     EpochChanged { known: Epoch, offered: Epoch },
-    #[error("the hub's storage went back in time, to a backup perhaps: it is at revision {offered}, this node has seen {known}")]
+    #[error(
+        "the hub's storage went back in time, to a backup perhaps: it is at revision {offered}, this node has seen {known}"
+    )]
     RolledBack { known: u64, offered: u64 },
 }
 

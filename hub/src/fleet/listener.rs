@@ -3,8 +3,8 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use quinn::{
-    Connection, Endpoint, EndpointConfig, ConnectionId, ConnectionIdGenerator, IdleTimeout, Incoming,
-    TransportConfig, VarInt,
+    Connection, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout,
+    Incoming, TransportConfig, VarInt,
 };
 use rustls::{RootCertStore, server::WebPkiClientVerifier};
 use rustls_pki_types::CertificateDer;

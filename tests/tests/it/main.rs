@@ -3,7 +3,7 @@
 //! Each test builds a world of network namespaces with a hub and its nodes, and takes it down
 //! again. Worlds are built one at a time: they share the machine's cgroups and its two cores.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests are tests")]
 
 mod autonomy;
 mod bad_input;

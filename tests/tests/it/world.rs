@@ -22,10 +22,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const HUB_ADDRESS: &str = "10.99.0.1";
-pub const REGISTRY: &str = "10.99.0.1:5000";
+pub(crate) const REGISTRY: &str = "10.99.0.1:5000";
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// What takes longer has failed: two cores run everything, and other tests beside it.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -46,22 +46,22 @@ fn tools() -> Option<Tools> {
 }
 
 /// Debian's kubectl of long ago.
-pub fn old_kubectl() -> PathBuf {
+pub(crate) fn old_kubectl() -> PathBuf {
     std::env::var_os("OUTBYE_OLD_KUBECTL").map(PathBuf::from).expect("xtask gives an old kubectl")
 }
 
-pub struct World {
+pub(crate) struct World {
     tools: Tools,
-    pub dir: TempDir,
+    pub(crate) dir: TempDir,
     id: String,
     registry: Option<Child>,
     hub: Option<Child>,
-    pub nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     _turn: MutexGuard<'static, ()>,
 }
 
-pub struct Node {
-    pub name: String,
+pub(crate) struct Node {
+    pub(crate) name: String,
     namespace: String,
     state_dir: PathBuf,
     run_dir: PathBuf,
@@ -73,7 +73,7 @@ pub struct Node {
 
 /// Runs `test` in a world with so many nodes, all Ready. Without the tools of `cargo xtask test`
 /// it is a skip on a laptop, and a failure where `REQUIRE_PRIVILEGED` is set.
-pub fn with_world(n_nodes: u8, test: impl FnOnce(&mut World)) {
+pub(crate) fn with_world(n_nodes: u8, test: impl FnOnce(&mut World)) {
     let Some(tools) = tools() else {
         assert!(
             std::env::var_os("REQUIRE_PRIVILEGED").is_none(),
@@ -140,11 +140,11 @@ impl World {
         wait_until("the registry", || listens(self.registry.as_ref(), 5000));
     }
 
-    pub fn hub_command(&self) -> Command {
+    pub(crate) fn hub_command(&self) -> Command {
         inside(&self.hub_namespace(), self.tools.bin.join("outbye-hub"))
     }
 
-    pub fn start_hub(&mut self) {
+    pub(crate) fn start_hub(&mut self) {
         let mut command = self.hub_command();
         command.arg("serve").arg("--data-dir").arg(self.hub_dir());
         command.args(["--listen", "10.99.0.1:6443", "--sync-listen", "10.99.0.1:6444"]);
@@ -152,19 +152,19 @@ impl World {
         wait_until("the hub", || listens(self.hub.as_ref(), 6443));
     }
 
-    pub fn hub_dir(&self) -> PathBuf {
+    pub(crate) fn hub_dir(&self) -> PathBuf {
         self.dir.path().join("hub")
     }
 
     /// As a crash does it.
-    pub fn kill_hub(&mut self) {
+    pub(crate) fn kill_hub(&mut self) {
         if let Some(mut hub) = self.hub.take() {
             hub.kill().unwrap();
             hub.wait().unwrap();
         }
     }
 
-    pub fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         let mut command = self.hub_command();
         command.args(["token", "create", "--data-dir"]).arg(self.hub_dir());
         let output = wait_for("a token", || {
@@ -184,7 +184,7 @@ impl World {
     }
 
     /// A machine on the switch that has not joined.
-    pub fn make_node(&self, number: u8, name: &str) -> Node {
+    pub(crate) fn make_node(&self, number: u8, name: &str) -> Node {
         let (hub, ns) = (self.hub_namespace(), format!("{}-n{number}", self.id));
         let address = Ipv4Addr::new(10, 99, 0, 10 + number);
         ip(&format!("netns add {ns}"));
@@ -207,16 +207,16 @@ impl World {
         }
     }
 
-    pub fn set_link(&self, node: usize, state: &str) {
+    pub(crate) fn set_link(&self, node: usize, state: &str) {
         ip(&format!("-n {} link set lan{node} {state}", self.hub_namespace()));
     }
 
     /// Runs kubectl; its output whatever comes of it.
-    pub fn try_kubectl(&self, args: &[&str]) -> Output {
+    pub(crate) fn try_kubectl(&self, args: &[&str]) -> Output {
         self.kubectl_command(&self.tools.kubectl).args(args).output().unwrap()
     }
 
-    pub fn kubectl_command(&self, program: &Path) -> Command {
+    pub(crate) fn kubectl_command(&self, program: &Path) -> Command {
         let mut command = inside(&self.hub_namespace(), program);
         command.env("KUBECONFIG", self.hub_dir().join("admin.kubeconfig"));
         command.env("HOME", self.dir.path());
@@ -224,26 +224,26 @@ impl World {
     }
 
     /// Runs kubectl, which must succeed.
-    pub fn kubectl(&self, args: &[&str]) -> String {
+    pub(crate) fn kubectl(&self, args: &[&str]) -> String {
         let output = self.try_kubectl(args);
         assert!(output.status.success(), "kubectl {}: {}", args.join(" "), text(&output));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Applies manifests, JSON or YAML.
-    pub fn apply(&self, manifest: &str) -> String {
+    pub(crate) fn apply(&self, manifest: &str) -> String {
         let output = self.try_apply(manifest);
         assert!(output.status.success(), "apply: {}", text(&output));
         text(&output)
     }
 
-    pub fn try_apply(&self, manifest: &str) -> Output {
+    pub(crate) fn try_apply(&self, manifest: &str) -> Output {
         let path = self.dir.path().join("manifest.yaml");
         write(&path, manifest);
         self.try_kubectl(&["apply", "-f", &path.display().to_string()])
     }
 
-    pub fn get(&self, args: &[&str]) -> Value {
+    pub(crate) fn get(&self, args: &[&str]) -> Value {
         let mut all = vec!["get", "-o", "json"];
         all.extend(args);
         serde_json::from_str(&self.kubectl(&all)).unwrap()
@@ -259,7 +259,7 @@ impl World {
     }
 
     /// Waits until the pod's condition Ready is true; the answer is the pod.
-    pub fn wait_ready(&self, pod: &str) -> Value {
+    pub(crate) fn wait_ready(&self, pod: &str) -> Value {
         self.wait(&format!("pod {pod} to be Ready"), |it| {
             let output = it.try_kubectl(&["get", "pod", pod, "-o", "json"]);
             let pod: Value = serde_json::from_slice(&output.stdout).map_err(|_| text(&output))?;
@@ -271,7 +271,11 @@ impl World {
     }
 
     /// Waits until `check` says yes; fails with what it said last.
-    pub fn wait<T>(&self, what: &str, mut check: impl FnMut(&Self) -> Result<T, String>) -> T {
+    pub(crate) fn wait<T>(
+        &self,
+        what: &str,
+        mut check: impl FnMut(&Self) -> Result<T, String>,
+    ) -> T {
         wait_for(what, || check(self))
     }
 
@@ -316,20 +320,20 @@ impl Drop for World {
 
 impl Node {
     /// The node's command line, in its namespace.
-    pub fn command(&self, subcommand: &str) -> Command {
+    pub(crate) fn command(&self, subcommand: &str) -> Command {
         let mut command = inside(&self.namespace, self.bin.join("outbye-agent"));
         command.arg(subcommand);
         command.arg("--state-dir").arg(&self.state_dir).arg("--run-dir").arg(&self.run_dir);
         command
     }
 
-    pub fn join(&self, token: &str, name: &str) -> Output {
+    pub(crate) fn join(&self, token: &str, name: &str) -> Output {
         let mut join = self.command("join");
         join.args(["--hub", "10.99.0.1:6444", "--token", token, "--node-name", name]);
         join.output().unwrap()
     }
 
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let mut command = self.command("run");
         command.args(["--plain-http-registry", REGISTRY, "--cgroup-root", &self.cgroup]);
         self.agent = Some(spawn(command, &self.log));
@@ -340,24 +344,24 @@ impl Node {
     }
 
     /// As a crash does it.
-    pub fn kill_agent(&mut self) {
+    pub(crate) fn kill_agent(&mut self) {
         if let Some(mut agent) = self.agent.take() {
             agent.kill().unwrap();
             agent.wait().unwrap();
         }
     }
 
-    pub fn agent_output(&self, subcommand: &str, args: &[&str]) -> Output {
+    pub(crate) fn agent_output(&self, subcommand: &str, args: &[&str]) -> Output {
         self.command(subcommand).args(args).output().unwrap()
     }
 
     /// A command in the node's namespace.
-    pub fn inside(&self, program: &str) -> Command {
+    pub(crate) fn inside(&self, program: &str) -> Command {
         inside(&self.namespace, program)
     }
 
     /// What a web server answers to this node.
-    pub fn fetch(&self, address: &str) -> Result<String, String> {
+    pub(crate) fn fetch(&self, address: &str) -> Result<String, String> {
         let namespace = File::open(format!("/run/netns/{}", self.namespace)).unwrap();
         let address = format!("{address}:80").parse().unwrap();
         // A thread of its own: entering a namespace concerns the thread, for good.
@@ -369,7 +373,7 @@ impl Node {
     }
 
     /// What runs in this node's containers, as the kernel sees it.
-    pub fn processes(&self) -> BTreeMap<u32, String> {
+    pub(crate) fn processes(&self) -> BTreeMap<u32, String> {
         let mut found = BTreeMap::new();
         // One hierarchy of cgroup v1, or the only one of v2.
         for hierarchy in ["memory", "."] {
@@ -378,7 +382,7 @@ impl Node {
         found
     }
 
-    pub fn state_dir(&self) -> &Path {
+    pub(crate) fn state_dir(&self) -> &Path {
         &self.state_dir
     }
 
@@ -436,7 +440,7 @@ fn request(address: &SocketAddr) -> io::Result<String> {
 }
 
 /// `status.conditions` of this type.
-pub fn condition<'a>(object: &'a Value, ty: &str) -> Option<&'a str> {
+pub(crate) fn condition<'a>(object: &'a Value, ty: &str) -> Option<&'a str> {
     object["status"]["conditions"]
         .as_array()?
         .iter()
@@ -445,7 +449,7 @@ pub fn condition<'a>(object: &'a Value, ty: &str) -> Option<&'a str> {
 }
 
 /// What a command said, for messages.
-pub fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     format!(
         "{} {}{}",
         output.status,
@@ -455,7 +459,7 @@ pub fn text(output: &Output) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test measures time")]
-pub fn wait_for<T>(what: &str, mut check: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut check: impl FnMut() -> Result<T, String>) -> T {
     let started = Instant::now();
     loop {
         match check() {
@@ -513,11 +517,11 @@ fn spawn(mut command: Command, log: &Path) -> Child {
 }
 
 #[expect(clippy::disallowed_methods, reason = "scratch files of a test")]
-pub fn write(path: &Path, content: &str) {
+pub(crate) fn write(path: &Path, content: &str) {
     fs::write(path, content).unwrap();
 }
 
 #[expect(clippy::disallowed_methods, reason = "scratch files of a test")]
-pub fn write_bytes(path: &Path, content: &[u8]) {
+pub(crate) fn write_bytes(path: &Path, content: &[u8]) {
     fs::write(path, content).unwrap();
 }
