@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`ids`], [`desired`] (a Pod as we run it), [`pod`] (the planner), [`status`]
 //! (the Pod's status), [`probe`], then what turns a Pod into words that the runtime understands:
-//! [`env`], [`volume`], [`spec`].
+//! [`mod@env`], [`volume`], [`spec`].
 
 pub mod ids;
 

@@ -1,6 +1,6 @@
 //! Deployment: moves pods from one template to the next by scaling replica sets.
 //!
-//! The plan is worked out on a copy of the replica sets ([`rollout::Rollout`]), and only then turned
+//! The plan is worked out on a copy of the replica sets (`rollout::Rollout`), and only then turned
 //! into writes: first the new replica set, then scaling, then clean-up, then the status.
 
 pub mod arithmetic;

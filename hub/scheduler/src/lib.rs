@@ -5,7 +5,7 @@
 //!                    ^                                       └─> Unschedulable ──> waits ──┐
 //!                    └── a node or a pod changed so that it fits, or back-off is over ─────┘
 //! ```
-//! Pods that may go to the same nodes share an [`audience`]: a ranking of these nodes that is kept up to
+//! Pods that may go to the same nodes share an `audience`: a ranking of these nodes that is kept up to
 //! date node by node, so that one decision costs a look at the best node instead of a walk over all.
 //!
 //! Must never remember what a restart would miss: everything follows from the pods and nodes handed in.
