@@ -8,9 +8,9 @@ mod dev;
 mod mask;
 mod mounts;
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
@@ -204,42 +204,63 @@ pub(crate) fn mount_overlay(
     work: &Path,
     target: &Path,
 ) -> io::Result<Root> {
+    match mount_overlay_by_descriptor(layers, upper, work, target) {
+        // Kernels before 6.5 take any option here and refuse the whole at the end.
+        Err(Errno::INVAL) => mount_overlay_by_options(layers, upper, work, target),
+        result => Ok(result?),
+    }
+}
+
+/// One layer an option: any number of layers, names of any form.
+fn mount_overlay_by_descriptor(
+    layers: &[PathBuf],
+    upper: &Path,
+    work: &Path,
+    target: &Path,
+) -> Result<Root, Errno> {
     let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for (at, layer) in layers.iter().rev().enumerate() {
-        match fsconfig_set_string(overlay.as_fd(), "lowerdir+", layer) {
-            // Kernels before 6.8 take all layers in one option of at most 255 bytes.
-            Err(Errno::INVAL) if at == 0 => {
-                fsconfig_set_string(overlay.as_fd(), "lowerdir", joined(layers))?;
-                break;
-            }
-            other => other?,
-        }
+    for layer in layers.iter().rev() {
+        fsconfig_set_string(overlay.as_fd(), "lowerdir+", layer)?;
     }
     fsconfig_set_string(overlay.as_fd(), "upperdir", upper)?;
     fsconfig_set_string(overlay.as_fd(), "workdir", work)?;
     fsconfig_create(overlay.as_fd())?;
     let mount = fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    attach_mount(&mount, rustix::fs::open(target, flags, Mode::empty())?)?;
+    let target = open_dir(target)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(&mount, "", &target, "", flags)?;
     Ok(Root(mount))
 }
 
-/// Layers as one option, topmost first, separators within names escaped.
-fn joined(layers: &[PathBuf]) -> std::ffi::OsString {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let mut option = Vec::new();
-    for layer in layers.iter().rev() {
-        if !option.is_empty() {
-            option.push(b':');
-        }
-        for byte in layer.as_os_str().as_bytes() {
-            if matches!(byte, b':' | b'\\') {
-                option.push(b'\\');
-            }
-            option.push(*byte);
-        }
-    }
-    std::ffi::OsString::from_vec(option)
+/// All options in one page, as `mount(2)` takes them. Directories are named by descriptor: that is
+/// short enough for every image, and needs no escaping.
+fn mount_overlay_by_options(
+    layers: &[PathBuf],
+    upper: &Path,
+    work: &Path,
+    target: &Path,
+) -> io::Result<Root> {
+    let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let layers =
+        layers.iter().rev().map(|it| open_dir(it)).collect::<Result<Vec<OwnedFd>, Errno>>()?;
+    let (upper, work) = (open_dir(upper)?, open_dir(work)?);
+    let lower: Vec<String> = layers.iter().map(name).collect();
+    let options =
+        format!("lowerdir={},upperdir={},workdir={}", lower.join(":"), name(&upper), name(&work));
+    let options = CString::new(options).map_err(io::Error::from)?;
+    rustix::mount::mount(
+        "overlay",
+        target,
+        "overlay",
+        rustix::mount::MountFlags::empty(),
+        Some(options.as_c_str()),
+    )?;
+    Ok(Root(open_dir(target)?))
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::open(path, flags, Mode::empty())
 }
 
 /// Gives a privileged container every device node of the host.
@@ -332,9 +353,39 @@ mod tests {
         assert!(root.read_text(Path::new("/etc")).is_err());
     }
 
+    /// Old kernels take the second way; both must show the same files.
     #[test]
-    fn layers_are_joined_top_first() {
-        let layers = [PathBuf::from("/a"), PathBuf::from("/b:c")];
-        assert_eq!(joined(&layers), "/b\\:c:/a");
+    fn both_ways_to_mount_layers_agree() {
+        if !rustix::process::geteuid().is_root() {
+            assert!(std::env::var_os("REQUIRE_PRIVILEGED").is_none(), "mounting needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        // A comma and a colon: options of mount(2) are cut at them.
+        for name in ["a,b", "c:d", "up1", "up2", "work1", "work2", "at1", "at2"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        for (name, content) in [("a,b/low", "a"), ("a,b/both", "a"), ("c:d/both", "c")] {
+            let mut file = fs::File::create(dir.path().join(name)).unwrap();
+            io::Write::write_all(&mut file, content.as_bytes()).unwrap();
+        }
+        let layers = [dir.path().join("a,b"), dir.path().join("c:d")];
+        let at = |name: &str| dir.path().join(name);
+        // A thread of its own takes its mounts with it.
+        std::thread::scope(|scope| {
+            let mounting = || {
+                nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+                let flags = rustix::mount::MountPropagationFlags::PRIVATE
+                    | rustix::mount::MountPropagationFlags::REC;
+                rustix::mount::mount_change("/", flags).unwrap();
+                mount_overlay_by_descriptor(&layers, &at("up1"), &at("work1"), &at("at1")).unwrap();
+                mount_overlay_by_options(&layers, &at("up2"), &at("work2"), &at("at2")).unwrap();
+                for target in ["at1", "at2"] {
+                    let read = |name: &str| fs::read_to_string(at(target).join(name)).unwrap();
+                    assert_eq!((read("low").as_str(), read("both").as_str()), ("a", "c"));
+                }
+            };
+            scope.spawn(mounting).join().unwrap();
+        });
     }
 }

@@ -41,8 +41,11 @@ pub(crate) const INIT_TAIL: &str = r#"
 exec 3<>/dev/ttyS1
 stty raw -echo <&3
 echo READY >&3
-# Through a pipe the shell is not interactive: no prompt, no echo.
-while :; do cat <&3 | sh >&3 2>&1; sleep 0.1; done
+while :; do
+    # One line is one command. A shell on the line itself would be interactive: prompts and echo.
+    while read -r line <&3; do eval "$line" >&3 2>&1 </dev/null; echo "@@END $?" >&3; done
+    sleep 0.1
+done
 "#;
 
 pub(crate) struct Guest {
@@ -130,7 +133,7 @@ impl Guest {
 
     /// Runs a command line; the answer is its exit code and what it printed.
     pub(crate) fn try_run(&mut self, line: &str) -> anyhow::Result<(i32, String)> {
-        self.shell.get_mut().write_all(format!("{line}\necho \"{END} $?\"\n").as_bytes())?;
+        self.shell.get_mut().write_all(format!("{line}\n").as_bytes())?;
         let mut text = String::new();
         loop {
             let mut line = String::new();

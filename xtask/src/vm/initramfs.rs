@@ -15,7 +15,7 @@ const SYMLINK: u32 = 0o120_777;
 /// Commands that the guest's scripts use.
 const APPLETS: [&str; 27] = [
     "sh", "mount", "umount", "mkdir", "insmod", "sleep", "ip", "cat", "echo", "ls", "stty",
-    "setsid", "poweroff", "wget", "grep", "date", "ps", "kill", "sync", "dmesg", "rm", "env", "tr",
+    "setsid", "poweroff", "nc", "grep", "date", "ps", "kill", "sync", "dmesg", "rm", "env", "tr",
     "head", "tail", "wc", "readlink",
 ];
 
@@ -30,7 +30,20 @@ impl Archive {
     pub(crate) fn base() -> anyhow::Result<Self> {
         let mut archive = Self::default();
         for dir in [
-            "bin", "dev", "etc", "lib", "mod", "mnt", "proc", "root", "run", "sys", "tmp", "var",
+            "bin",
+            "dev",
+            "etc",
+            "etc/ssl",
+            "etc/ssl/certs",
+            "lib",
+            "mod",
+            "mnt",
+            "proc",
+            "root",
+            "run",
+            "sys",
+            "tmp",
+            "var",
             "var/lib",
         ] {
             archive.entry(dir, DIRECTORY, &[]);
