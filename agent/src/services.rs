@@ -46,6 +46,7 @@ pub async fn run(node: Arc<Node>, shutdown: CancellationToken) {
         generation_rx.mark_unchanged();
         let inputs = Inputs::of(&node.desired.snapshot());
         let config = config(&node);
+        let known = config.is_some();
         let stale = done.as_ref().is_none_or(|it| !it.same(&inputs))
             || proxy.as_ref().map(|(it, _)| it) != config.as_ref();
         if let (true, Some(config)) = (stale, config) {
@@ -64,6 +65,8 @@ pub async fn run(node: Arc<Node>, shutdown: CancellationToken) {
             }
         }
         let pause = match n_failures {
+            // Nothing in the view changes when the network comes up at a boot without hub.
+            0 if !known => Some(MIN_PAUSE),
             0 => None,
             n => Some(MIN_PAUSE.saturating_mul(1 << (n - 1).min(10)).min(MAX_PAUSE)),
         };

@@ -26,6 +26,12 @@ const END: &str = "@@END";
 /// The beginning of every guest's `/init`.
 pub(crate) const INIT_HEAD: &str = r#"#!/bin/sh
 export PATH=/bin
+# From the initramfs itself no container could change its root (pivot_root(2)): move into a tmpfs.
+if [ "$1" != moved ]; then
+    mkdir /new; mount -t tmpfs root /new; cp -a /bin /etc /init /mod /new/
+    for d in data dev lib mnt proc root run sys tmp var var/lib; do mkdir -p /new/$d; done
+    exec switch_root /new /init moved
+fi
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts; mount -t tmpfs shm /dev/shm; mount -t tmpfs run /run
 mount -t cgroup2 cgroup2 /sys/fs/cgroup

@@ -13,10 +13,36 @@ const PROGRAM: u32 = 0o100_755;
 const SYMLINK: u32 = 0o120_777;
 
 /// Commands that the guest's scripts use.
-const APPLETS: [&str; 27] = [
-    "sh", "mount", "umount", "mkdir", "insmod", "sleep", "ip", "cat", "echo", "ls", "stty",
-    "setsid", "poweroff", "nc", "grep", "date", "ps", "kill", "sync", "dmesg", "rm", "env", "tr",
-    "head", "tail", "wc", "readlink",
+const APPLETS: [&str; 29] = [
+    "sh",
+    "mount",
+    "umount",
+    "mkdir",
+    "insmod",
+    "sleep",
+    "ip",
+    "cat",
+    "echo",
+    "ls",
+    "stty",
+    "setsid",
+    "poweroff",
+    "nc",
+    "grep",
+    "date",
+    "ps",
+    "kill",
+    "sync",
+    "dmesg",
+    "rm",
+    "env",
+    "tr",
+    "head",
+    "tail",
+    "wc",
+    "readlink",
+    "cp",
+    "switch_root",
 ];
 
 #[derive(Default)]
