@@ -172,7 +172,8 @@ impl World {
                 found.push(pid);
             }
         }
-        found
+        // A server forks for every request: what counts is the process that the container began.
+        found.iter().copied().filter(|pid| !found.contains(&parent(*pid))).collect()
     }
 
     pub(crate) fn processes(&self, command: &str) -> usize {
@@ -197,7 +198,7 @@ impl World {
 
     pub(crate) fn exec_pid(&self, command: &str) -> i32 {
         let found = self.find(command);
-        assert_eq!(found.len(), 1, "{command}");
+        assert_eq!(found.len(), 1, "{command}: {found:?}");
         found[0]
     }
 
@@ -242,4 +243,12 @@ impl Drop for World {
             let _ = self.command(&["reset", "--yes"]).args(names).output();
         }
     }
+}
+
+/// The parent of a process, 0 when it is gone.
+fn parent(pid: i32) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name is in parentheses and may hold anything: proc_pid_stat(5).
+    let fields = stat.rsplit_once(')').map(|it| it.1.split_whitespace());
+    fields.and_then(|mut it| it.nth(1)?.parse().ok()).unwrap_or(0)
 }
