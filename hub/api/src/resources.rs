@@ -1,11 +1,35 @@
-//! The table of built-in resources. A new one is one row here, and a strategy where it has rules.
+//! The table of built-in resources: one file a group. A new resource is one row there, and a
+//! strategy where it has rules.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use crate::resource::{FieldLabel, Resource, Subresource};
 use crate::strategy::{self, Strategy};
 
-/// All built-in resources, ordered by group and plural.
+mod admissionregistration;
+mod apiextensions;
+mod apiregistration;
+mod apps;
+mod authentication;
+mod authorization;
+mod autoscaling;
+mod batch;
+mod certificates;
+mod coordination;
+mod core;
+mod discovery;
+mod events;
+mod flowcontrol;
+mod networking;
+mod node;
+mod policy;
+mod rbac;
+mod resource;
+mod scheduling;
+mod storage;
+
+/// All built-in resources, ordered by group, plural and version, the preferred version first.
 pub fn builtin() -> &'static [Resource] {
     &BUILTIN
 }
@@ -20,216 +44,38 @@ pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Reso
     BUILTIN.iter().find(|it| it.kind == kind && it.group == group && it.version == version)
 }
 
-static BUILTIN: [Resource; 13] = [
-    Row {
-        plural: "configmaps",
-        singular: "configmap",
-        kind: "ConfigMap",
-        short_names: &["cm"],
-        schema: "io.k8s.api.core.v1.ConfigMap",
-        strategy: &strategy::ConfigMap,
-        ..CORE
-    }
-    .resource(),
-    Row {
-        plural: "endpoints",
-        singular: "endpoints",
-        kind: "Endpoints",
-        short_names: &["ep"],
-        schema: "io.k8s.api.core.v1.Endpoints",
-        strategy: &strategy::Endpoints,
-        ..CORE
-    }
-    .resource(),
-    Row {
-        plural: "events",
-        singular: "event",
-        kind: "Event",
-        short_names: &["ev"],
-        schema: "io.k8s.api.core.v1.Event",
-        field_labels: &[
-            field("involvedObject.apiVersion"),
-            field("involvedObject.fieldPath"),
-            field("involvedObject.kind"),
-            field("involvedObject.name"),
-            field("involvedObject.namespace"),
-            field("involvedObject.resourceVersion"),
-            field("involvedObject.uid"),
-            field("reason"),
-            field("reportingComponent"),
-            FieldLabel { label: "source", path: "source.component", absent: "" },
-            field("type"),
-        ],
-        strategy: &strategy::Event,
-        ..CORE
-    }
-    .resource(),
-    Row {
-        plural: "namespaces",
-        singular: "namespace",
-        kind: "Namespace",
-        short_names: &["ns"],
-        namespaced: false,
-        verbs: WITHOUT_COLLECTION,
-        subresources: &[
-            Subresource {
-                name: "finalize",
-                group: "",
-                version: "v1",
-                kind: "Namespace",
-                verbs: &["update"],
-            },
-            status("", "v1", "Namespace"),
-        ],
-        field_labels: &[field("status.phase")],
-        schema: "io.k8s.api.core.v1.Namespace",
-        strategy: &strategy::Namespace,
-        ..CORE
-    }
-    .resource(),
-    Row {
-        plural: "nodes",
-        singular: "node",
-        kind: "Node",
-        short_names: &["no"],
-        namespaced: false,
-        subresources: &[status("", "v1", "Node")],
-        field_labels: &[boolean("spec.unschedulable")],
-        schema: "io.k8s.api.core.v1.Node",
-        strategy: &strategy::Node,
-        ..CORE
-    }
-    .resource(),
-    Row {
-        plural: "pods",
-        singular: "pod",
-        kind: "Pod",
-        short_names: &["po"],
-        categories: ALL,
-        subresources: POD_SUBRESOURCES,
-        field_labels: &[
-            boolean("spec.hostNetwork"),
-            field("spec.nodeName"),
-            field("spec.restartPolicy"),
-            field("spec.schedulerName"),
-            field("spec.serviceAccountName"),
-            field("status.nominatedNodeName"),
-            field("status.phase"),
-            field("status.podIP"),
-        ],
-        schema: "io.k8s.api.core.v1.Pod",
-        strategy: &strategy::Pod,
-        ..CORE
-    }
-    .resource(),
-    Row {
-        plural: "secrets",
-        singular: "secret",
-        kind: "Secret",
-        field_labels: &[field("type")],
-        schema: "io.k8s.api.core.v1.Secret",
-        strategy: &strategy::Secret,
-        ..CORE
-    }
-    .resource(),
-    Row {
-        plural: "serviceaccounts",
-        singular: "serviceaccount",
-        kind: "ServiceAccount",
-        short_names: &["sa"],
-        schema: "io.k8s.api.core.v1.ServiceAccount",
-        strategy: &strategy::ServiceAccount,
-        ..CORE
-    }
-    .resource(),
-    Row {
-        plural: "services",
-        singular: "service",
-        kind: "Service",
-        short_names: &["svc"],
-        categories: ALL,
-        subresources: &[status("", "v1", "Service")],
-        field_labels: &[field("spec.clusterIP"), field("spec.type")],
-        schema: "io.k8s.api.core.v1.Service",
-        strategy: &strategy::Service,
-        ..CORE
-    }
-    .resource(),
-    Row {
-        group: "apps",
-        plural: "deployments",
-        singular: "deployment",
-        kind: "Deployment",
-        short_names: &["deploy"],
-        categories: ALL,
-        subresources: &[SCALE, status("apps", "v1", "Deployment")],
-        schema: "io.k8s.api.apps.v1.Deployment",
-        strategy: &strategy::Deployment,
-        ..CORE
-    }
-    .resource(),
-    Row {
-        group: "apps",
-        plural: "replicasets",
-        singular: "replicaset",
-        kind: "ReplicaSet",
-        short_names: &["rs"],
-        categories: ALL,
-        subresources: &[SCALE, status("apps", "v1", "ReplicaSet")],
-        field_labels: &[FieldLabel {
-            label: "status.replicas",
-            path: "status.replicas",
-            absent: "0",
-        }],
-        schema: "io.k8s.api.apps.v1.ReplicaSet",
-        strategy: &strategy::ReplicaSet,
-        ..CORE
-    }
-    .resource(),
-    Row {
-        group: "coordination.k8s.io",
-        plural: "leases",
-        singular: "lease",
-        kind: "Lease",
-        schema: "io.k8s.api.coordination.v1.Lease",
-        strategy: &strategy::Lease,
-        ..CORE
-    }
-    .resource(),
-    Row {
-        group: "discovery.k8s.io",
-        plural: "endpointslices",
-        singular: "endpointslice",
-        kind: "EndpointSlice",
-        schema: "io.k8s.api.discovery.v1.EndpointSlice",
-        strategy: &strategy::EndpointSlice,
-        ..CORE
-    }
-    .resource(),
-];
+static BUILTIN: LazyLock<Vec<Resource>> = LazyLock::new(|| {
+    let groups = [
+        core::ROWS,
+        admissionregistration::ROWS,
+        apiextensions::ROWS,
+        apiregistration::ROWS,
+        apps::ROWS,
+        authentication::ROWS,
+        authorization::ROWS,
+        autoscaling::ROWS,
+        batch::ROWS,
+        certificates::ROWS,
+        coordination::ROWS,
+        discovery::ROWS,
+        events::ROWS,
+        flowcontrol::ROWS,
+        networking::ROWS,
+        node::ROWS,
+        policy::ROWS,
+        rbac::ROWS,
+        resource::ROWS,
+        scheduling::ROWS,
+        storage::ROWS,
+    ];
+    groups.into_iter().flatten().map(|row| row.resource()).collect()
+});
 
 const ALL: &[&str] = &["all"];
 const WITHOUT_COLLECTION: &[&str] =
     &["create", "delete", "get", "list", "patch", "update", "watch"];
 const EVERY_VERB: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-
-const POD_SUBRESOURCES: &[Subresource] = &[
-    pod("attach", "PodAttachOptions", &["create", "get"]),
-    pod("binding", "Binding", &["create"]),
-    pod("ephemeralcontainers", "Pod", &["get", "patch", "update"]),
-    Subresource {
-        name: "eviction",
-        group: "policy",
-        version: "v1",
-        kind: "Eviction",
-        verbs: &["create"],
-    },
-    pod("exec", "PodExecOptions", &["create", "get"]),
-    pod("log", "Pod", &["get"]),
-    pod("portforward", "PodPortForwardOptions", &["create", "get"]),
-    status("", "v1", "Pod"),
-];
 
 const SCALE: Subresource = Subresource {
     name: "scale",
@@ -241,14 +87,6 @@ const SCALE: Subresource = Subresource {
 
 const fn status(group: &'static str, version: &'static str, kind: &'static str) -> Subresource {
     Subresource { name: "status", group, version, kind, verbs: &["get", "patch", "update"] }
-}
-
-const fn pod(
-    name: &'static str,
-    kind: &'static str,
-    verbs: &'static [&'static str],
-) -> Subresource {
-    Subresource { name, group: "", version: "v1", kind, verbs }
 }
 
 const fn field(path: &'static str) -> FieldLabel {

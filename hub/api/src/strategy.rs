@@ -8,15 +8,31 @@ use crate::names;
 use crate::status::FieldError;
 use crate::write::WriteContext;
 
-mod apps;
-mod core;
+pub mod admissionregistration;
+pub mod apiextensions;
+pub mod apiregistration;
+pub mod apps;
+pub mod authentication;
+pub mod authorization;
+pub mod autoscaling;
+pub mod batch;
+pub mod certificates;
+pub mod coordination;
+pub mod core;
+pub mod discovery;
+pub mod events;
+pub mod flowcontrol;
+pub mod networking;
+pub mod node;
+pub mod policy;
+pub mod rbac;
+pub mod resource;
+pub mod scheduling;
+pub mod storage;
+
 mod pod;
 mod service;
 
-pub use self::apps::{Deployment, ReplicaSet};
-pub use self::core::{
-    ConfigMap, EndpointSlice, Endpoints, Event, Lease, Namespace, Node, Secret, ServiceAccount,
-};
 pub use self::pod::Pod;
 pub use self::service::Service;
 

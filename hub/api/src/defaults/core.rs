@@ -60,15 +60,6 @@ pub fn endpoints(object: &mut Value) {
     }
 }
 
-/// Fills in an EndpointSlice.
-pub fn endpoint_slice(object: &mut Value) {
-    for port in object::items_mut(object, "ports") {
-        let port = object::as_map(port);
-        object::default(port, "name", "");
-        object::default_text(port, "protocol", "TCP");
-    }
-}
-
 /// Fills in an Event.
 pub fn event(object: &mut Value) {
     let map = object::as_map(object);

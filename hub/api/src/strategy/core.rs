@@ -1,4 +1,4 @@
-//! Kinds with few rules: configuration, namespaces, nodes, endpoints, leases, events.
+//! Kinds with few rules: configuration, namespaces, nodes, endpoints, events.
 
 use serde_json::{Value, json};
 
@@ -111,15 +111,15 @@ impl Strategy for Node {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::node::node(object)
+        validation::nodes::node(object)
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::node::update(new, old)
+        validation::nodes::update(new, old)
     }
 
     fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        validation::node::node(new)
+        validation::nodes::node(new)
     }
 }
 
@@ -134,42 +134,6 @@ impl Strategy for Endpoints {
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         validation::endpoints::endpoints(object)
-    }
-
-    fn creates_on_update(&self) -> bool {
-        true
-    }
-}
-
-/// EndpointSlices.
-#[derive(Debug)]
-pub struct EndpointSlice;
-
-impl Strategy for EndpointSlice {
-    fn default(&self, object: &mut Value) {
-        defaults::core::endpoint_slice(object);
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::endpoints::endpoint_slice(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::endpoints::endpoint_slice_update(new, old)
-    }
-
-    fn generation_fields(&self) -> &'static [&'static str] {
-        &["addressType", "endpoints", "ports"]
-    }
-}
-
-/// Leases.
-#[derive(Debug)]
-pub struct Lease;
-
-impl Strategy for Lease {
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::lease::lease(object)
     }
 
     fn creates_on_update(&self) -> bool {

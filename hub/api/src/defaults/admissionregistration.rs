@@ -1,0 +1,1 @@
+//! Defaults of the kinds of `admissionregistration.k8s.io`.

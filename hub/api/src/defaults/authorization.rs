@@ -1,0 +1,1 @@
+//! Defaults of the kinds of `authorization.k8s.io`.

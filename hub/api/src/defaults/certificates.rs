@@ -1,0 +1,1 @@
+//! Defaults of the kinds of `certificates.k8s.io`.

@@ -1,0 +1,1 @@
+//! Defaults of the kinds of `coordination.k8s.io`.

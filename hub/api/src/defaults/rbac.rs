@@ -1,0 +1,1 @@
+//! Defaults of the kinds of `rbac.authorization.k8s.io`.

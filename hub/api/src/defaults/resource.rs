@@ -1,0 +1,1 @@
+//! Defaults of the kinds of `resource.k8s.io`.

@@ -1,0 +1,1 @@
+//! Defaults of the kinds of `scheduling.k8s.io`.

@@ -1,0 +1,1 @@
+//! Defaults of the kinds of `storage.k8s.io`.

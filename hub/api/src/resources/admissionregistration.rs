@@ -1,0 +1,5 @@
+//! Resources of `admissionregistration.k8s.io`.
+
+use super::Row;
+
+pub(super) static ROWS: &[Row] = &[];

@@ -1,0 +1,5 @@
+//! Resources of `autoscaling`.
+
+use super::Row;
+
+pub(super) static ROWS: &[Row] = &[];

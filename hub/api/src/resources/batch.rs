@@ -1,0 +1,5 @@
+//! Resources of `batch`.
+
+use super::Row;
+
+pub(super) static ROWS: &[Row] = &[];

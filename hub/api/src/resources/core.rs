@@ -1,0 +1,158 @@
+//! Resources of the core group.
+
+use super::{ALL, CORE, Row, WITHOUT_COLLECTION, boolean, field, status};
+use crate::resource::{FieldLabel, Subresource};
+use crate::strategy;
+
+pub(super) static ROWS: &[Row] = &[
+    Row {
+        plural: "configmaps",
+        singular: "configmap",
+        kind: "ConfigMap",
+        short_names: &["cm"],
+        schema: "io.k8s.api.core.v1.ConfigMap",
+        strategy: &strategy::core::ConfigMap,
+        ..CORE
+    },
+    Row {
+        plural: "endpoints",
+        singular: "endpoints",
+        kind: "Endpoints",
+        short_names: &["ep"],
+        schema: "io.k8s.api.core.v1.Endpoints",
+        strategy: &strategy::core::Endpoints,
+        ..CORE
+    },
+    Row {
+        plural: "events",
+        singular: "event",
+        kind: "Event",
+        short_names: &["ev"],
+        schema: "io.k8s.api.core.v1.Event",
+        field_labels: &[
+            field("involvedObject.apiVersion"),
+            field("involvedObject.fieldPath"),
+            field("involvedObject.kind"),
+            field("involvedObject.name"),
+            field("involvedObject.namespace"),
+            field("involvedObject.resourceVersion"),
+            field("involvedObject.uid"),
+            field("reason"),
+            field("reportingComponent"),
+            FieldLabel { label: "source", path: "source.component", absent: "" },
+            field("type"),
+        ],
+        strategy: &strategy::core::Event,
+        ..CORE
+    },
+    Row {
+        plural: "namespaces",
+        singular: "namespace",
+        kind: "Namespace",
+        short_names: &["ns"],
+        namespaced: false,
+        verbs: WITHOUT_COLLECTION,
+        subresources: &[
+            Subresource {
+                name: "finalize",
+                group: "",
+                version: "v1",
+                kind: "Namespace",
+                verbs: &["update"],
+            },
+            status("", "v1", "Namespace"),
+        ],
+        field_labels: &[field("status.phase")],
+        schema: "io.k8s.api.core.v1.Namespace",
+        strategy: &strategy::core::Namespace,
+        ..CORE
+    },
+    Row {
+        plural: "nodes",
+        singular: "node",
+        kind: "Node",
+        short_names: &["no"],
+        namespaced: false,
+        subresources: &[status("", "v1", "Node")],
+        field_labels: &[boolean("spec.unschedulable")],
+        schema: "io.k8s.api.core.v1.Node",
+        strategy: &strategy::core::Node,
+        ..CORE
+    },
+    Row {
+        plural: "pods",
+        singular: "pod",
+        kind: "Pod",
+        short_names: &["po"],
+        categories: ALL,
+        subresources: POD_SUBRESOURCES,
+        field_labels: &[
+            boolean("spec.hostNetwork"),
+            field("spec.nodeName"),
+            field("spec.restartPolicy"),
+            field("spec.schedulerName"),
+            field("spec.serviceAccountName"),
+            field("status.nominatedNodeName"),
+            field("status.phase"),
+            field("status.podIP"),
+        ],
+        schema: "io.k8s.api.core.v1.Pod",
+        strategy: &strategy::Pod,
+        ..CORE
+    },
+    Row {
+        plural: "secrets",
+        singular: "secret",
+        kind: "Secret",
+        field_labels: &[field("type")],
+        schema: "io.k8s.api.core.v1.Secret",
+        strategy: &strategy::core::Secret,
+        ..CORE
+    },
+    Row {
+        plural: "serviceaccounts",
+        singular: "serviceaccount",
+        kind: "ServiceAccount",
+        short_names: &["sa"],
+        schema: "io.k8s.api.core.v1.ServiceAccount",
+        strategy: &strategy::core::ServiceAccount,
+        ..CORE
+    },
+    Row {
+        plural: "services",
+        singular: "service",
+        kind: "Service",
+        short_names: &["svc"],
+        categories: ALL,
+        subresources: &[status("", "v1", "Service")],
+        field_labels: &[field("spec.clusterIP"), field("spec.type")],
+        schema: "io.k8s.api.core.v1.Service",
+        strategy: &strategy::Service,
+        ..CORE
+    },
+];
+
+const POD_SUBRESOURCES: &[Subresource] = &[
+    pod("attach", "PodAttachOptions", &["create", "get"]),
+    pod("binding", "Binding", &["create"]),
+    pod("ephemeralcontainers", "Pod", &["get", "patch", "update"]),
+    Subresource {
+        name: "eviction",
+        group: "policy",
+        version: "v1",
+        kind: "Eviction",
+        verbs: &["create"],
+    },
+    pod("exec", "PodExecOptions", &["create", "get"]),
+    pod("log", "Pod", &["get"]),
+    pod("portforward", "PodPortForwardOptions", &["create", "get"]),
+    status("", "v1", "Pod"),
+];
+
+const fn pod(
+    name: &'static str,
+    kind: &'static str,
+    verbs: &'static [&'static str],
+) -> Subresource {
+    Subresource { name, group: "", version: "v1", kind, verbs }
+}

@@ -1,0 +1,5 @@
+//! Resources of `policy`.
+
+use super::Row;
+
+pub(super) static ROWS: &[Row] = &[];

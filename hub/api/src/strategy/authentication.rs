@@ -1,0 +1,1 @@
+//! Strategies of `authentication.k8s.io`.

@@ -1,0 +1,1 @@
+//! Strategies of `authorization.k8s.io`.

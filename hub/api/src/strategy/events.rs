@@ -1,0 +1,1 @@
+//! Strategies of `events.k8s.io`.

@@ -1,0 +1,1 @@
+//! Checks of the kinds of `admissionregistration.k8s.io`.

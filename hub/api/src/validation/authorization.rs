@@ -1,0 +1,1 @@
+//! Checks of the kinds of `authorization.k8s.io`.

@@ -1,0 +1,1 @@
+//! Checks of the kinds of `certificates.k8s.io`.

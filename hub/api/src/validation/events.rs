@@ -1,0 +1,1 @@
+//! Checks of the kinds of `events.k8s.io`.

@@ -1,0 +1,1 @@
+//! Checks of the kinds of `networking.k8s.io`.

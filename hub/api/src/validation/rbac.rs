@@ -1,0 +1,1 @@
+//! Checks of the kinds of `rbac.authorization.k8s.io`.

@@ -1,0 +1,1 @@
+//! Checks of the kinds of `resource.k8s.io`.

@@ -1,0 +1,1 @@
+//! Checks of the kinds of `scheduling.k8s.io`.

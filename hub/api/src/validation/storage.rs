@@ -1,0 +1,1 @@
+//! Checks of the kinds of `storage.k8s.io`.
