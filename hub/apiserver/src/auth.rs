@@ -4,7 +4,11 @@ mod authorize;
 mod certificate;
 mod tokens;
 
-pub use authorize::{Attributes, Authorizer, Decision, MastersOnly};
+use std::collections::BTreeMap;
+
+pub use authorize::{
+    Attributes, Authorizer, Chain, Decision, MastersOnly, NonResourceRule, ResourceRule, Rules,
+};
 pub use certificate::{CertificateError, user_of_certificate};
 pub use tokens::{TokenFile, TokenFileError};
 
@@ -24,15 +28,22 @@ pub struct User {
     pub uid: String,
     /// Groups, without the implied ones.
     pub groups: Vec<String>,
+    /// What else is known, such as the pod that a token is bound to.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl User {
+    /// A user of that name in no group.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+
     /// Somebody who showed neither certificate nor token.
     pub fn anonymous() -> Self {
         Self {
             name: "system:anonymous".to_owned(),
-            uid: String::new(),
             groups: vec![UNAUTHENTICATED.to_owned()],
+            ..Self::default()
         }
     }
 

@@ -118,7 +118,7 @@ impl Drop for Open {
 /// A request for a resource, with everything that was found out about it.
 struct Call {
     shared: Arc<Shared>,
-    user: User,
+    user: Arc<User>,
     resource: &'static Resource,
     path: ResourcePath,
     verb: &'static str,
@@ -179,7 +179,7 @@ async fn route(
     peer: Peer,
     mut request: Request<Incoming>,
 ) -> Result<Answer, Status> {
-    let user = authenticate::user(&shared, &peer, request.headers())?;
+    let user = Arc::new(authenticate::user(&shared, &peer, request.headers())?);
     // Whoever serves the request must not pass the secret on by accident.
     request.headers_mut().remove(http::header::AUTHORIZATION);
     let query = Query::parse(request.uri().query().unwrap_or_default());
@@ -297,17 +297,9 @@ fn authorize_path(
     route: &Route,
 ) -> Result<(), Status> {
     let method = method.as_str().to_ascii_lowercase();
-    let attributes = Attributes {
-        user,
-        verb: if method == "head" { "get" } else { &method },
-        group: "",
-        resource: "",
-        subresource: "",
-        namespace: "",
-        name: "",
-        path,
-    };
-    if shared.authorizer.authorize(&attributes) == Decision::Allow {
+    let verb = if method == "head" { "get" } else { &method };
+    let attributes = Attributes::of_path(user, verb, path);
+    if shared.authorizer.authorize(&attributes).is_allowed() {
         return Ok(());
     }
     if user.is_anonymous() && !matches!(route, Route::Health { .. } | Route::Version) {
@@ -318,39 +310,24 @@ fn authorize_path(
 }
 
 fn authorize(shared: &Shared, user: &User, verb: &str, path: &ResourcePath) -> Result<(), Status> {
-    let namespace = path.namespace.as_deref().unwrap_or_default();
-    let name = path.name.as_deref().unwrap_or_default();
     let attributes = Attributes {
         user,
         verb,
         group: &path.group,
+        version: &path.version,
         resource: &path.plural,
         subresource: path.subresource.as_deref().unwrap_or_default(),
-        namespace,
-        name,
+        namespace: path.namespace.as_deref().unwrap_or_default(),
+        name: path.name.as_deref().unwrap_or_default(),
         path: "",
     };
-    let Decision::Deny { reason } = shared.authorizer.authorize(&attributes) else {
-        return Ok(());
-    };
-    if user.is_anonymous() {
-        return Err(Status::unauthorized());
+    match shared.authorizer.authorize(&attributes) {
+        Decision::Allow { .. } => Ok(()),
+        Decision::Deny { .. } | Decision::NoOpinion { .. } if user.is_anonymous() => {
+            Err(Status::unauthorized())
+        }
+        Decision::Deny { reason } | Decision::NoOpinion { reason } => {
+            Err(attributes.forbidden(&reason))
+        }
     }
-    let what = match &path.subresource {
-        Some(subresource) => format!("{}/{subresource}", path.plural),
-        None => path.plural.clone(),
-    };
-    let scope = if namespace.is_empty() {
-        "at the cluster scope".to_owned()
-    } else {
-        format!("in the namespace \"{namespace}\"")
-    };
-    let mut why = format!(
-        "User \"{}\" cannot {verb} resource \"{what}\" in API group \"{}\" {scope}",
-        user.name, path.group
-    );
-    if !reason.is_empty() {
-        why = format!("{why}: {reason}");
-    }
-    Err(Status::forbidden(&path.group, &path.plural, name, &why))
 }

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use hub_api::Resource;
-use hub_apiserver::{PatchKind, WriteOptions};
+use hub_apiserver::{PatchKind, WriteOptions, auth::User};
 use serde_json::{Value, json};
 
 use super::Fleet;
@@ -41,7 +41,7 @@ async fn renew(fleet: &Fleet, leases: &Resource, node: &str) -> Result<(), hub_a
         "renewTime": now,
     });
     let options = WriteOptions {
-        user: format!("{}{node}", crate::pki::NODE_USER_PREFIX),
+        user: Arc::new(User::named(format!("{}{node}", crate::pki::NODE_USER_PREFIX))),
         ..WriteOptions::default()
     };
     let patch = json!({ "spec": spec });

@@ -11,7 +11,7 @@ use hub_api::{
     decode::{FieldValidation, Media, decode},
     write::Preconditions,
 };
-use hub_apiserver::WriteOptions;
+use hub_apiserver::{WriteOptions, auth::User};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
@@ -307,7 +307,7 @@ fn row(group: &str, version: &str, plural: &str) -> Result<&'static Resource, St
 
 fn options(node: &str) -> WriteOptions {
     WriteOptions {
-        user: format!("{}{node}", crate::pki::NODE_USER_PREFIX),
+        user: Arc::new(User::named(format!("{}{node}", crate::pki::NODE_USER_PREFIX))),
         field_manager: "outbye-agent".to_owned(),
         ..WriteOptions::default()
     }

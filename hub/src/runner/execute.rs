@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use hub_api::write::Preconditions;
 use hub_api::{DeleteOptions, Resource, Status, patch, resources};
+use hub_apiserver::auth::User;
 use hub_apiserver::{Registry, WriteOptions, Written};
 use hub_controllers::{
     Await, Failure, FailureKind, Kind, Note, ObjectRef, Outcome, Propagation, Uid, Work, Write,
@@ -219,7 +220,10 @@ fn place(key: &ObjectRef) -> (Option<&str>, &str) {
 fn options(work: &Work) -> WriteOptions {
     WriteOptions {
         field_manager: work.controller.to_owned(),
-        user: format!("system:serviceaccount:kube-system:{}", work.controller),
+        user: Arc::new(User::named(format!(
+            "system:serviceaccount:kube-system:{}",
+            work.controller
+        ))),
         ..WriteOptions::default()
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use hub_api::{Clock, Resource, resources};
+use hub_apiserver::auth::User;
 use hub_apiserver::{Registry, WriteOptions};
 use hub_controllers::{Note, value::time_text};
 use serde_json::{Value, json};
@@ -65,7 +66,10 @@ impl Recording {
         let namespace = Some(entry.note.namespace());
         let options = WriteOptions {
             field_manager: entry.component.to_owned(),
-            user: format!("system:serviceaccount:kube-system:{}", entry.component),
+            user: Arc::new(User::named(format!(
+                "system:serviceaccount:kube-system:{}",
+                entry.component
+            ))),
             ..WriteOptions::default()
         };
         if entry.count > 1 {

@@ -1,7 +1,10 @@
 //! Feeds the scheduler, and carries out what it decides.
 
+use std::sync::Arc;
+
 use hub_api::{Status, resources};
 use hub_apiserver::WriteOptions;
+use hub_apiserver::auth::User;
 use hub_controllers::condition::{self, Condition};
 use hub_controllers::{Kind, Note, Object, Regarding, Uid};
 use hub_scheduler::{Decision, PodRef, Scheduler};
@@ -130,7 +133,7 @@ impl Executor {
 fn options() -> WriteOptions {
     WriteOptions {
         field_manager: "kube-scheduler".to_owned(),
-        user: "system:kube-scheduler".to_owned(),
+        user: Arc::new(User::named("system:kube-scheduler")),
         ..WriteOptions::default()
     }
 }

@@ -33,7 +33,7 @@ pub fn user_of_certificate(der: &[u8]) -> Result<User, CertificateError> {
         .to_owned();
     let groups =
         subject.iter_organization().filter_map(|it| it.as_str().ok()).map(str::to_owned).collect();
-    Ok(User { name, uid: String::new(), groups }.authenticated())
+    Ok(User { name, groups, ..User::default() }.authenticated())
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl TokenFile {
                 .flatten()
                 .map(str::to_owned)
                 .collect();
-            let user = User { name: name.clone(), uid: uid.clone(), groups };
+            let user = User { name: name.clone(), uid: uid.clone(), groups, ..User::default() };
             // The first line wins, as in Kubernetes it warns of the second.
             users.entry(digest(token)).or_insert_with(|| user.authenticated());
         }

@@ -43,23 +43,14 @@ fn impersonated(shared: &Shared, user: User, headers: &HeaderMap) -> Result<User
     }
     let targets = std::iter::once(("users", &name)).chain(groups.iter().map(|it| ("groups", it)));
     for (resource, target) in targets {
-        let attributes = Attributes {
-            user: &user,
-            verb: "impersonate",
-            group: "",
-            resource,
-            subresource: "",
-            namespace: "",
-            name: target,
-            path: "",
-        };
-        if let Decision::Deny { .. } = shared.authorizer.authorize(&attributes) {
-            let why = format!(
-                "User \"{}\" cannot impersonate resource \"{resource}\" in API group \"\" at the cluster scope",
-                user.name
-            );
-            return Err(Status::forbidden("", resource, target, &why));
+        let attributes =
+            Attributes { resource, name: target, ..Attributes::of_user(&user, "impersonate") };
+        match shared.authorizer.authorize(&attributes) {
+            Decision::Allow { .. } => {}
+            Decision::Deny { reason } | Decision::NoOpinion { reason } => {
+                return Err(attributes.forbidden(&reason));
+            }
         }
     }
-    Ok(User { name, uid, groups }.authenticated())
+    Ok(User { name, uid, groups, ..User::default() }.authenticated())
 }

@@ -151,7 +151,13 @@ pub(super) fn write(call: &Call, kind: &str) -> Result<WriteOptions, Status> {
     if !errors.is_empty() {
         return Err(Status::invalid("meta.k8s.io", kind, "", errors));
     }
-    Ok(WriteOptions { dry_run, field_manager, user: call.user.name.clone(), field_validation })
+    Ok(WriteOptions {
+        dry_run,
+        field_manager,
+        user: call.user.clone(),
+        is_client: true,
+        field_validation,
+    })
 }
 
 fn dry_run(call: &Call, errors: &mut Vec<FieldError>) -> bool {

@@ -1,7 +1,11 @@
 //! What callers may ask of reads and writes.
 
+use std::sync::Arc;
+
 use hub_api::selector::{FieldSelector, LabelSelector};
 use serde_json::Value;
+
+use crate::auth::User;
 
 /// Which objects are meant.
 #[derive(Clone, Debug)]
@@ -75,8 +79,11 @@ pub struct WriteOptions {
     pub dry_run: bool,
     /// Who manages the fields that are written.
     pub field_manager: String,
-    /// Who writes, for messages.
-    pub user: String,
+    /// Who writes.
+    pub user: Arc<User>,
+    /// Whether the writer is a client, whose rights are checked; else it is a part of the hub,
+    /// which may do everything.
+    pub is_client: bool,
     /// What becomes of unknown fields in patches.
     pub field_validation: hub_api::FieldValidation,
 }
@@ -86,7 +93,8 @@ impl Default for WriteOptions {
         Self {
             dry_run: false,
             field_manager: String::new(),
-            user: String::new(),
+            user: Arc::default(),
+            is_client: false,
             field_validation: hub_api::FieldValidation::Warn,
         }
     }
