@@ -108,8 +108,7 @@ impl RunnerTask {
         clock: Arc<dyn Clock>,
         recorder: Recorder,
     ) -> Self {
-        let informers: Vec<Informer> =
-            resources::builtin().iter().filter_map(Informer::new).collect();
+        let informers: Vec<Informer> = stored_resources().filter_map(Informer::new).collect();
         let rows = informers.iter().map(|informer| KindRow {
             kind: informer.kind(),
             api_version: informer.resource().api_version(),
@@ -240,6 +239,11 @@ impl RunnerTask {
 }
 
 /// The kind of a resource row.
+/// One row a kind: other versions show the same objects.
+fn stored_resources() -> impl Iterator<Item = &'static hub_api::Resource> {
+    resources::builtin().iter().filter(|it| it.version_of.is_none())
+}
+
 fn kind_of(resource: &'static hub_api::Resource) -> Kind {
     Kind { group: &resource.group, plural: &resource.plural }
 }

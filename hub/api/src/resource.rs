@@ -2,7 +2,11 @@
 //! The fields are `Cow`s so that rows can also be made at run time, for custom resources.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use serde_json::Value;
+
+use crate::object;
 use crate::status::Status;
 use crate::strategy::Strategy;
 
@@ -35,6 +39,33 @@ pub struct Resource {
     pub field_labels: Cow<'static, [FieldLabel]>,
     /// The rules of writes.
     pub strategy: &'static dyn Strategy,
+    /// Set where this is another version of a kind that has a row of its own.
+    pub version_of: Option<VersionOf>,
+}
+
+/// A version that is served but not stored: every object of it is a view of a stored one.
+#[derive(Clone, Debug)]
+pub struct VersionOf {
+    /// The row under which objects are stored, checked and selected.
+    pub stored: Arc<Resource>,
+    /// How to get from one to the other.
+    pub conversion: Conversion,
+}
+
+/// How objects of two versions become one another. `apiVersion` and `kind` are set by the caller;
+/// metadata is the same in both unless a function says otherwise. Nothing may get lost on the way
+/// there and back.
+#[derive(Clone, Copy, Debug)]
+pub struct Conversion {
+    /// From the version that is stored to the one that is shown.
+    pub show: fn(&mut Value),
+    /// From the version that is shown to the one that is stored.
+    pub store: fn(&mut Value),
+}
+
+impl Conversion {
+    /// Both versions have the same fields.
+    pub const SAME: Self = Self { show: |_| (), store: |_| () };
 }
 
 /// Something below an object: `status`, `scale`, `log`, ...
@@ -76,6 +107,37 @@ impl Resource {
     /// The group as the first part of storage keys: `core` stands for the empty one.
     pub fn storage_group(&self) -> &str {
         if self.group.is_empty() { "core" } else { &self.group }
+    }
+
+    /// The row under which objects are stored: this one, unless it is another version.
+    pub fn stored(&self) -> &Self {
+        self.version_of.as_ref().map_or(self, |it| &it.stored)
+    }
+
+    /// Turns an object of this version into what is stored.
+    #[must_use]
+    pub fn store(&self, mut shown: Value) -> Value {
+        if let Some(version) = &self.version_of {
+            (version.conversion.store)(&mut shown);
+            version.stored.set_type(&mut shown);
+        }
+        shown
+    }
+
+    /// Turns a stored object into one of this version.
+    #[must_use]
+    pub fn show(&self, mut stored: Value) -> Value {
+        if let Some(version) = &self.version_of {
+            (version.conversion.show)(&mut stored);
+            self.set_type(&mut stored);
+        }
+        stored
+    }
+
+    fn set_type(&self, object: &mut Value) {
+        let map = object::as_map(object);
+        map.insert("apiVersion".to_owned(), self.api_version().into());
+        map.insert("kind".to_owned(), Value::from(&*self.kind));
     }
 
     /// Kind of a list of these objects.

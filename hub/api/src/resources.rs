@@ -2,9 +2,9 @@
 //! strategy where it has rules.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use crate::resource::{FieldLabel, Resource, Subresource};
+use crate::resource::{Conversion, FieldLabel, Resource, Subresource, VersionOf};
 use crate::strategy::{self, Strategy};
 
 mod admissionregistration;
@@ -44,31 +44,35 @@ pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Reso
     BUILTIN.iter().find(|it| it.kind == kind && it.group == group && it.version == version)
 }
 
+/// Rows of all groups, in the order of the groups.
+static GROUPS: [&[Row]; 21] = [
+    core::ROWS,
+    admissionregistration::ROWS,
+    apiextensions::ROWS,
+    apiregistration::ROWS,
+    apps::ROWS,
+    authentication::ROWS,
+    authorization::ROWS,
+    autoscaling::ROWS,
+    batch::ROWS,
+    certificates::ROWS,
+    coordination::ROWS,
+    discovery::ROWS,
+    events::ROWS,
+    flowcontrol::ROWS,
+    networking::ROWS,
+    node::ROWS,
+    policy::ROWS,
+    rbac::ROWS,
+    resource::ROWS,
+    scheduling::ROWS,
+    storage::ROWS,
+];
+
 static BUILTIN: LazyLock<Vec<Resource>> = LazyLock::new(|| {
-    let groups = [
-        core::ROWS,
-        admissionregistration::ROWS,
-        apiextensions::ROWS,
-        apiregistration::ROWS,
-        apps::ROWS,
-        authentication::ROWS,
-        authorization::ROWS,
-        autoscaling::ROWS,
-        batch::ROWS,
-        certificates::ROWS,
-        coordination::ROWS,
-        discovery::ROWS,
-        events::ROWS,
-        flowcontrol::ROWS,
-        networking::ROWS,
-        node::ROWS,
-        policy::ROWS,
-        rbac::ROWS,
-        resource::ROWS,
-        scheduling::ROWS,
-        storage::ROWS,
-    ];
-    groups.into_iter().flatten().map(|row| row.resource()).collect()
+    let rows = || GROUPS.into_iter().flatten();
+    let stored = |version: &Version| rows().find(|it| version.is_of(it)).copied();
+    rows().map(|row| row.resource(row.version_of.as_ref().and_then(stored))).collect()
 });
 
 const ALL: &[&str] = &["all"];
@@ -113,6 +117,22 @@ struct Row {
     schema: &'static str,
     field_labels: &'static [FieldLabel],
     strategy: &'static dyn Strategy,
+    version_of: Option<Version>,
+}
+
+/// Says of which row another is a version. Its strategy is that of the stored row.
+#[derive(Clone, Copy)]
+struct Version {
+    group: &'static str,
+    version: &'static str,
+    plural: &'static str,
+    conversion: Conversion,
+}
+
+impl Version {
+    fn is_of(&self, row: &Row) -> bool {
+        (self.group, self.version, self.plural) == (row.group, row.version, row.plural)
+    }
 }
 
 /// What most rows share.
@@ -130,10 +150,15 @@ const CORE: Row = Row {
     schema: "",
     field_labels: &[],
     strategy: &strategy::Plain,
+    version_of: None,
 };
 
 impl Row {
-    const fn resource(self) -> Resource {
+    fn resource(self, stored: Option<Self>) -> Resource {
+        let version_of = self.version_of.zip(stored).map(|(version, stored)| VersionOf {
+            stored: Arc::new(stored.resource(None)),
+            conversion: version.conversion,
+        });
         Resource {
             group: Cow::Borrowed(self.group),
             version: Cow::Borrowed(self.version),
@@ -147,7 +172,8 @@ impl Row {
             subresources: Cow::Borrowed(self.subresources),
             schema: Cow::Borrowed(self.schema),
             field_labels: Cow::Borrowed(self.field_labels),
-            strategy: self.strategy,
+            strategy: stored.map_or(self.strategy, |it| it.strategy),
+            version_of,
         }
     }
 }
@@ -168,6 +194,26 @@ mod tests {
 
     #[test]
     fn rows_are_ordered() {
+        // Within a kind the stored version comes first.
         assert!(builtin().is_sorted_by_key(|it| (&it.group, &it.plural)));
+        let mut seen: Vec<&str> = Vec::new();
+        for row in builtin() {
+            match &row.version_of {
+                Some(it) if it.stored.group == row.group => assert!(seen.contains(&&*row.plural)),
+                _ => seen.push(&row.plural),
+            }
+        }
+    }
+
+    #[test]
+    fn every_other_version_has_its_stored_row() {
+        let rows = || GROUPS.into_iter().flatten();
+        for row in rows().filter(|it| it.version_of.is_some()) {
+            let found = find(row.group, row.version, row.plural).unwrap();
+            let stored = found.stored();
+            assert!(stored.version_of.is_none(), "{}", row.plural);
+            assert!(find(&stored.group, &stored.version, &stored.plural).is_some());
+            assert_eq!(found.namespaced, stored.namespaced);
+        }
     }
 }

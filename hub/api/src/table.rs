@@ -47,7 +47,7 @@ pub enum IncludeObject {
     None,
 }
 
-/// Makes the `meta.k8s.io/v1` table of objects.
+/// Makes the `meta.k8s.io/v1` table of objects, which come as they are stored.
 pub fn table(
     resource: &Resource,
     items: &[&Value],
@@ -107,7 +107,7 @@ fn row(
     }
     match include {
         IncludeObject::Object => {
-            let mut object = object.clone();
+            let mut object = resource.show(object.clone());
             object["kind"] = json!(resource.kind);
             object["apiVersion"] = resource.api_version().into();
             row["object"] = object;

@@ -1,6 +1,9 @@
 //! The one way to objects: HTTP, controllers, scheduler and fleet sessions all read and write
 //! through a [`Registry`]. It joins the rules of `hub_api` with the revisions of `hub_storage`,
 //! and adds what needs both: conflicts, selectors over history, namespaces, addresses of services.
+//!
+//! A resource may be another version of a stored one: what is written is converted here, what is
+//! read comes as it is stored, and whoever shows it asks [`Resource::show`].
 
 mod delete;
 mod events;
@@ -96,11 +99,13 @@ impl Registry {
 
 /// Where an object is stored.
 pub(crate) fn key(resource: &Resource, namespace: Option<&str>, name: &str) -> Key {
+    let resource = resource.stored();
     Key::new(resource.storage_group(), &resource.plural, namespace, name)
 }
 
 /// Where the objects of a resource are stored.
 pub(crate) fn prefix(resource: &Resource, namespace: Option<&str>) -> Prefix {
+    let resource = resource.stored();
     match namespace {
         Some(namespace) => Prefix::namespace(resource.storage_group(), &resource.plural, namespace),
         None => Prefix::all(resource.storage_group(), &resource.plural),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use hub_api::write::Preconditions;
-use hub_api::{DeleteOptions, Resource, Status, patch, resources};
+use hub_api::{DeleteOptions, Resource, Status, patch};
 use hub_apiserver::auth::User;
 use hub_apiserver::{Registry, WriteOptions, Written};
 use hub_controllers::{
@@ -14,7 +14,7 @@ use hub_controllers::{
 use serde_json::Value;
 
 use super::recorder::Recorder;
-use super::{Done, kind_of};
+use super::{Done, kind_of, stored_resources};
 
 /// The first writes of many show whether they work at all; then more are made at once.
 const FIRST_BATCH: usize = 16;
@@ -31,7 +31,7 @@ type Performed = Result<Option<Await>, Failure>;
 
 impl Executor {
     pub(super) fn new(registry: Registry, recorder: Recorder) -> Self {
-        let rows = resources::builtin().iter().map(|resource| (kind_of(resource), resource));
+        let rows = stored_resources().map(|resource| (kind_of(resource), resource));
         Self { registry, recorder, resources: Arc::new(rows.collect()) }
     }
 

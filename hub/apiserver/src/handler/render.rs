@@ -1,8 +1,11 @@
 //! Objects in the form that the client asked for.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use hub_api::table::{IncludeObject, TableMeta, table};
 use hub_api::{Resource, Status};
+use hub_storage::Entry;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -43,8 +46,10 @@ impl View {
         now: Timestamp,
     ) -> Pieces {
         match self.form {
-            Form::Plain | Form::Aggregated { .. } if self.pretty => pretty_text(&value()).into(),
-            Form::Plain | Form::Aggregated { .. } => line(bytes),
+            Form::Plain | Form::Aggregated { .. } if self.pretty => {
+                pretty_text(&resource.show(value())).into()
+            }
+            Form::Plain | Form::Aggregated { .. } => line(shown(resource, &bytes, value)),
             Form::Table { beta } => {
                 let value = value();
                 let version = hub_api::object::resource_version(&value).to_owned();
@@ -52,7 +57,7 @@ impl View {
                 let made = table(resource, &[&value], meta, self.include, now);
                 self.text(with_version(made, beta))
             }
-            Form::Metadata { beta } => self.text(partial(&value(), beta)),
+            Form::Metadata { beta } => self.text(partial(&resource.show(value()), beta)),
         }
     }
 
@@ -72,7 +77,8 @@ impl View {
         }
         match self.form {
             Form::Plain | Form::Aggregated { .. } if self.pretty => {
-                let items: Vec<&Value> = list.entries.iter().map(|it| it.value()).collect();
+                let items: Vec<Cow<'_, Value>> =
+                    list.entries.iter().map(|it| shown_value(resource, it)).collect();
                 self.text(json!({
                     "kind": resource.list_kind(),
                     "apiVersion": resource.api_version(),
@@ -92,8 +98,9 @@ impl View {
                 self.text(with_version(made, beta))
             }
             Form::Metadata { beta } => {
+                let items = list.entries.iter();
                 let items: Vec<Value> =
-                    list.entries.iter().map(|it| partial(it.value(), beta)).collect();
+                    items.map(|it| partial(&shown_value(resource, it), beta)).collect();
                 self.text(json!({
                     "kind": "PartialObjectMetadataList",
                     "apiVersion": meta_version(beta),
@@ -127,6 +134,21 @@ fn line(bytes: Bytes) -> Pieces {
     pieces
 }
 
+/// The bytes of an object in the version of `resource`: the stored ones wherever that is it.
+pub(super) fn shown(resource: &Resource, stored: &Bytes, value: impl FnOnce() -> Value) -> Bytes {
+    if resource.version_of.is_none() {
+        return stored.clone();
+    }
+    serde_json::to_vec(&resource.show(value())).unwrap_or_default().into()
+}
+
+fn shown_value<'a>(resource: &Resource, entry: &'a Entry) -> Cow<'a, Value> {
+    match resource.version_of {
+        None => Cow::Borrowed(entry.value()),
+        Some(_) => Cow::Owned(resource.show(entry.decode())),
+    }
+}
+
 /// The stored bytes, one after the other: nothing is decoded.
 fn plain_list(resource: &Resource, list: &List, meta: &Value) -> Pieces {
     let head = format!(
@@ -139,7 +161,7 @@ fn plain_list(resource: &Resource, list: &List, meta: &Value) -> Pieces {
         if index > 0 {
             pieces.push(Bytes::from_static(b","));
         }
-        pieces.push(entry.bytes.clone());
+        pieces.push(shown(resource, &entry.bytes, || entry.decode()));
     }
     pieces.push(Bytes::from_static(b"]}\n"));
     pieces

@@ -16,7 +16,7 @@ use hyper::body::Frame;
 use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior, Sleep};
 
-use super::render::{View, meta_version, partial, with_version};
+use super::render::{View, meta_version, partial, shown, with_version};
 use super::{Call, Open, Shared, options};
 use crate::limits::{BOOKMARK_INTERVAL, DEFAULT_WATCH_TIMEOUT, MAX_WATCH_TIMEOUT, WATCH_BATCH};
 use crate::registry::{RegistryWatch, WatchEvent};
@@ -171,8 +171,8 @@ impl WatchStream {
 
     fn show(&mut self, bytes: &Bytes, value: impl FnOnce() -> Value) -> Bytes {
         match self.view.form {
-            Form::Plain | Form::Aggregated { .. } => bytes.clone(),
-            Form::Metadata { beta } => encode(&partial(&value(), beta)),
+            Form::Plain | Form::Aggregated { .. } => shown(self.resource, bytes, value),
+            Form::Metadata { beta } => encode(&partial(&self.resource.show(value()), beta)),
             Form::Table { beta } => {
                 let value = value();
                 let version = hub_api::object::resource_version(&value).to_owned();

@@ -34,6 +34,7 @@ impl Registry {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Deleted, Status> {
+        let resource = resource.stored();
         if resource.group.is_empty() && resource.plural == "namespaces" && PROTECTED.contains(&name)
         {
             let why = "this namespace may not be deleted";

@@ -37,6 +37,10 @@ impl Registry {
         let written = self
             .modify(resource, namespace, name, subresource, options, |view, _| {
                 let target = if scale { SCALE } else { Target::of(resource) };
+                // A patch is written for the version that it is sent to.
+                let shown =
+                    (!scale && resource.version_of.is_some()).then(|| resource.show(view.clone()));
+                let view = shown.as_ref().unwrap_or(view);
                 let patched = match kind {
                     PatchKind::Json => patch::json(view, patch)?,
                     PatchKind::Merge => patch::merge(view, patch),
@@ -44,7 +48,7 @@ impl Registry {
                 };
                 let decoded = decode::conform_kind(target, &patched, options.field_validation)?;
                 *warnings.lock().unwrap_or_else(PoisonError::into_inner) = decoded.warnings;
-                Ok(decoded.object)
+                Ok(if scale { decoded.object } else { resource.store(decoded.object) })
             })
             .await?;
         Ok((written, warnings.into_inner().unwrap_or_else(PoisonError::into_inner)))

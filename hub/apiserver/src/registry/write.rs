@@ -65,9 +65,11 @@ impl Registry {
         &self,
         resource: &Resource,
         namespace: Option<&str>,
-        mut object: Value,
+        object: Value,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
+        let mut object = resource.store(object);
+        let resource = resource.stored();
         if !take_revision(&mut object).is_empty() {
             return Err(Status::bad_request(
                 "resourceVersion should not be set on objects to be created",
@@ -124,6 +126,9 @@ impl Registry {
         subresource: Option<&str>,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
+        // What subresources exchange has one version only, but for the object itself.
+        let object = if is_view(subresource) { object } else { resource.store(object) };
+        let resource = resource.stored();
         let creates = subresource.is_none()
             && resource.strategy.creates_on_update()
             && object::resource_version(&object).is_empty();
@@ -139,7 +144,7 @@ impl Registry {
     /// Reads an object, lets `change` make the next one of it, and stores that; again if another
     /// write came between. `change` sees the object with its `resourceVersion`, or the view that
     /// the subresource gives (such as `Scale`), and the whole object. A `resourceVersion` in its
-    /// result is a precondition.
+    /// result is a precondition. Objects are of the stored version.
     ///
     /// # Errors
     /// `NotFound`, `Conflict`, `Invalid`, and whatever `change` returns.
@@ -152,6 +157,7 @@ impl Registry {
         options: &WriteOptions,
         change: impl Fn(&Value, &Value) -> Result<Value, Status>,
     ) -> Result<Written, Status> {
+        let resource = resource.stored();
         for _ in 0..MAX_CONFLICT_RETRIES {
             let current = self.get(resource, namespace, name)?;
             let mut wanted = if subresource == Some("scale") {
@@ -254,6 +260,11 @@ impl Registry {
             Err(err) => Err(storage_refusal(err)),
         }
     }
+}
+
+/// Whether the subresource exchanges another kind than the object's.
+pub(super) fn is_view(subresource: Option<&str>) -> bool {
+    subresource == Some("scale")
 }
 
 enum Attempt {
