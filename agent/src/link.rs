@@ -29,8 +29,8 @@ pub(crate) use dial::{HUB_ADDRESS, exchange};
 
 /// First pause after a failed connection; doubled up to [`MAX_BACKOFF`].
 const MIN_BACKOFF: Duration = Duration::from_millis(200);
-/// A node notices within this time that its hub is back.
-const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// With the time between two packets of an attempt: a node notices within two seconds that its hub is back.
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// After so long without a hub, the pause grows further to spare a metered link.
 const PATIENCE: u32 = 60;
 const PATIENT_BACKOFF: Duration = Duration::from_secs(15);
@@ -106,7 +106,7 @@ pub fn spawn(config: LinkConfig, tasks: &TaskTracker, shutdown: CancellationToke
 async fn run(config: &LinkConfig, handle: &LinkHandle) {
     let mut n_failures: u32 = 0;
     loop {
-        let err = match dial::connect(config).await {
+        let err = match dial::connect(config, dial::timeout(n_failures)).await {
             Ok(dialled) => {
                 tracing::info!(hub = dialled.hub, "Connected to the hub");
                 let since = clock::monotonic();
@@ -166,7 +166,7 @@ mod tests {
         let at = |n| backoff(n).as_millis();
         assert_eq!(
             [at(1), at(2), at(3), at(5), at(60), at(61)],
-            [200, 400, 800, 2000, 2000, 15_000]
+            [200, 400, 800, 1000, 1000, 15_000]
         );
     }
 }

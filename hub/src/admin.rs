@@ -11,7 +11,7 @@ use std::{
 };
 
 use hub_api::Clock;
-use hub_apiserver::Registry;
+use hub_apiserver::{Registry, places::ACCEPT_PAUSE};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -83,7 +83,14 @@ pub(crate) async fn run(admin: Admin, listener: UnixListener, shutdown: Cancella
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                let Ok((stream, _)) = accepted else { continue };
+                let stream = match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(err) => {
+                        tracing::warn!(error = %err, "Could not accept a connection on the admin socket");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                };
                 // One at a time: this is for people.
                 let served = tokio::time::timeout(EXCHANGE_TIMEOUT, admin.serve(stream)).await;
                 if !matches!(served, Ok(Ok(()))) {

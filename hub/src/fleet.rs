@@ -9,8 +9,10 @@
 //! Everything a node sends is hostile until checked: its name is its certificate's, and it may
 //! touch only its own Node and the pods bound to it.
 
+mod farewell;
 mod feed;
 mod heartbeat;
+mod identity;
 mod join;
 mod listener;
 mod reports;
@@ -22,28 +24,33 @@ mod view;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use agent_sync::Epoch;
 use hub_api::Clock;
-use hub_apiserver::Registry;
+use hub_apiserver::{Registry, ServerCertificate};
 use hub_storage::Storage;
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use farewell::Farewells;
+use identity::Sightings;
 pub use listener::ListenError;
 pub use streams::FleetStreams;
 use view::{ViewChange, ViewIndex};
 
-use crate::pki::Authority;
+use crate::{clock::CertificateTime, pki::Authority};
 
 /// What the fleet needs to run.
 pub struct FleetConfig {
     pub listen: SocketAddr,
     pub epoch: Epoch,
     pub node_certificate_life: Duration,
+    /// Where the open connections are noted, for the next process.
+    pub connections_path: PathBuf,
 }
 
 impl std::fmt::Debug for FleetConfig {
@@ -59,6 +66,7 @@ pub struct Fleet {
     authority: Arc<Authority>,
     epoch: Epoch,
     node_certificate_life: Duration,
+    farewells: Farewells,
     state: Mutex<State>,
     /// True once every watch has delivered its first list.
     primed: watch::Sender<bool>,
@@ -74,6 +82,7 @@ impl std::fmt::Debug for Fleet {
 struct State {
     index: ViewIndex,
     sessions: BTreeMap<String, SessionHandle>,
+    sightings: BTreeMap<String, Sightings>,
     next_session: u64,
     revision: u64,
 }
@@ -113,6 +122,7 @@ impl Fleet {
             authority,
             epoch: config.epoch,
             node_certificate_life: config.node_certificate_life,
+            farewells: Farewells::new(config.connections_path.clone()),
             state: Mutex::default(),
             primed: watch::Sender::new(false),
         })
@@ -125,16 +135,24 @@ impl Fleet {
     pub fn spawn(
         self: &Arc<Self>,
         config: &FleetConfig,
-        identity: &crate::pki::Identity,
+        certificate: Arc<ServerCertificate>,
         storage: &Arc<dyn Storage>,
         tasks: &TaskTracker,
         shutdown: &CancellationToken,
     ) -> Result<SocketAddr, ListenError> {
-        let endpoint = listener::bind(config.listen, &self.authority, identity)?;
+        let endpoint = listener::bind(listener::PortConfig {
+            address: config.listen,
+            authority: &self.authority,
+            certificate,
+            time: CertificateTime(self.clock.clone()),
+            farewells: &config.connections_path,
+        })?;
         let address = endpoint
             .local_addr()
             .map_err(|err| ListenError::Bind { address: config.listen, err })?;
         feed::spawn(self, storage, tasks, shutdown);
+        let (fleet, stop) = (self.clone(), shutdown.clone());
+        tasks.spawn(async move { fleet.farewells.keep(stop).await });
         tasks.spawn(listener::run(self.clone(), endpoint, tasks.clone(), shutdown.clone()));
         Ok(address)
     }

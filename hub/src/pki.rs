@@ -2,7 +2,7 @@
 //!
 //! The authority's key lies in the data directory (mode 0600) and is made once. Everything else
 //! (the server's certificate, the administrator's, the nodes') is signed by it on demand. All
-//! certificates begin in 1975, so that a node without a clock can use them.
+//! certificates begin in 1970, so that a machine without a clock can use them.
 
 use std::{
     net::IpAddr,
@@ -21,8 +21,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use x509_parser::prelude::FromDer;
 
 const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
-const SERVER_LIFE: Duration = Duration::from_secs(365 * 86_400);
-const ADMIN_LIFE: Duration = Duration::from_secs(365 * 86_400);
+/// Life of the certificates that the hub signs for itself and its administrator. It renews them at two thirds.
+pub const SERVER_LIFE: Duration = Duration::from_secs(365 * 86_400);
 /// A hub's clock may be set back by so much without refusing the certificates it just signed.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
@@ -74,10 +74,16 @@ pub enum PkiError {
 }
 
 /// A certificate with its private key, both PEM.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Identity {
     pub cert_pem: String,
     pub key_pem: String,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("cert_pem", &self.cert_pem).finish_non_exhaustive()
+    }
 }
 
 impl Identity {
@@ -191,7 +197,7 @@ impl Authority {
     pub fn issue_admin(&self, now: Timestamp) -> Result<Identity, PkiError> {
         let mut params =
             leaf_params("outbye-admin", &[ADMIN_GROUP], ExtendedKeyUsagePurpose::ClientAuth);
-        expire(&mut params, now, ADMIN_LIFE);
+        expire(&mut params, now, SERVER_LIFE);
         self.sign(params, "outbye-admin")
     }
 
@@ -210,10 +216,9 @@ impl Authority {
             CertificateSigningRequestParams::from_pem(request_pem).map_err(PkiError::Request)?;
         let subject = format!("{NODE_USER_PREFIX}{node}");
         request.params = leaf_params(&subject, &[NODE_GROUP], ExtendedKeyUsagePurpose::ClientAuth);
-        // Only the hub verifies this one, by its own clock; nodes renew at two thirds of the span.
-        expire(&mut request.params, now, Duration::ZERO);
-        request.params.not_before = request.params.not_after - CLOCK_SKEW;
         expire(&mut request.params, now, life);
+        // Only the hub verifies this one, by its own clock; nodes renew at two thirds of the span.
+        request.params.not_before = request.params.not_after - (life + CLOCK_SKEW);
         let cert =
             request.signed_by(&self.issuer).map_err(|err| PkiError::Sign { subject, err })?;
         Ok(NodeCertificate { pem: cert.pem(), key_hash: key_hash(cert.der())? })
@@ -290,10 +295,10 @@ fn leaf_params(name: &str, groups: &[&str], usage: ExtendedKeyUsagePurpose) -> C
     params
 }
 
-/// A hub whose clock stands at 1970 must not sign what is expired everywhere else.
+/// The end counts from the hub's time, which has a floor: a machine at 1970 does not sign what is expired elsewhere.
 fn expire(params: &mut CertificateParams, now: Timestamp, life: Duration) {
-    const FLOOR_SECONDS: i64 = 1_760_000_000;
-    let start = u64::try_from(now.as_second().max(FLOOR_SECONDS)).unwrap_or(0);
+    let start = u64::try_from(now.as_second()).unwrap_or(0);
+    params.not_before = rcgen::date_time_ymd(1970, 1, 1);
     params.not_after = rcgen::date_time_ymd(1970, 1, 1) + (Duration::from_secs(start) + life);
 }
 

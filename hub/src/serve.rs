@@ -13,7 +13,9 @@ use std::{
 
 use anyhow::Context;
 use hub_api::Clock;
-use hub_apiserver::{ApiServer, Registry, RegistryConfig, ServerConfig, TlsConfig, VersionInfo};
+use hub_apiserver::{
+    ApiServer, Registry, RegistryConfig, ServerCertificate, ServerConfig, TlsConfig, VersionInfo,
+};
 use hub_storage::{SledStorage, Storage};
 use ipnet::Ipv4Net;
 use tokio::net::TcpListener;
@@ -22,15 +24,18 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin::{self, Admin},
     bootstrap,
-    clock::SystemClock,
+    clock::{FlooredClock, SystemClock},
     fleet::{Fleet, FleetConfig, FleetStreams},
-    kubeconfig,
-    pki::{Authority, Identity},
+    pki::Authority,
+    renewal::OwnCertificates,
     runner::{self, RunnerConfig},
 };
 
 /// Tasks that do not end in this time after a shutdown are left behind.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// A hub that was just killed still has its store for a moment.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// Watches and continued lists reach back so far.
 const HISTORY: Duration = Duration::from_secs(10 * 60);
 /// Version of the Kubernetes API that is spoken.
@@ -73,14 +78,16 @@ pub struct ServeConfig {
 /// # Errors
 /// A part could not start; the message says which and what to do.
 pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let data_dir = config.data_dir.clone();
     std::fs::create_dir_all(&data_dir)
         .with_context(|| format!("could not create the data directory {}", data_dir.display()))?;
+    let (storage, report) = open_store(&data_dir.join("store")).await?;
+    // What lies beside the store is this process's from here on.
+    let floored = FlooredClock::open(SystemClock, &data_dir.join("time"))
+        .context("could not open the floor of the hub's time")?;
+    let floored = Arc::new(floored);
+    let clock: Arc<dyn Clock> = floored.clone();
     let authority = Arc::new(Authority::load_or_create(&data_dir.join("pki"), clock.now())?);
-    let (storage, report) =
-        SledStorage::open(&data_dir.join("store"), hub_storage::Options::DEFAULT)
-            .context("could not open the hub's store")?;
     if report.disk.lost_data() || report.n_unreadable > 0 {
         tracing::error!(
             healed = ?report.disk.healed,
@@ -97,8 +104,15 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
         .await
         .with_context(|| format!("could not open TCP {} for the API", config.listen))?;
     let address = SocketAddr::new(advertised(&config), listener.local_addr()?.port());
-    let identity = authority.issue_server(&server_names(&config, address.ip()), clock.now())?;
-    write_kubeconfig(&data_dir, &authority, address, clock.now())?;
+    let names = server_names(&config, address.ip());
+    let own = OwnCertificates::issue(
+        authority.clone(),
+        clock.clone(),
+        names,
+        address,
+        data_dir.join("admin.kubeconfig"),
+    )?;
+    let certificate = own.shown();
 
     let registry_config = RegistryConfig { service_cidr: config.service_cidr };
     let registry = Registry::new(storage.clone(), clock.clone(), registry_config);
@@ -108,6 +122,9 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     let tasks = TaskTracker::new();
     tasks.spawn(forget_history(storage.clone(), shutdown.clone()));
     tasks.spawn(watch_storage(storage.clone(), shutdown.clone()));
+    tasks.spawn(own.renew(shutdown.clone()));
+    let stop = shutdown.clone();
+    tasks.spawn(async move { floored.keep_up(stop).await });
     let runner_config =
         RunnerConfig { cluster_cidr: config.cluster_cidr, ca_pem: authority.cert_pem().to_owned() };
     let runner = runner::spawn(registry.clone(), runner_config, clock.clone(), shutdown.clone());
@@ -115,9 +132,11 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
         listen: config.sync_listen,
         epoch: agent_sync::Epoch(storage.epoch().get()),
         node_certificate_life: Duration::from_secs(config.node_certificate_life),
+        connections_path: data_dir.join("connections"),
     };
     let fleet = Fleet::new(&fleet_config, registry.clone(), clock.clone(), authority.clone());
-    let sync_address = fleet.spawn(&fleet_config, &identity, &storage, &tasks, &shutdown)?;
+    let sync_address =
+        fleet.spawn(&fleet_config, certificate.clone(), &storage, &tasks, &shutdown)?;
     let admin = Admin {
         registry: registry.clone(),
         fleet: fleet.clone(),
@@ -127,7 +146,7 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     let socket = admin::bind(&data_dir).context("could not open the hub's admin socket")?;
     tasks.spawn(admin::run(admin, socket, shutdown.clone()));
 
-    let server = api_server(&config, registry, &authority, &identity, fleet, address)?;
+    let server = api_server(&config, registry, &authority, certificate, fleet, address)?;
     tracing::info!(api = %address, sync = %sync_address, "Hub is ready");
     server.serve(listener, shutdown.clone()).await;
 
@@ -144,6 +163,34 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     closing.close();
     tracing::info!("Hub stopped");
     Ok(())
+}
+
+/// Opens the store. The hub before this one may still be on its way out.
+async fn open_store(dir: &Path) -> anyhow::Result<(Arc<SledStorage>, hub_storage::OpenReport)> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match SledStorage::open(dir, hub_storage::Options::DEFAULT) {
+            Err(hub_storage::OpenError::Disk(agent_disk::OpenError::InUse { .. }))
+                if waited < LOCK_TIMEOUT =>
+            {
+                if waited.is_zero() {
+                    tracing::warn!(
+                        dir = %dir.display(),
+                        timeout = ?LOCK_TIMEOUT,
+                        "Another hub has the store open; waiting for its end"
+                    );
+                }
+                tokio::time::sleep(LOCK_PAUSE).await;
+                waited += LOCK_PAUSE;
+            }
+            opened => {
+                return opened.with_context(|| match waited {
+                    Duration::ZERO => "could not open the hub's store".to_owned(),
+                    _ => format!("could not open the hub's store within {waited:?}"),
+                });
+            }
+        }
+    }
 }
 
 async fn forget_history(storage: Arc<dyn Storage>, shutdown: CancellationToken) {
@@ -166,12 +213,11 @@ fn api_server(
     config: &ServeConfig,
     registry: Registry,
     authority: &Authority,
-    identity: &Identity,
+    certificate: Arc<ServerCertificate>,
     fleet: Arc<Fleet>,
     address: SocketAddr,
 ) -> anyhow::Result<ApiServer> {
-    let (chain, key) = identity.to_der()?;
-    let tls = TlsConfig { chain, key, client_ca: vec![authority.cert_der().clone()] };
+    let tls = TlsConfig { certificate, client_ca: vec![authority.cert_der().clone()] };
     let server_config = ServerConfig {
         tls,
         tokens: read_tokens(config.token_auth_file.as_deref())?,
@@ -240,20 +286,4 @@ fn server_names(config: &ServeConfig, address: IpAddr) -> Vec<String> {
     names.sort();
     names.dedup();
     names
-}
-
-fn write_kubeconfig(
-    data_dir: &Path,
-    authority: &Authority,
-    address: SocketAddr,
-    now: jiff::Timestamp,
-) -> anyhow::Result<()> {
-    let admin = authority.issue_admin(now)?;
-    let server = format!("https://{address}");
-    let kubeconfig = kubeconfig::admin(&server, authority.cert_pem(), &admin);
-    crate::pki::write_private(
-        &data_dir.join("admin.kubeconfig"),
-        serde_json::to_string_pretty(&kubeconfig)?.as_bytes(),
-    )?;
-    Ok(())
 }

@@ -11,6 +11,10 @@ use crate::join;
 
 /// From the first packet to an open connection, or from request to answer.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for a hub that should be there: the packets of an attempt become rarer, those of the next are not.
+const BRISK_TIMEOUT: Duration = Duration::from_secs(3);
+/// Every so many attempts take their time, for slow links.
+const SLOW_ATTEMPT: u32 = 3;
 /// Record of the meta table that holds the hub's address.
 pub(crate) const HUB_ADDRESS: &str = "hub-address";
 
@@ -43,8 +47,8 @@ pub enum DialError {
         #[source]
         err: quinn::ConnectionError,
     },
-    #[error("the hub at {address} did not answer in {DIAL_TIMEOUT:?}")]
-    Timeout { address: SocketAddr },
+    #[error("the hub at {address} did not answer in {timeout:?}")]
+    Timeout { address: SocketAddr, timeout: Duration },
     #[error("could not exchange certificates with the hub: {reason}")]
     Exchange { reason: String },
     #[error("the hub refused: {message}")]
@@ -58,7 +62,12 @@ pub(super) struct Dialled {
     _endpoint: Endpoint,
 }
 
-pub(super) async fn connect(config: &LinkConfig) -> Result<Dialled, DialError> {
+/// How long the next attempt may take.
+pub(super) fn timeout(n_failures: u32) -> Duration {
+    if (n_failures + 1).is_multiple_of(SLOW_ATTEMPT) { DIAL_TIMEOUT } else { BRISK_TIMEOUT }
+}
+
+pub(super) async fn connect(config: &LinkConfig, timeout: Duration) -> Result<Dialled, DialError> {
     let hub = config.ledger.read(Table::Meta, HUB_ADDRESS).ok_or(DialError::NotJoined)?;
     let hub = String::from_utf8_lossy(&hub).into_owned();
     let vital = config.ledger.vital();
@@ -79,7 +88,7 @@ pub(super) async fn connect(config: &LinkConfig) -> Result<Dialled, DialError> {
         &vital.cert_pem,
         &vital.key_pem,
     )?;
-    let (endpoint, connection) = open(&hub, tls).await?;
+    let (endpoint, connection) = open(&hub, tls, timeout).await?;
     Ok(Dialled { hub, connection, _endpoint: endpoint })
 }
 
@@ -87,6 +96,7 @@ pub(super) async fn connect(config: &LinkConfig) -> Result<Dialled, DialError> {
 pub(crate) async fn open(
     hub: &str,
     tls: quinn::ClientConfig,
+    timeout: Duration,
 ) -> Result<(Endpoint, Connection), DialError> {
     let address = tokio::net::lookup_host(hub)
         .await
@@ -99,9 +109,9 @@ pub(crate) async fn open(
     let connecting = endpoint
         .connect_with(tls, address, tls::SERVER_NAME)
         .map_err(|err| DialError::Connect { address, err })?;
-    let connection = tokio::time::timeout(DIAL_TIMEOUT, connecting)
+    let connection = tokio::time::timeout(timeout, connecting)
         .await
-        .map_err(|_elapsed| DialError::Timeout { address })?
+        .map_err(|_elapsed| DialError::Timeout { address, timeout })?
         .map_err(|err| DialError::Connection { address, err })?;
     Ok((endpoint, connection))
 }
@@ -113,7 +123,7 @@ pub(crate) async fn exchange(
     request: &JoinRequest,
 ) -> Result<(String, String), DialError> {
     let failed = |reason: String| DialError::Exchange { reason };
-    let (endpoint, connection) = open(hub, tls).await?;
+    let (endpoint, connection) = open(hub, tls, DIAL_TIMEOUT).await?;
     let answer = tokio::time::timeout(DIAL_TIMEOUT, async {
         let (mut send, mut recv) = connection.open_bi().await.map_err(|err| err.to_string())?;
         let bytes = serde_json::to_vec(request).map_err(|err| err.to_string())?;

@@ -25,6 +25,8 @@ pub(crate) const SERVER_NAME: &str = "outbye-hub";
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Keeps the connection and NAT mappings alive, and is the heartbeat.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// A hub that was away hears the next first packet soon: they go out after three times this, then ever more rarely.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Streams (exec, logs) that the hub may have open at once.
 const MAX_STREAMS: u32 = 256;
 
@@ -133,6 +135,7 @@ fn quic(tls: ClientConfig) -> Result<quinn::ClientConfig, TlsError> {
     let mut transport = TransportConfig::default();
     transport.max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok());
     transport.keep_alive_interval(Some(KEEP_ALIVE));
+    transport.initial_rtt(INITIAL_RTT);
     transport.max_concurrent_bidi_streams(quinn::VarInt::from_u32(MAX_STREAMS));
     transport.max_concurrent_uni_streams(quinn::VarInt::from_u32(0));
     config.transport_config(Arc::new(transport));

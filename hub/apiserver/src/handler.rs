@@ -180,6 +180,9 @@ async fn route(
     mut request: Request<Incoming>,
 ) -> Result<Answer, Status> {
     let user = Arc::new(authenticate::user(&shared, &peer, request.headers())?);
+    if !user.is_anonymous() && !peer.seat.authenticated() {
+        return Err(Status::too_many_requests("too many clients, please try again later", 1));
+    }
     // Whoever serves the request must not pass the secret on by accident.
     request.headers_mut().remove(http::header::AUTHORIZATION);
     let query = Query::parse(request.uri().query().unwrap_or_default());

@@ -12,6 +12,7 @@ pub mod auth;
 mod handler;
 pub mod limits;
 mod metrics;
+pub mod places;
 pub mod registry;
 mod request;
 mod response;
@@ -25,4 +26,4 @@ pub use registry::{
 };
 pub use server::{ApiServer, ServerConfig, VersionInfo};
 pub use streaming::{NoNodes, NodeStream, NodeStreams, OpenError};
-pub use tls::{TlsConfig, TlsError};
+pub use tls::{ServerCertificate, TlsConfig, TlsError};

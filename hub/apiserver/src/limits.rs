@@ -2,8 +2,18 @@
 
 use std::time::Duration;
 
-/// Connections served at once; more wait in the listen queue.
+/// Connections of authenticated clients, at once; more are told to come again.
 pub const MAX_CONNECTIONS: usize = 8192;
+/// Connections of which no request was authenticated yet, at once; more are hung up on.
+pub const MAX_GUESTS: usize = 2048;
+/// How many of these may come from one source.
+pub const MAX_GUESTS_PER_SOURCE: usize = 512;
+/// Time from the TLS handshake to the first request.
+pub const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that has not said who it is by then is ended.
+pub const GUEST_LIFE: Duration = Duration::from_mins(1);
+/// Time for the last answers of a connection that is ended.
+pub const PARTING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests that are neither watches nor streams, served at once; more are told to come again.
 pub const MAX_REQUESTS_IN_FLIGHT: usize = 1024;
 /// Time for the TLS handshake.

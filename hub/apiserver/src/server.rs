@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hub_api::Resource;
 use hyper::body::Incoming;
@@ -12,7 +11,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +21,9 @@ use crate::handler::{Shared, handle};
 use crate::limits::{
     DRAIN_TIMEOUT, EVENT_TTL, EXPIRY_INTERVAL, H2_CONNECTION_WINDOW, H2_MAX_STREAMS,
     H2_PING_INTERVAL, H2_PING_TIMEOUT, H2_SEND_BUFFER, H2_STREAM_WINDOW, HANDSHAKE_TIMEOUT,
-    HEADER_READ_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD,
+    HEADER_READ_TIMEOUT, MAX_HEAD, PARTING_TIMEOUT,
 };
+use crate::places::{ACCEPT_PAUSE, Overdue, Seat, Seats};
 use crate::registry::Registry;
 use crate::streaming::NodeStreams;
 use crate::tls::{TlsConfig, TlsError, server_config};
@@ -86,6 +85,8 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// Whom the client certificate names, if one was shown.
     pub(crate) user: Option<Arc<User>>,
+    /// The connection's place.
+    pub(crate) seat: Arc<Seat>,
 }
 
 impl ApiServer {
@@ -95,7 +96,7 @@ impl ApiServer {
     /// The certificates cannot be used.
     pub fn new(registry: Registry, config: ServerConfig) -> Result<Self, TlsError> {
         let ServerConfig { tls, tokens, authorizer, nodes, resources, version, address } = config;
-        let acceptor = TlsAcceptor::from(server_config(tls)?);
+        let acceptor = TlsAcceptor::from(server_config(tls, registry.clone())?);
         let shared = Shared::new(registry, tokens, authorizer, nodes, resources, version, address);
         Ok(Self { shared: Arc::new(shared), acceptor })
     }
@@ -103,20 +104,20 @@ impl ApiServer {
     /// Serves until `shutdown` fires, then lets requests finish for a while.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let seats = Seats::default();
         let hang_up = CancellationToken::new();
         let accepting = async {
             loop {
-                let Ok(place) = places.clone().acquire_owned().await else { return };
                 let (stream, address) = match listener.accept().await {
                     Ok(accepted) => accepted,
                     Err(err) => {
-                        // Out of descriptors, most likely: the connection stays in the queue.
                         tracing::warn!(error = %err, "Could not accept a connection");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
                         continue;
                     }
                 };
+                // Who finds no place is hung up on.
+                let Ok(seat) = seats.guest(address.ip()) else { continue };
                 let connection = Connection {
                     shared: self.shared.clone(),
                     acceptor: self.acceptor.clone(),
@@ -126,8 +127,8 @@ impl ApiServer {
                 let hang_up = hang_up.clone();
                 connections.spawn(async move {
                     // A connection that is hung up on has nothing left to say.
-                    let _ = hang_up.run_until_cancelled(connection.serve(stream, address)).await;
-                    drop(place);
+                    let serving = connection.serve(stream, address, seat);
+                    let _ = hang_up.run_until_cancelled(serving).await;
                 });
             }
         };
@@ -165,7 +166,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, address: SocketAddr) {
+    async fn serve(self, stream: TcpStream, address: SocketAddr, seat: Arc<Seat>) {
         // Only a hint: without it small answers wait for the peer's acknowledgement.
         let _ = stream.set_nodelay(true);
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream));
@@ -188,10 +189,15 @@ impl Connection {
                 return;
             }
         };
-        let peer = Peer { address, user };
+        if user.is_some() && !seat.authenticated() {
+            tracing::warn!(%address, "Refused a client: there are too many");
+            return;
+        }
+        let peer = Peer { address, user, seat: seat.clone() };
         let shared = self.shared.clone();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let (shared, peer) = (shared.clone(), peer.clone());
+            peer.seat.asked();
             async move { Ok::<_, Infallible>(handle(shared, peer, request).await) }
         });
         let builder = self.builder();
@@ -199,6 +205,17 @@ impl Connection {
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            overdue = seat.overdue() => {
+                tracing::debug!(%address, ?overdue, "Ending a connection");
+                if overdue == Overdue::Silent {
+                    return;
+                }
+                connection.as_mut().graceful_shutdown();
+                let Ok(ended) = tokio::time::timeout(PARTING_TIMEOUT, connection).await else {
+                    return;
+                };
+                ended
+            }
             () = self.shutdown.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await

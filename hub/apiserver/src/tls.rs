@@ -1,18 +1,78 @@
 //! The server's TLS: its own certificate, and client certificates if they are shown.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
 use rustls::{RootCertStore, ServerConfig};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+
+use crate::registry::Registry;
+
+/// A certificate that can be replaced while servers show it: handshakes from then on see the new one.
+#[derive(Debug)]
+pub struct ServerCertificate(RwLock<Arc<CertifiedKey>>);
+
+impl ServerCertificate {
+    /// The server's certificate, then those of its issuers; the key is the first one's.
+    ///
+    /// # Errors
+    /// They do not fit, or are malformed.
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Arc<Self>, TlsError> {
+        Ok(Arc::new(Self(RwLock::new(certified(chain, key)?))))
+    }
+
+    /// Shows another one from now on.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; then the old one stays.
+    pub fn replace(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<(), TlsError> {
+        let fresh = certified(chain, key)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+}
+
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<CertifiedKey>, TlsError> {
+    let provider = rustls::crypto::ring::default_provider();
+    let certified = CertifiedKey::from_der(chain, key, &provider);
+    certified.map(Arc::new).map_err(|err| TlsError::Certificate { err })
+}
+
+impl ResolvesServerCert for ServerCertificate {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+/// The hub's time, by which clients' certificates are judged: the machine's may stand at 1970.
+#[derive(Debug)]
+struct HubTime(Registry);
+
+impl TimeProvider for HubTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.now().as_second()).unwrap_or(0);
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
 
 /// What the server shows, and whose certificates it believes.
 #[derive(Debug)]
 pub struct TlsConfig {
-    /// The server's certificate, then those of its issuers.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The key of the first certificate.
-    pub key: PrivateKeyDer<'static>,
+    /// What the server shows.
+    pub certificate: Arc<ServerCertificate>,
     /// The authorities that sign client certificates; none means that tokens alone count.
     pub client_ca: Vec<CertificateDer<'static>>,
 }
@@ -41,9 +101,13 @@ pub enum TlsError {
 }
 
 /// Client certificates are asked for and verified, but not demanded: tokens are the other way.
-pub(crate) fn server_config(config: TlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
+pub(crate) fn server_config(
+    config: TlsConfig,
+    registry: Registry,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
+    let time = Arc::new(HubTime(registry));
+    let builder = ServerConfig::builder_with_details(provider.clone(), time)
         .with_safe_default_protocol_versions()
         .map_err(|err| TlsError::Certificate { err })?;
     let builder = if config.client_ca.is_empty() {
@@ -59,9 +123,7 @@ pub(crate) fn server_config(config: TlsConfig) -> Result<Arc<ServerConfig>, TlsE
             .map_err(|err| TlsError::Verifier { err })?;
         builder.with_client_cert_verifier(verifier)
     };
-    let mut tls = builder
-        .with_single_cert(config.chain, config.key)
-        .map_err(|err| TlsError::Certificate { err })?;
+    let mut tls = builder.with_cert_resolver(config.certificate);
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(tls))
 }

@@ -17,8 +17,10 @@ use tokio::sync::mpsc;
 
 use super::Fleet;
 
-/// Before a report is tried again after storage refused it.
+/// Before a report is tried again after it was refused for reasons of the hub's own.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// A report that is refused so often does not hold up the others any longer.
+const MAX_TRIES: u32 = 20;
 /// Largest accepted report, in bytes.
 const MAX_REPORT: usize = 1 << 20;
 /// Labels that only the hub may put on a node.
@@ -32,22 +34,46 @@ pub(super) async fn apply_all(
     done_tx: mpsc::UnboundedSender<u64>,
 ) {
     while let Some((seq, report)) = reports_rx.recv().await {
+        let mut n_tries = 0;
         while let Err(status) = apply(fleet, node, &report).await {
-            if is_final(&status) {
+            n_tries += 1;
+            let (key, error) = (&report.key, &status);
+            match after(&status, n_tries) {
                 // Of pods that are gone there is always something on the way.
-                if status.code == 404 {
-                    tracing::debug!(node, key = %report.key, error = %status, "Dropped a report");
-                } else {
-                    tracing::warn!(node, key = %report.key, error = %status, "Refused a report");
+                After::Drop if status.code == 404 => {
+                    tracing::debug!(node, %key, %error, "Dropped a report");
+                    break;
                 }
-                break;
+                After::Drop => {
+                    tracing::warn!(node, %key, %error, n_tries, "Dropped a report");
+                    break;
+                }
+                After::Retry => {
+                    tracing::warn!(node, %key, %error, "Could not apply a report");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
             }
-            tracing::warn!(node, key = %report.key, error = %status, "Could not apply a report");
-            tokio::time::sleep(RETRY_PAUSE).await;
         }
         if done_tx.send(seq).is_err() {
             return;
         }
+    }
+}
+
+/// What becomes of a report that was refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum After {
+    Retry,
+    Drop,
+}
+
+fn after(status: &Status, n_tries: u32) -> After {
+    // A hub that cannot write now can write nothing else either: nothing is gained by dropping.
+    let is_the_hubs = matches!(status.code, 429 | 503);
+    if is_final(status) || (n_tries >= MAX_TRIES && !is_the_hubs) {
+        After::Drop
+    } else {
+        After::Retry
     }
 }
 
@@ -92,7 +118,7 @@ async fn pod_status(fleet: &Fleet, node: &str, report: &ReportBody) -> Result<()
 }
 
 /// Without a revision the registry takes the newest object and tries again by itself.
-fn without_revision(object: &Value) -> Value {
+pub(super) fn without_revision(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.remove("resourceVersion");
@@ -191,10 +217,16 @@ fn merge_node_status(old: &Value, sent: &Value) -> Value {
             ("capacity" | "allocatable", Some(target), Value::Object(value)) => {
                 target.extend(value.clone());
             }
+            ("conditions", ..) => {}
             _ => {
                 status.insert(field.clone(), value.clone());
             }
         }
+    }
+    // Conditions of types that the node does not send are the hub's.
+    if sent.contains_key("conditions") {
+        status.insert("conditions".to_owned(), sent["conditions"].clone());
+        return keep_hub_conditions(Value::Object(status), &Value::Object(old.clone()));
     }
     Value::Object(status)
 }
@@ -319,11 +351,12 @@ mod tests {
 
     #[test]
     fn foreign_capacity_and_conditions_survive_a_report() {
-        let old = json!({"capacity": {"cpu": "1", "example.com/gpu": "2"}, "conditions": [1]});
-        let sent = json!({"capacity": {"cpu": "4"}, "conditions": [2]});
+        let (ready, hubs) = (json!({"type": "Ready"}), json!({"type": "DuplicateIdentity"}));
+        let old = json!({"capacity": {"cpu": "1", "example.com/gpu": "2"}, "conditions": [hubs]});
+        let sent = json!({"capacity": {"cpu": "4"}, "conditions": [ready]});
         assert_eq!(
             merge_node_status(&old, &sent),
-            json!({"capacity": {"cpu": "4", "example.com/gpu": "2"}, "conditions": [2]})
+            json!({"capacity": {"cpu": "4", "example.com/gpu": "2"}, "conditions": [ready, hubs]})
         );
         let old =
             json!({"conditions": [{"type": "PodScheduled"}, {"type": "Ready", "status": "False"}]});
@@ -353,6 +386,20 @@ mod tests {
         let nodes = row("", "v1", "nodes").unwrap();
         for body in [r#"{"status": {"capacity": {"cpu": "much"}}}"#, r#"{"status": []}"#, "[]"] {
             assert!(is_final(&parse(nodes, body.as_bytes()).unwrap_err()), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_report_that_never_succeeds_holds_up_the_others_for_a_while_only() {
+        let broken = Status::internal("always");
+        for (status, n_tries, expect) in [
+            (&broken, 1, After::Retry),
+            (&broken, MAX_TRIES - 1, After::Retry),
+            (&broken, MAX_TRIES, After::Drop),
+            (&Status::service_unavailable("full"), 1000, After::Retry),
+            (&Status::bad_request("no"), 1, After::Drop),
+        ] {
+            assert_eq!(after(status, n_tries), expect, "{status} {n_tries}");
         }
     }
 

@@ -6,7 +6,9 @@ use agent_sync::{HubConfig, HubEvent, HubSession};
 use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 
-use super::{Fleet, SessionHandle, ToSession, heartbeat, reports, view::ViewChange};
+use super::{
+    Fleet, SessionHandle, ToSession, heartbeat, identity::Suspicion, reports, view::ViewChange,
+};
 use crate::clock;
 
 /// Frames on their way to the socket.
@@ -32,13 +34,16 @@ pub(super) async fn run(
 
     let (changes_tx, changes_rx) = mpsc::unbounded_channel();
     let mut machine = HubSession::new(HubConfig { epoch: fleet.epoch }, clock::monotonic());
-    let id = fleet.register(&node, connection, changes_tx, &mut machine);
+    let (id, suspicion) = fleet.register(&node, connection, changes_tx, &mut machine);
     // A Node that was deleted until now ends nothing: the session was not in the table.
     if let Err(reason) = fleet.check_node_key(&node, key_hash) {
         fleet.unregister(&node, id);
         return Err(reason);
     }
     tracing::info!(node, remote = %connection.remote_address(), "Node connected");
+    if let Some(suspicion) = suspicion {
+        fleet.tell_suspicion(&node, &suspicion).await;
+    }
 
     let (out_tx, out_rx) = mpsc::channel(OUT_QUEUE);
     let (reports_tx, reports_rx) = mpsc::channel(REPORT_QUEUE);
@@ -51,6 +56,7 @@ pub(super) async fn run(
         () = write(send, out_rx) => Ok(()),
         () = reports::apply_all(fleet, &node, reports_rx, done_tx) => Ok(()),
         () = heartbeat::run(fleet, &node) => Ok(()),
+        () = fleet.settle(&node) => Ok(()),
         _ = connection.closed() => Ok(()),
     };
     fleet.unregister(&node, id);
@@ -67,7 +73,7 @@ impl Fleet {
         connection: &Connection,
         changes_tx: mpsc::UnboundedSender<ToSession>,
         machine: &mut HubSession,
-    ) -> u64 {
+    ) -> (u64, Option<Suspicion>) {
         let mut state = self.lock();
         for (key, object) in state.index.view_of(node) {
             machine.upsert(key, object);
@@ -78,9 +84,15 @@ impl Fleet {
         let handle = SessionHandle { id, connection: connection.clone(), changes_tx };
         if let Some(old) = state.sessions.insert(node.to_owned(), handle) {
             // The newest connection is the live one: the old one may be a path that died.
+            let was_alive = old.connection.close_reason().is_none();
             old.connection.close(CLOSE_REPLACED, b"the node connected again");
+            if was_alive {
+                let by = connection.remote_address().ip().to_canonical();
+                let sightings = state.sightings.entry(node.to_owned()).or_default();
+                return (id, sightings.replaced(clock::monotonic(), by));
+            }
         }
-        id
+        (id, None)
     }
 
     fn unregister(&self, node: &str, id: u64) {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use hub_api::Clock;
 use hub_apiserver::auth::{MastersOnly, TokenFile};
-use hub_apiserver::{ApiServer, Registry, RegistryConfig, ServerConfig, TlsConfig, VersionInfo};
+use hub_apiserver::{
+    ApiServer, Registry, RegistryConfig, ServerCertificate, ServerConfig, TlsConfig, VersionInfo,
+};
 use hub_storage::{Options, SledStorage};
 use rustls_pki_types::PrivateKeyDer;
 use tokio_util::sync::CancellationToken;
@@ -46,8 +48,11 @@ async fn main() {
         registry,
         ServerConfig {
             tls: TlsConfig {
-                chain: vec![made.cert.der().clone()],
-                key: PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into()),
+                certificate: ServerCertificate::new(
+                    vec![made.cert.der().clone()],
+                    PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into()),
+                )
+                .unwrap(),
                 client_ca: Vec::new(),
             },
             tokens: TokenFile::parse(&format!("{TOKEN},admin,1,system:masters"))

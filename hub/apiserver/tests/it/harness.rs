@@ -10,7 +10,8 @@ use http_body_util::{BodyExt, Full};
 use hub_api::Clock;
 use hub_apiserver::auth::{MastersOnly, TokenFile};
 use hub_apiserver::{
-    ApiServer, NodeStreams, Registry, RegistryConfig, ServerConfig, TlsConfig, VersionInfo,
+    ApiServer, NodeStreams, Registry, RegistryConfig, ServerCertificate, ServerConfig, TlsConfig,
+    VersionInfo,
 };
 use hub_storage::{Options, SledStorage};
 use hyper::body::Incoming;
@@ -106,8 +107,11 @@ impl World {
             registry.clone(),
             ServerConfig {
                 tls: TlsConfig {
-                    chain: vec![certificate.der().clone()],
-                    key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+                    certificate: ServerCertificate::new(
+                        vec![certificate.der().clone()],
+                        PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+                    )
+                    .unwrap(),
                     client_ca: vec![ca.der().clone()],
                 },
                 tokens: TokenFile::parse("boss,admin,1,system:masters\nguest,bob,2\n").unwrap(),
