@@ -7,6 +7,7 @@
 //! dir/reserve     space kept back for a full file system
 //! dir/floor       number of batches that were there at the last open: a store that has fewer has lost some
 //! dir/store.new/  a fresh copy of it in the making
+//! dir/log-0, -1   batches that the database does not have yet, where there is a log
 //! dir/broken-N/   a database that could not be opened, kept for inspection
 //! ```
 //!
@@ -15,10 +16,13 @@
 
 mod floor;
 mod heal;
+mod log;
+mod logged;
 mod records;
 mod reserve;
 mod rewrite;
 mod store;
+mod tree;
 
 use std::{
     fs::{self, File},
@@ -28,7 +32,7 @@ use std::{
 };
 
 pub use self::heal::{Healing, OpenReport};
-use self::{floor::Floor, records::Records, reserve::Reserve, store::Store};
+use self::{floor::Floor, logged::Logged, tree::Tree};
 
 /// How to open a disk. The segment size is that of its creation for all its life.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +41,9 @@ pub struct Options {
     pub segment_bytes: usize,
     /// Memory for pages.
     pub cache_bytes: u64,
+    /// Batches go to a log of about this size first, and to the database in the background: a commit is one
+    /// sequential write and one sync. Zero for few and small writes, which then go to the database at once.
+    pub log_bytes: u64,
 }
 
 /// Changes that become durable together or not at all. Later changes of a key win.
@@ -80,6 +87,15 @@ pub enum OpenError {
         #[source]
         err: io::Error,
     },
+    /// What the log holds could not be brought into the database.
+    #[error("could not apply the log in {}", dir.display())]
+    Replay {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        err: CommitError,
+    },
     /// Not even an empty database could be opened.
     #[error("could not open the database in {}", dir.display())]
     Database {
@@ -93,7 +109,11 @@ pub enum OpenError {
 
 impl OpenError {
     fn is_full(&self) -> bool {
-        matches!(self, Self::Io { err, .. } if reserve::is_full(err))
+        match self {
+            Self::Io { err, .. } => reserve::is_full(err),
+            Self::Replay { err, .. } => err.is_full(),
+            Self::InUse { .. } | Self::Database { .. } => false,
+        }
     }
 }
 
@@ -128,6 +148,12 @@ pub enum CommitError {
         #[source]
         err: Box<OpenError>,
     },
+    /// The log is full, and the database has no space for what is in it.
+    #[error("no space for the log in {}", dir.display())]
+    NoSpace {
+        /// The directory of the disk.
+        dir: PathBuf,
+    },
     /// An earlier commit failed.
     #[error("{} was closed by an earlier failure", dir.display())]
     Closed {
@@ -145,6 +171,7 @@ impl CommitError {
                 reserve::is_full(err)
             }
             Self::Recover { err, .. } => err.is_full(),
+            Self::NoSpace { .. } => true,
             Self::Database { .. } | Self::Closed { .. } => false,
         }
     }
@@ -174,24 +201,15 @@ pub enum ReadError {
 #[derive(Debug)]
 pub struct Disk {
     // Fields drop in order: the database before the lock.
-    state: State,
-    records: Records,
-    /// How many batches are known to be durable.
-    n_durable: u64,
+    inner: Inner,
     floor: Floor,
-    reserve: Reserve,
-    options: Options,
-    dir: PathBuf,
     _lock: File,
 }
 
 #[derive(Debug)]
-enum State {
-    Open(Store),
-    /// There was no space; the next commit opens again.
-    Full,
-    /// A commit failed otherwise.
-    Closed,
+enum Inner {
+    Direct(Tree),
+    Logged(Logged),
 }
 
 impl Disk {
@@ -203,125 +221,50 @@ impl Disk {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(io_error)?;
         let lock = lock(dir)?;
         let mut report = OpenReport::default();
-        let reserve = Reserve::new(dir, options.segment_bytes);
-        let mut opened = open_store(dir, options, &mut report);
-        if opened.as_ref().is_err_and(OpenError::is_full) && reserve.free() {
-            opened = open_store(dir, options, &mut report);
-        }
-        let (store, records) = opened?;
+        let mut tree = Tree::open(dir, options, &mut report)?;
+        // Also where no log is wanted: one may have been there.
+        logged::replay(dir, &mut tree, &mut report)?;
         let mut floor = Floor::open(dir);
-        if floor.is_above(&records) && !report.lost_data() {
-            report.healed.push(Healing::LostWrites { n_values: records.n_values() });
+        if floor.is_above(tree.number()) && !report.lost_data() {
+            report.healed.push(Healing::LostWrites { n_values: tree.n_values() });
         }
-        let (store, records) = match rewrite::wanted(&store, &records, &report) {
-            Some(why) => rewrite::rewrite(dir, (store, records), options, why, &mut report)?,
-            None => (store, records),
+        tree.rewrite_if_wanted(&mut report)?;
+        floor.raise(tree.number());
+        tree.fill_reserve();
+        let inner = if options.log_bytes == 0 {
+            log::remove(dir).map_err(io_error)?;
+            Inner::Direct(tree)
+        } else {
+            Inner::Logged(Logged::start(dir, tree, options.log_bytes)?)
         };
-        floor.raise(&records);
-        reserve.fill();
-        let disk = Self {
-            state: State::Open(store),
-            n_durable: records.n_batches(),
-            records,
-            floor,
-            reserve,
-            options,
-            dir: dir.into(),
-            _lock: lock,
-        };
-        Ok((disk, report))
+        Ok((Self { inner, floor, _lock: lock }, report))
     }
 
     /// Makes a batch durable. After an error that is not for want of space the disk is closed: whether the batch is
     /// there shows at the next open.
     pub fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
-        let closed = CommitError::Closed { dir: self.dir.clone() };
-        let written = match std::mem::replace(&mut self.state, State::Closed) {
-            State::Closed => Err(closed),
-            State::Open(store) if batch.is_empty() => {
-                self.state = State::Open(store);
-                return Ok(());
+        let number = match &mut self.inner {
+            Inner::Direct(tree) => {
+                tree.commit(&batch, None)?;
+                tree.number()
             }
-            State::Open(store) => {
-                let records = self.records.encode(&batch);
-                match write(&store, records, &self.dir) {
-                    Ok(()) => Ok(store),
-                    Err(err) if err.is_full() => {
-                        drop(store);
-                        let helped = self.reserve.free();
-                        tracing::warn!(dir = %self.dir.display(), helped, "Ran out of disk space");
-                        if helped { self.recover(&batch) } else { Err(err) }
-                    }
-                    Err(err) => Err(err),
-                }
-            }
-            State::Full => self.recover(&batch),
+            Inner::Logged(logged) => logged.commit(batch)?,
         };
-        match written {
-            Ok(store) => {
-                self.state = State::Open(store);
-                self.n_durable = self.records.n_batches();
-            }
-            Err(err) => {
-                if err.is_full() {
-                    self.state = State::Full;
-                }
-                return Err(err);
-            }
-        }
-        if self.floor.follow(&self.records) {
-            self.reserve.fill();
+        if self.floor.follow(number)
+            && let Inner::Direct(tree) = &self.inner
+        {
+            tree.fill_reserve();
         }
         Ok(())
     }
 
     /// Visits every key and value, in no promised order.
     pub fn scan(&self, visit: &mut dyn FnMut(&[u8], Vec<u8>)) -> Result<(), ReadError> {
-        let State::Open(store) = &self.state else {
-            return Err(ReadError::Closed { dir: self.dir.clone() });
-        };
-        records::scan(&store.db, visit)
-            .map_err(|err| ReadError::Database { dir: self.dir.clone(), err })
-    }
-
-    /// Opens the database again after it ran out of space, which it takes as its end, and writes the batch. All that
-    /// was acknowledged must be there.
-    fn recover(&mut self, batch: &Batch) -> Result<Store, CommitError> {
-        let mut report = OpenReport::default();
-        let opened = open_store(&self.dir, self.options, &mut report);
-        let (store, records) = opened
-            .map_err(|err| CommitError::Recover { dir: self.dir.clone(), err: err.into() })?;
-        if report.damaged() || report.lost_data() || records.n_batches() < self.n_durable {
-            return Err(CommitError::Closed { dir: self.dir.clone() });
+        match &self.inner {
+            Inner::Direct(tree) => tree.scan(visit),
+            Inner::Logged(logged) => logged.scan(visit),
         }
-        self.records = records;
-        let again = self.records.encode(batch);
-        write(&store, again, &self.dir)?;
-        Ok(store)
     }
-}
-
-fn open_store(
-    dir: &Path,
-    options: Options,
-    report: &mut OpenReport,
-) -> Result<(Store, Records), OpenError> {
-    let io_error = |err| OpenError::Io { path: dir.into(), err };
-    rewrite::finish(dir).map_err(io_error)?;
-    let (store, records) = heal::open(dir, options, report)?;
-    let intact = store.headers_intact(&dir.join("store"));
-    if !intact.map_err(io_error)? {
-        report.healed.push(Healing::FoundDamage);
-    }
-    Ok((store, records))
-}
-
-fn write(store: &Store, batch: sled::Batch, dir: &Path) -> Result<(), CommitError> {
-    let database = |err| CommitError::Database { dir: dir.into(), err };
-    store.db.apply_batch(batch).map_err(database)?;
-    store.db.flush().map_err(database)?;
-    // `flush` only starts the writing of pages; what a power cut respects is this.
-    store.file.sync_data().map_err(|err| CommitError::Sync { dir: dir.into(), err })
 }
 
 fn lock(dir: &Path) -> Result<File, OpenError> {

@@ -31,7 +31,7 @@ pub use crate::{table::Table, vital::Vital};
 
 /// The database holds small values, and the agent little memory.
 const DISK: agent_disk::Options =
-    agent_disk::Options { segment_bytes: 512 << 10, cache_bytes: 1 << 20 };
+    agent_disk::Options { segment_bytes: 512 << 10, cache_bytes: 1 << 20, log_bytes: 0 };
 
 /// One change of one key.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -27,6 +27,9 @@ use crate::{
     Txn, TxnError, Watch, WatchCache, WatchError, Write,
 };
 
+/// Batches go to the database in pieces of about this size, in the background.
+const LOG_BYTES: u64 = 4 << 20;
+
 /// How to open the storage.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -127,8 +130,11 @@ pub struct SledStorage {
 impl SledStorage {
     /// Opens the storage in `dir`, which is created if missing. Heals what can be healed, and says so.
     pub fn open(dir: &Path, options: Options) -> Result<(Arc<Self>, OpenReport), OpenError> {
-        let disk_options =
-            agent_disk::Options { segment_bytes: 8 << 20, cache_bytes: options.cache_bytes };
+        let disk_options = agent_disk::Options {
+            segment_bytes: 8 << 20,
+            cache_bytes: options.cache_bytes,
+            log_bytes: LOG_BYTES,
+        };
         let (mut disk, disk_report) = Disk::open(dir, disk_options).map_err(OpenError::Disk)?;
         let loaded = record::load(&disk)?;
         let lost = disk_report.lost_data() || loaded.n_unreadable > 0;

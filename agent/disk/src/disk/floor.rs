@@ -1,10 +1,9 @@
-//! What the database must not fall below, kept beside it: a database that was cut short looks whole.
+//! What the disk must not fall below, kept beside it: a database that was cut short looks whole.
 //!
 //! The floor is a help to notice loss, never a reason not to open: where it cannot be read or written, there is none.
 
 use std::path::Path;
 
-use super::records::Records;
 use crate::DualSlot;
 
 /// The number of batches that were there once.
@@ -30,26 +29,26 @@ impl Floor {
         }
     }
 
-    /// Whether the database once had more batches than it has.
-    pub(super) fn is_above(&self, records: &Records) -> bool {
+    /// Whether there once were more batches than there are.
+    pub(super) fn is_above(&self, number: u64) -> bool {
         let value = self.slot.as_ref().and_then(DualSlot::value);
         let floor = value.and_then(|it| it.try_into().ok()).map_or(0, u64::from_be_bytes);
-        floor > records.n_batches()
+        floor > number
     }
 
     /// Raises the floor if enough was written since. Whether it did.
-    pub(super) fn follow(&mut self, records: &Records) -> bool {
-        let due = records.n_batches() >= self.next;
+    pub(super) fn follow(&mut self, number: u64) -> bool {
+        let due = number >= self.next;
         if due {
-            self.raise(records);
-            self.next = records.n_batches() + STEP;
+            self.raise(number);
+            self.next = number + STEP;
         }
         due
     }
 
     /// Raises (or after a loss lowers) the floor to what is there.
-    pub(super) fn raise(&mut self, records: &Records) {
-        let value = records.n_batches().to_be_bytes();
+    pub(super) fn raise(&mut self, number: u64) {
+        let value = number.to_be_bytes();
         let Some(slot) = &mut self.slot else { return };
         if slot.value() == Some(&value) {
             return;

@@ -62,7 +62,7 @@ impl Records {
         self.known.len()
     }
 
-    /// How many batches were written in all.
+    /// Number of the newest batch: how many were written in all.
     pub(super) fn n_batches(&self) -> u64 {
         self.n_batches
     }
@@ -77,7 +77,8 @@ impl Records {
         self.n_bytes
     }
 
-    pub(super) fn encode(&mut self, batch: &Batch) -> sled::Batch {
+    /// What a batch is in the database. Its number is the next one unless one is given.
+    pub(super) fn encode(&mut self, batch: &Batch, number: Option<u64>) -> sled::Batch {
         let mut out = sled::Batch::default();
         for (key, value) in &batch.changes {
             self.forget(key, &mut out);
@@ -94,7 +95,7 @@ impl Records {
             out.insert(head_key(key), record);
             self.learn(key.clone(), value, n_chunks);
         }
-        self.n_batches += 1;
+        self.n_batches = number.unwrap_or(self.n_batches + 1);
         out.insert(FINGERPRINT, self.fingerprint());
         out
     }

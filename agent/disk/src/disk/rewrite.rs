@@ -12,6 +12,7 @@ use super::{
     Batch, CommitError, Healing, OpenError, OpenReport, Options, heal,
     records::{self, Records},
     store::{self, Failure, Store},
+    tree,
 };
 use crate::sync_dir;
 
@@ -102,7 +103,7 @@ fn copy(
     fs::create_dir_all(to).map_err(CopyError::Create)?;
     let (store, mut records, _) = store::open(to, options).map_err(CopyError::Open)?;
     records.continue_from(from_records);
-    let mut write = |batch| super::write(&store, records.encode(&batch), to);
+    let mut write = |batch| tree::write(&store, records.encode(&batch, None), to);
     let (mut batch, mut bytes, mut failed) = (Batch::default(), 0, None);
     records::scan(from, &mut |key, value| {
         bytes += key.len() + value.len();

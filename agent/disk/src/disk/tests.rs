@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::FileExt};
 
 use super::*;
 
-const OPTIONS: Options = Options { segment_bytes: 1 << 16, cache_bytes: 1 << 20 };
+const OPTIONS: Options = Options { segment_bytes: 1 << 16, cache_bytes: 1 << 20, log_bytes: 0 };
 
 type Content = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -59,7 +59,9 @@ fn a_large_value_leaves_no_piece_behind() {
     let mut batch = Batch::default();
     batch.delete(b"key".to_vec());
     disk.commit(batch).unwrap();
-    let State::Open(store) = &disk.state else { panic!("{disk:?}") };
+    let Inner::Direct(Tree { state: tree::State::Open(store), .. }) = &disk.inner else {
+        panic!("{disk:?}")
+    };
     assert_eq!(store.db.len(), 1, "the fingerprint");
 }
 
@@ -146,16 +148,19 @@ fn tear(path: &Path, new: &[u8], share: u64, random: &mut u64) {
 /// On a file system of its own, on a thread of its own that alone has it mounted.
 #[test]
 fn a_full_file_system_is_survived() {
-    let on_small_disk = || {
-        let dir = tempfile::tempdir().unwrap();
-        if let Err(err) = mount_small(dir.path()) {
-            assert!(std::env::var_os("REQUIRE_PRIVILEGED").is_none(), "{err}");
-            return;
-        }
-        fill_up(dir.path());
-        rustix::mount::unmount(dir.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
-    };
-    std::thread::spawn(on_small_disk).join().unwrap();
+    for options in [OPTIONS, LOGGED] {
+        std::thread::spawn(move || on_small_disk(options)).join().unwrap();
+    }
+}
+
+fn on_small_disk(options: Options) {
+    let dir = tempfile::tempdir().unwrap();
+    if let Err(err) = mount_small(dir.path()) {
+        assert!(std::env::var_os("REQUIRE_PRIVILEGED").is_none(), "{err}");
+        return;
+    }
+    fill_up(dir.path(), options);
+    rustix::mount::unmount(dir.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
 }
 
 fn mount_small(dir: &Path) -> rustix::io::Result<()> {
@@ -165,18 +170,18 @@ fn mount_small(dir: &Path) -> rustix::io::Result<()> {
     }
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private)?;
-    let size = std::ffi::CString::new("size=4m").unwrap();
+    let size = std::ffi::CString::new("size=6m").unwrap();
     rustix::mount::mount("none", dir, "tmpfs", MountFlags::empty(), &*size)
 }
 
-fn fill_up(root: &Path) {
+fn fill_up(root: &Path, options: Options) {
     let (dir, ballast) = (root.join("disk"), root.join("ballast"));
     let put = |n: u32| {
         let mut batch = Batch::default();
         batch.put(n.to_be_bytes().to_vec(), vec![1; 5_000]);
         batch
     };
-    let (mut disk, _) = Disk::open(&dir, OPTIONS).unwrap();
+    let (mut disk, _) = Disk::open(&dir, options).unwrap();
     assert!(dir.join("reserve").exists());
     disk.commit(put(0)).unwrap();
     let file = File::create(&ballast).unwrap();
@@ -200,13 +205,13 @@ fn fill_up(root: &Path) {
     drop(disk);
 
     // Full again: it opens with its reserve.
-    let (disk, report) = Disk::open(&dir, OPTIONS).unwrap();
+    let (disk, report) = Disk::open(&dir, options).unwrap();
     assert_eq!((read(&disk).len(), report.healed), (n_put as usize + 1, Vec::new()));
     drop(disk);
     while file.write_all_at(&[0; 4096], at).is_ok() {
         at += 4096;
     }
-    let (disk, report) = Disk::open(&dir, OPTIONS).unwrap();
+    let (disk, report) = Disk::open(&dir, options).unwrap();
     assert_eq!((read(&disk).len(), report.healed), (n_put as usize + 1, Vec::new()));
 }
 
@@ -339,4 +344,157 @@ fn copy_store(from: &Path, to: &Path) {
             fs::copy(entry.path(), to.join("store").join(entry.file_name())).unwrap();
         }
     }
+}
+
+/// A log so short that it is handed over all the time.
+const LOGGED: Options = Options { log_bytes: 64 << 10, ..OPTIONS };
+
+/// Keys that are written over and deleted, and large values.
+fn change(n: u32) -> Batch {
+    let mut batch = Batch::default();
+    let size = usize::try_from(n * 37 % 3_000).unwrap();
+    batch.put(format!("over-{}", n % 13).into_bytes(), vec![n.to_le_bytes()[0]; size]);
+    batch.put(format!("key-{n}").into_bytes(), n.to_be_bytes().to_vec());
+    if n >= 20 {
+        batch.delete(format!("key-{}", n - 20).into_bytes());
+    }
+    batch
+}
+
+fn take(content: &mut Content, batch: &Batch) {
+    for (key, value) in &batch.changes {
+        match value {
+            Some(value) => content.insert(key.clone(), value.clone()),
+            None => content.remove(key),
+        };
+    }
+}
+
+#[test]
+fn a_logged_disk_reads_and_reopens_as_it_was_written() {
+    let dir = in_memory();
+    let mut content = Content::new();
+    for round in 0..6 {
+        // With a log and without one, in turns: what a log held must not come back later.
+        let options = if round % 3 == 2 { OPTIONS } else { LOGGED };
+        let (mut disk, report) = Disk::open(dir.path(), options).unwrap();
+        assert_eq!(report.healed, [], "round {round}");
+        assert_eq!(read(&disk), content, "round {round}");
+        for n in round * 100..round * 100 + 90 {
+            let batch = change(n);
+            take(&mut content, &batch);
+            disk.commit(batch).unwrap();
+            if n % 10 == 0 {
+                assert_eq!(read(&disk), content);
+            }
+        }
+        assert_eq!(disk.commit(Batch::default()).ok(), Some(()));
+    }
+}
+
+/// The power goes in the middle of a commit to the log, while what the log held before may be anywhere on its way into
+/// the database.
+#[test]
+fn a_torn_commit_to_the_log_is_whole_or_absent() {
+    let origin = in_memory();
+    let (mut random, mut n_whole) = (0x9e37_79b9_7f4a_7c15_u64, 0);
+    let mut content = Content::new();
+    let (mut disk, _) = Disk::open(origin.path(), LOGGED).unwrap();
+    for n in 0..60 {
+        settle(&disk);
+        let before = content.clone();
+        let copy = in_memory();
+        copy_logged(origin.path(), copy.path());
+        let batch = change(n);
+        take(&mut content, &batch);
+        disk.commit(batch).unwrap();
+        settle(&disk);
+        for share in [2, 4, 16] {
+            let cut = in_memory();
+            copy_logged(copy.path(), cut.path());
+            for name in ["log-0", "log-1"] {
+                let new = fs::read(origin.path().join(name)).unwrap();
+                tear(&cut.path().join(name), &new, share, &mut random);
+            }
+            let (disk, report) = Disk::open(cut.path(), LOGGED).unwrap();
+            let found = read(&disk);
+            assert!(found == before || found == content, "commit {n}: {report:?}");
+            assert!(!report.lost_data(), "commit {n}: {report:?}");
+            n_whole += usize::from(found == content);
+        }
+    }
+    assert!(n_whole > 10, "{n_whole}");
+}
+
+/// Waits until nobody writes to the files of the database.
+fn settle(disk: &Disk) {
+    let Inner::Logged(logged) = &disk.inner else { panic!("{disk:?}") };
+    logged.settle();
+}
+
+fn copy_logged(from: &Path, to: &Path) {
+    copy_store(from, to);
+    for name in ["log-0", "log-1"] {
+        fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+}
+
+/// Damage in a log is noticed unless it hit only the newest batches: these look like what was never acknowledged.
+#[test]
+fn a_damaged_log_is_never_believed() {
+    let origin = in_memory();
+    let mut content = Content::new();
+    let mut states = vec![content.clone()];
+    let (mut disk, _) =
+        Disk::open(origin.path(), Options { log_bytes: 1 << 30, ..OPTIONS }).unwrap();
+    for n in 0..40 {
+        let batch = change(n);
+        take(&mut content, &batch);
+        states.push(content.clone());
+        disk.commit(batch).unwrap();
+    }
+    let length = 41 * 4096;
+    for damage in damages(length) {
+        let copy = in_memory();
+        copy_logged(origin.path(), copy.path());
+        damage.apply(&copy.path().join("log-0"));
+        let (mut disk, report) = Disk::open(copy.path(), LOGGED).unwrap();
+        let found = read(&disk);
+        assert!(states.contains(&found) || report.lost_data(), "{damage:?}");
+        disk.commit(change(1000)).unwrap();
+        let after = read(&disk);
+        drop(disk);
+        let (disk, report) = Disk::open(copy.path(), LOGGED).unwrap();
+        assert_eq!((read(&disk), report.lost_data()), (after, false), "{damage:?}");
+    }
+}
+
+/// What a value says is never taken for a record of the log.
+#[test]
+fn a_value_that_looks_like_a_log_changes_nothing() {
+    let dir = in_memory();
+    let (mut disk, _) = Disk::open(dir.path(), Options { log_bytes: 1 << 30, ..OPTIONS }).unwrap();
+    for n in 0..3 {
+        disk.commit(change(n)).unwrap();
+    }
+    let log = fs::read(dir.path().join("log-0")).unwrap();
+    let forged = log.get(3 * 4096..4 * 4096).unwrap();
+    let mut batch = Batch::default();
+    // Its records begin where pages do, from wherever the value begins.
+    batch.put(b"forged".to_vec(), forged.repeat(3)[4096 - 34..].to_vec());
+    disk.commit(batch).unwrap();
+    let content = read(&disk);
+    drop(disk);
+    // A later and shorter use of the same file leaves the pages of the value behind.
+    for n in 10..12 {
+        let (mut disk, _) =
+            Disk::open(dir.path(), Options { log_bytes: 1 << 30, ..OPTIONS }).unwrap();
+        disk.commit(change(n)).unwrap();
+    }
+    let (disk, report) = Disk::open(dir.path(), LOGGED).unwrap();
+    let mut expect = content;
+    for n in 10..12 {
+        take(&mut expect, &change(n));
+    }
+    assert_eq!((read(&disk), report.healed), (expect, Vec::new()));
 }
