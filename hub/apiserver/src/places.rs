@@ -44,7 +44,6 @@ impl Source {
     fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(it) => Self::V4(it.to_bits()),
-            #[expect(clippy::cast_possible_truncation, reason = "the upper half fits")]
             IpAddr::V6(it) => Self::V6((it.to_bits() >> 64) as u64),
         }
     }

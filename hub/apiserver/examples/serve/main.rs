@@ -52,7 +52,7 @@ async fn main() {
                     vec![made.cert.der().clone()],
                     PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into()),
                 )
-                .unwrap(),
+                .expect("the certificate fits its key"),
                 client_ca: Vec::new(),
             },
             tokens: TokenFile::parse(&format!("{TOKEN},admin,1,system:masters"))

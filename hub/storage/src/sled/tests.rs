@@ -101,6 +101,9 @@ async fn a_lost_disk_begins_a_new_epoch() {
     storage.txn(Txn::create(pod("a"), body("a"))).await.unwrap();
     drop(storage);
     std::fs::remove_dir_all(dir.path().join("store")).unwrap();
+    for log in ["log-0", "log-1"] {
+        std::fs::remove_file(dir.path().join(log)).unwrap();
+    }
     let (storage, report) = open(dir.path());
     assert!(report.new_epoch && report.disk.lost_data(), "{report:?}");
     assert_ne!(storage.epoch(), epoch);
