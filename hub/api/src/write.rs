@@ -1,7 +1,8 @@
 //! The rules of every write: what a request may set, what the server sets, and what stays.
 //!
-//! Order of a write: the caller decodes (or patches), these functions fill defaults, prepare and
-//! validate, the caller stores. Objects that come out carry no `metadata.resourceVersion`:
+//! Order of a write: the caller decodes (or patches), `prepare_*` fills defaults, the caller lets
+//! admission see and change the object, `finish_*` sets what the server decides and validates, the
+//! caller lets admission look once more, and stores. Objects that come out carry no `metadata.resourceVersion`:
 //! storage stamps it.
 
 use jiff::Timestamp;
@@ -15,12 +16,15 @@ mod pod;
 mod scale;
 mod update;
 
-pub use create::create;
+pub use create::{create, finish_create, prepare_create};
 pub use delete::{DeleteOptions, Deletion, Preconditions, Propagation, delete, is_gone};
 pub use pod::{bind, update_ephemeral_containers};
-pub use scale::{get_scale, put_scale};
+pub use scale::{get_scale, prepare_scale, put_scale};
 pub(crate) use update::added_finalizers;
-pub use update::{finalize, update, update_status};
+pub use update::{
+    after_admission, finalize, finish_status, finish_update, prepare_part, prepare_status,
+    prepare_update, update, update_status,
+};
 
 /// What a write is about, and the fresh material it may need.
 #[derive(Clone, Copy, Debug)]

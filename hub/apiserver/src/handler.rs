@@ -119,6 +119,8 @@ impl Drop for Open {
 struct Call {
     shared: Arc<Shared>,
     user: Arc<User>,
+    /// The registry, acting on behalf of the user: every write goes through this one.
+    registry: Registry,
     resource: &'static Resource,
     path: ResourcePath,
     verb: &'static str,
@@ -199,7 +201,8 @@ async fn route(
         return Ok(plain::no_such_resource(&shared, &path));
     };
     let headers = request.headers().clone();
-    let call = Call { shared, user, resource, path, verb, query, headers };
+    let registry = shared.registry.on_behalf_of(user.clone());
+    let call = Call { shared, user, registry, resource, path, verb, query, headers };
     let subresource = check_path(&call)?;
     serve(call, subresource, request).await
 }
@@ -210,6 +213,7 @@ async fn serve(
     request: Request<Incoming>,
 ) -> Result<Answer, Status> {
     let shared = call.shared.clone();
+    let registry = call.registry.clone();
     let resource = call.resource;
     let labels = Labels {
         verb: call.verb,
@@ -234,7 +238,14 @@ async fn serve(
         Err(status) => status.code,
     };
     shared.metrics.count(Labels { code, ..labels });
-    result
+    let warnings = registry.requester().take_warnings();
+    if warnings.is_empty() {
+        return result;
+    }
+    // Refusals carry the warnings of admission as well.
+    let mut answer = result.unwrap_or_else(|status| response::status(&status));
+    response::warn(answer.headers_mut(), &warnings);
+    Ok(answer)
 }
 
 /// What a request does, in the words of authorization.

@@ -8,6 +8,7 @@
 //!
 //! Must never keep state that storage does not: a restart loses nothing but open connections.
 
+mod admission;
 pub mod auth;
 mod handler;
 pub mod limits;
@@ -20,6 +21,7 @@ mod server;
 mod streaming;
 mod tls;
 
+pub use admission::Requester;
 pub use registry::{
     BootstrapError, Deleted, List, ListOptions, PatchKind, Registry, RegistryConfig, RegistryWatch,
     Selection, VersionMatch, WatchEvent, WatchOptions, WriteOptions, Written,

@@ -24,12 +24,16 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::admission::Requester;
+use crate::auth::User;
+
 pub use delete::Deleted;
 pub use list::List;
 pub use namespaces::BootstrapError;
 pub use options::{ListOptions, PatchKind, Selection, VersionMatch, WatchOptions, WriteOptions};
 pub(crate) use patch::SCALE;
 pub use watch::{RegistryWatch, WatchEvent};
+pub(crate) use write::Companions;
 pub use write::Written;
 
 /// What a registry must be told.
@@ -45,6 +49,7 @@ pub struct Registry {
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
     config: Arc<RegistryConfig>,
+    requester: Arc<Requester>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -56,7 +61,19 @@ impl std::fmt::Debug for Registry {
 impl Registry {
     /// A registry over a storage.
     pub fn new(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, config: RegistryConfig) -> Self {
-        Self { storage, clock, config: Arc::new(config) }
+        Self { storage, clock, config: Arc::new(config), requester: Arc::default() }
+    }
+
+    /// The same registry, acting on behalf of a user: admission is told who it is, and what it has
+    /// to say is kept in [`Self::requester`].
+    #[must_use]
+    pub fn on_behalf_of(&self, user: Arc<User>) -> Self {
+        Self { requester: Arc::new(Requester::new(user)), ..self.clone() }
+    }
+
+    /// On whose behalf this registry acts. A nameless user stands for the hub itself.
+    pub fn requester(&self) -> &Requester {
+        &self.requester
     }
 
     /// The storage below, for what is not an object.

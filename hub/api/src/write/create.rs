@@ -11,10 +11,14 @@ use crate::validation::meta;
 /// Longest part of a generated name before its suffix.
 const MAX_GENERATED_BASE: usize = 58;
 
-/// Turns what a client wants created into the object to store.
-pub fn create(mut object: Value, context: &WriteContext<'_>) -> Result<Value, Status> {
-    let resource = context.resource;
-    let strategy = resource.strategy;
+/// Turns what a client wants created into the object to store: [`prepare_create`] and
+/// [`finish_create`], with no admission between them.
+pub fn create(object: Value, context: &WriteContext<'_>) -> Result<Value, Status> {
+    finish_create(prepare_create(object, context)?, context)
+}
+
+/// The first half of a creation, up to admission: scope, name and defaults.
+pub fn prepare_create(mut object: Value, context: &WriteContext<'_>) -> Result<Value, Status> {
     object::prune_nulls(&mut object);
     object::ensure(&mut object, "metadata");
     if !object::resource_version(&object).is_empty() {
@@ -24,8 +28,18 @@ pub fn create(mut object: Value, context: &WriteContext<'_>) -> Result<Value, St
     }
     strip_server_fields(&mut object);
     set_scope(&mut object, context)?;
-    set_name(&mut object, context)?;
+    check_name(&mut object, context)?;
+    set_type(&mut object, context);
+    context.resource.strategy.default(&mut object);
+    Ok(object)
+}
 
+/// The second half of a creation, after admission may have changed the object: what the server
+/// sets, and validation.
+pub fn finish_create(mut object: Value, context: &WriteContext<'_>) -> Result<Value, Status> {
+    let resource = context.resource;
+    let strategy = resource.strategy;
+    generate_name(&mut object, context);
     let metadata = object::ensure(&mut object, "metadata");
     metadata.insert("uid".to_owned(), json!(context.uid));
     metadata.insert("creationTimestamp".to_owned(), json!(time::format(context.now)));
@@ -36,7 +50,6 @@ pub fn create(mut object: Value, context: &WriteContext<'_>) -> Result<Value, St
         metadata.insert("generation".to_owned(), json!(1));
     }
 
-    strategy.default(&mut object);
     strategy.prepare_create(&mut object, context);
     let mut errors = meta::validate(&object, resource);
     errors.extend(strategy.validate(&object));
@@ -87,26 +100,34 @@ pub(super) fn set_scope(object: &mut Value, context: &WriteContext<'_>) -> Resul
     Ok(())
 }
 
-fn set_name(object: &mut Value, context: &WriteContext<'_>) -> Result<(), Status> {
+/// Makes object and path agree about the name.
+fn check_name(object: &mut Value, context: &WriteContext<'_>) -> Result<(), Status> {
     let name = object::name(object);
-    if name.is_empty() {
-        let base = object::text(object, "metadata.generateName");
-        if !base.is_empty() {
-            let mut end = base.len().min(MAX_GENERATED_BASE);
-            while !base.is_char_boundary(end) {
-                end -= 1;
-            }
-            let name = format!("{}{}", &base[..end], context.suffix);
-            object["metadata"]["name"] = json!(name);
-        } else if let Some(name) = context.name {
-            object["metadata"]["name"] = json!(name);
-        }
-        return Ok(());
-    }
     match context.name {
-        Some(wanted) if wanted != name => Err(Status::bad_request(format!(
+        Some(wanted) if name.is_empty() && !has_name_base(object) => {
+            object["metadata"]["name"] = json!(wanted);
+            Ok(())
+        }
+        Some(wanted) if !name.is_empty() && wanted != name => Err(Status::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({wanted})"
         ))),
-        _ => Ok(()),
+        Some(_) | None => Ok(()),
     }
+}
+
+fn has_name_base(object: &Value) -> bool {
+    !object::text(object, "metadata.generateName").is_empty()
+}
+
+fn generate_name(object: &mut Value, context: &WriteContext<'_>) {
+    if !object::name(object).is_empty() || !has_name_base(object) {
+        return;
+    }
+    let base = object::text(object, "metadata.generateName");
+    let mut end = base.len().min(MAX_GENERATED_BASE);
+    while !base.is_char_boundary(end) {
+        end -= 1;
+    }
+    let name = format!("{}{}", &base[..end], context.suffix);
+    object["metadata"]["name"] = json!(name);
 }

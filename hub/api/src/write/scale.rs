@@ -43,25 +43,11 @@ pub fn get_scale(object: &Value) -> Result<Value, Status> {
     }))
 }
 
-/// Takes `spec.replicas` of the scale, all else stays.
+/// Takes `spec.replicas` of the scale, all else stays: the whole of a write to `scale` that comes
+/// after admission of the [`prepare_scale`]d scale.
 pub fn put_scale(scale: &Value, old: &Value, context: &WriteContext<'_>) -> Result<Value, Status> {
-    let resource = context.resource;
-    // A count of the wrong type must never read as zero.
-    let scale = &conform_kind(SCALE, scale, FieldValidation::Ignore)?.object;
-    let name = object::name(scale);
+    let scale = &prepare_scale(scale.clone(), old, context)?;
     let wanted = object::name(old);
-    if !name.is_empty() && name != wanted {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({wanted})"
-        )));
-    }
-    let (uid, old_uid) = (object::uid(scale), object::uid(old));
-    if !uid.is_empty() && uid != old_uid {
-        let why = format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}"
-        );
-        return Err(Status::conflict(&resource.group, &resource.plural, wanted, &why));
-    }
     let replicas = object::int(scale, "spec.replicas").unwrap_or(0);
     if replicas < 0 {
         let wrong =
@@ -71,4 +57,30 @@ pub fn put_scale(scale: &Value, old: &Value, context: &WriteContext<'_>) -> Resu
     let mut new = old.clone();
     object::ensure(&mut new, "spec").insert("replicas".to_owned(), json!(replicas));
     update(new, old, context)
+}
+
+/// Reads a scale that a client sent, and checks that it is one of this object.
+pub fn prepare_scale(
+    scale: Value,
+    old: &Value,
+    context: &WriteContext<'_>,
+) -> Result<Value, Status> {
+    let resource = context.resource;
+    // A count of the wrong type must never read as zero.
+    let scale = conform_kind(SCALE, &scale, FieldValidation::Ignore)?.object;
+    let name = object::name(&scale);
+    let wanted = object::name(old);
+    if !name.is_empty() && name != wanted {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({wanted})"
+        )));
+    }
+    let (uid, old_uid) = (object::uid(&scale), object::uid(old));
+    if !uid.is_empty() && uid != old_uid {
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}"
+        );
+        return Err(Status::conflict(&resource.group, &resource.plural, wanted, &why));
+    }
+    Ok(scale)
 }

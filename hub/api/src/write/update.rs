@@ -10,15 +10,41 @@ use crate::object;
 use crate::status::{FieldError, Status, quote};
 use crate::validation::meta;
 
-/// Turns a whole new object into the one to store. The status stays where it is written apart.
-pub fn update(mut new: Value, old: &Value, context: &WriteContext<'_>) -> Result<Value, Status> {
+/// Turns a whole new object into the one to store: [`prepare_update`] and [`finish_update`], with
+/// no admission between them.
+pub fn update(new: Value, old: &Value, context: &WriteContext<'_>) -> Result<Value, Status> {
+    finish_update(prepare_update(new, old, context)?, old, context)
+}
+
+/// The first half of an update, up to admission: what the server owns, and defaults. The status
+/// stays where it is written apart.
+pub fn prepare_update(
+    mut new: Value,
+    old: &Value,
+    context: &WriteContext<'_>,
+) -> Result<Value, Status> {
     let resource = context.resource;
-    let strategy = resource.strategy;
     keep_metadata(&mut new, old, context)?;
     if resource.has_status() {
         keep_field(&mut new, old, "status");
     }
-    strategy.default(&mut new);
+    set_type(&mut new, context);
+    resource.strategy.default(&mut new);
+    Ok(new)
+}
+
+/// The second half of an update, after admission may have changed the object: what the server
+/// sets, and validation.
+pub fn finish_update(
+    mut new: Value,
+    old: &Value,
+    context: &WriteContext<'_>,
+) -> Result<Value, Status> {
+    let resource = context.resource;
+    let strategy = resource.strategy;
+    if resource.has_status() {
+        keep_field(&mut new, old, "status");
+    }
     strategy.prepare_update(&mut new, old);
     set_generation(&mut new, old, strategy.generation_fields());
 
@@ -31,14 +57,31 @@ pub fn update(mut new: Value, old: &Value, context: &WriteContext<'_>) -> Result
     Ok(new)
 }
 
-/// Takes the status (and labels, annotations, finalizers) of the new object, all else stays.
-pub fn update_status(
+/// Takes the status (and labels, annotations, finalizers) of the new object, all else stays:
+/// [`prepare_status`] and [`finish_status`], with no admission between them.
+pub fn update_status(new: Value, old: &Value, context: &WriteContext<'_>) -> Result<Value, Status> {
+    finish_status(prepare_status(new, old, context)?, old, context)
+}
+
+/// The first half of an update of the status, up to admission.
+pub fn prepare_status(
+    mut new: Value,
+    old: &Value,
+    context: &WriteContext<'_>,
+) -> Result<Value, Status> {
+    keep_metadata(&mut new, old, context)?;
+    keep_all_but(&mut new, old, &["metadata", "status"]);
+    set_type(&mut new, context);
+    Ok(new)
+}
+
+/// The second half of an update of the status, after admission may have changed the object.
+pub fn finish_status(
     mut new: Value,
     old: &Value,
     context: &WriteContext<'_>,
 ) -> Result<Value, Status> {
     let resource = context.resource;
-    keep_metadata(&mut new, old, context)?;
     keep_all_but(&mut new, old, &["metadata", "status"]);
     keep_meta_fields(&mut new, old, &["generation", "generateName", "ownerReferences"]);
     resource.strategy.prepare_status(&mut new, old);
@@ -47,6 +90,36 @@ pub fn update_status(
     invalid_unless_empty(context, &new, errors)?;
     set_type(&mut new, context);
     Ok(new)
+}
+
+/// The first half of what writes a part of an object (`finalize`, `ephemeralcontainers`), up to
+/// admission; the functions of those parts are the second.
+pub fn prepare_part(
+    mut new: Value,
+    old: &Value,
+    context: &WriteContext<'_>,
+) -> Result<Value, Status> {
+    keep_metadata(&mut new, old, context)?;
+    set_type(&mut new, context);
+    Ok(new)
+}
+
+/// Restores what admission may not touch, and fills in defaults of what it added. `old` is the
+/// stored object, `None` at a creation.
+pub fn after_admission(new: &mut Value, old: Option<&Value>, context: &WriteContext<'_>) {
+    object::prune_nulls(new);
+    object::ensure(new, "metadata");
+    if let Some(old) = old {
+        keep_meta_fields(new, old, &["name"]);
+        keep_meta_fields(new, old, &KEPT);
+    }
+    match context.namespace.filter(|_| context.resource.namespaced) {
+        Some(namespace) => new["metadata"]["namespace"] = json!(namespace),
+        None => drop(object::ensure(new, "metadata").remove("namespace")),
+    }
+    object::ensure(new, "metadata").remove("resourceVersion");
+    set_type(new, context);
+    context.resource.strategy.default(new);
 }
 
 /// Takes `spec.finalizers` of the new namespace, all else stays. See [`super::is_gone`].
@@ -97,19 +170,13 @@ pub(super) fn keep_metadata(
             ),
         ));
     }
-    keep_meta_fields(
-        new,
-        old,
-        &[
-            "uid",
-            "creationTimestamp",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "generation",
-        ],
-    );
+    keep_meta_fields(new, old, &KEPT);
     Ok(())
 }
+
+/// What of an object's metadata the server alone decides.
+const KEPT: [&str; 5] =
+    ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"];
 
 /// No finalizer may be added to what is being deleted.
 pub(crate) fn added_finalizers(new: &Value, old: &Value) -> Option<FieldError> {

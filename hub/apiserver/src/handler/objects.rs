@@ -106,9 +106,8 @@ async fn create(call: &Call, request: Request<Incoming>) -> Result<Answer, Statu
     let media = body_media(call.header(CONTENT_TYPE))?;
     let bytes = body::read(request.into_body()).await?;
     let decoded = decode::decode(call.resource, &bytes, media, options.field_validation)?;
-    let registry = &call.shared.registry;
     let written =
-        registry.create(call.resource, call.namespace(), decoded.object, &options).await?;
+        call.registry.create(call.resource, call.namespace(), decoded.object, &options).await?;
     Ok(show(call, view, StatusCode::CREATED, &written, &decoded.warnings).await)
 }
 
@@ -141,7 +140,6 @@ async fn update(call: &Call, request: Request<Incoming>) -> Result<Answer, Statu
     let decoded = decode::decode_kind(target, &bytes, media, options.field_validation)?;
     let existed = call.shared.registry.get(call.resource, call.namespace(), call.name()).is_ok();
     let written = call
-        .shared
         .registry
         .update(
             call.resource,
@@ -176,7 +174,6 @@ async fn patch(call: &Call, request: Request<Incoming>) -> Result<Answer, Status
     let patch: Value = serde_json::from_slice(&bytes)
         .map_err(|err| Status::bad_request(format!("error decoding patch: {err}")))?;
     let (written, warnings) = call
-        .shared
         .registry
         .patch(
             call.resource,
@@ -207,7 +204,7 @@ async fn delete_options(
 async fn delete(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
     let view = view(call)?;
     let options = delete_options(call, request).await?;
-    let registry = &call.shared.registry;
+    let registry = &call.registry;
     let deleted = registry.delete(call.resource, call.namespace(), call.name(), &options).await?;
     Ok(match deleted {
         Deleted::Marked(written) => show(call, view, StatusCode::OK, &written, &[]).await,
@@ -235,7 +232,7 @@ async fn delete_collection(call: &Call, request: Request<Incoming>) -> Result<An
     let view = view(call)?;
     let list_options = options::list(call)?;
     let options = delete_options(call, request).await?;
-    let registry = &call.shared.registry;
+    let registry = &call.registry;
     let list = registry
         .delete_collection(call.resource, call.namespace(), &list_options, &options)
         .await?;
@@ -259,7 +256,7 @@ async fn bind(call: &Call, request: Request<Incoming>) -> Result<Answer, Status>
     }
     let uid = Some(object::uid(&binding));
     let namespace = call.namespace().unwrap_or_default();
-    call.shared.registry.bind(namespace, call.name(), node, uid, &options).await?;
+    call.registry.bind(namespace, call.name(), node, uid, &options).await?;
     Ok(response::status(&Status::success(201)))
 }
 
@@ -268,6 +265,6 @@ async fn evict(call: &Call, request: Request<Incoming>) -> Result<Answer, Status
     let options = eviction.get("deleteOptions").cloned().unwrap_or_default();
     let options = options::delete(call, options)?;
     let namespace = call.namespace().unwrap_or_default();
-    call.shared.registry.evict(namespace, call.name(), &options).await?;
+    call.registry.evict(namespace, call.name(), &options).await?;
     Ok(response::status(&Status::success(201)))
 }

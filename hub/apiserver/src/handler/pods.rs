@@ -9,7 +9,7 @@ use http_body_util::StreamBody;
 use hub_api::{FieldError, Status, object};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Call, Open};
 use crate::limits::{LOG_FIRST_WORD, STREAM_OPEN_TIMEOUT};
@@ -87,7 +87,7 @@ fn log_options(call: &Call) -> Result<StreamKind, Status> {
 /// `exec`, `attach`, `portforward`: everything is found out before the connection changes.
 pub(super) async fn stream(call: Call, mut request: Request<Incoming>) -> Result<Answer, Status> {
     if call.subresource() == Some("portforward") {
-        return forward(call, request);
+        return forward(call, request).await;
     }
     let upgrade =
         upgrade::negotiate(&call.headers, remote_websocket::PROTOCOLS, remote_spdy::PROTOCOLS)?;
@@ -104,6 +104,11 @@ pub(super) async fn stream(call: Call, mut request: Request<Incoming>) -> Result
         return Err(Status::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
     }
     let Wanted { stdin, stdout, stderr, tty } = wanted;
+    let mut options = json!({"stdin": stdin, "stdout": stdout, "stderr": stderr, "tty": tty});
+    if let Some(container) = query.text("container") {
+        options["container"] = json!(container);
+    }
+    let mut options_kind = "PodAttachOptions";
     let kind = if call.subresource() == Some("exec") {
         let command: Vec<String> = query.all("command").map(str::to_owned).collect();
         if command.is_empty() {
@@ -111,11 +116,14 @@ pub(super) async fn stream(call: Call, mut request: Request<Incoming>) -> Result
                 "you must specify at least one command for the container",
             ));
         }
+        options["command"] = json!(command);
+        options_kind = "PodExecOptions";
         StreamKind::Exec { command, stdin, stdout, stderr, tty }
     } else {
         StreamKind::Attach { stdin, stdout, stderr, tty }
     };
     let target = running(&call, kind)?;
+    admit(&call, options_kind, options).await?;
     let answer = upgrade::switching(upgrade, &call.headers)?;
     let node = open(&call, &target.node, target.request).await?;
     let upgraded = hyper::upgrade::on(&mut request);
@@ -139,13 +147,14 @@ pub(super) async fn stream(call: Call, mut request: Request<Incoming>) -> Result
     Ok(answer)
 }
 
-fn forward(call: Call, mut request: Request<Incoming>) -> Result<Answer, Status> {
+async fn forward(call: Call, mut request: Request<Incoming>) -> Result<Answer, Status> {
     let upgrade = upgrade::negotiate(
         &call.headers,
         portforward::WEBSOCKET_PROTOCOLS,
         portforward::SPDY_PROTOCOLS,
     )?;
     let target = running(&call, StreamKind::PortForward { port: 0 })?;
+    admit(&call, "PodPortForwardOptions", json!({})).await?;
     let answer = upgrade::switching(upgrade, &call.headers)?;
     let upgraded = hyper::upgrade::on(&mut request);
     let shared = call.shared.clone();
@@ -170,6 +179,15 @@ fn forward(call: Call, mut request: Request<Incoming>) -> Result<Answer, Status>
         let _ = shared.stopping.run_until_cancelled(serving).await;
     });
     Ok(answer)
+}
+
+/// Asks admission about a connection, before anything of it is opened.
+async fn admit(call: &Call, kind: &str, mut options: Value) -> Result<(), Status> {
+    options["apiVersion"] = json!("v1");
+    options["kind"] = json!(kind);
+    let subresource = call.subresource().unwrap_or_default();
+    let registry = &call.registry;
+    registry.admit_connect(call.resource, call.namespace(), call.name(), subresource, options).await
 }
 
 async fn open(call: &Call, node: &str, request: StreamRequest) -> Result<NodeStream, Status> {
@@ -250,8 +268,6 @@ fn container(pod: &Value, wanted: Option<&str>) -> Result<String, Status> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -6,8 +6,10 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use hub_api::write::{self, Deletion};
 use hub_api::{DeleteOptions, Resource, Status};
 use hub_storage::Entry;
+use serde_json::Value;
 
-use super::{Fresh, ListOptions, Registry, Written};
+use super::{Companions, Fresh, ListOptions, Registry, Written};
+use crate::admission::{Attributes, Operation, RequestOptions};
 use crate::limits::{COLLECTION_CONCURRENCY, MAX_CONFLICT_RETRIES};
 
 /// What a deletion left behind.
@@ -40,29 +42,75 @@ impl Registry {
             let why = "this namespace may not be deleted";
             return Err(Status::forbidden("", "namespaces", name, why));
         }
+        self.delete_with(resource, namespace, name, options, true).await
+    }
+
+    /// Deletes an object; `asks` says whether admission is asked about that, or was asked
+    /// about what causes it.
+    pub(super) async fn delete_with(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        options: &DeleteOptions,
+        asks: bool,
+    ) -> Result<Deleted, Status> {
         for _ in 0..MAX_CONFLICT_RETRIES {
             let current = self.get(resource, namespace, name)?;
             let fresh = Fresh::draw();
             let context = fresh.context(resource, namespace, Some(name), self.now());
-            match write::delete(current.value(), options, &context)? {
+            let deletion = write::delete(current.value(), options, &context)?;
+            if deletion == Deletion::Pending {
+                return Ok(Deleted::Marked(Written::Stored(current)));
+            }
+            let companions = if asks {
+                self.admit_deletion(resource, namespace, name, current.value(), options).await?
+            } else {
+                Companions::default()
+            };
+            match deletion {
                 Deletion::Remove if options.dry_run => return Ok(Deleted::Removed(current)),
                 Deletion::Remove => {
-                    if self.remove(resource, &current).await? {
+                    if self.remove(resource, &current, companions).await? {
                         return Ok(Deleted::Removed(current));
                     }
                 }
                 Deletion::Mark(next) if options.dry_run => {
                     return Ok(Deleted::Marked(Written::Dry(next)));
                 }
-                Deletion::Pending => return Ok(Deleted::Marked(Written::Stored(current))),
                 Deletion::Mark(next) => {
-                    if let Some(written) = self.put(&current, &next).await? {
+                    if let Some(written) = self.put(&current, &next, companions).await? {
                         return Ok(Deleted::Marked(written));
                     }
                 }
+                Deletion::Pending => {}
             }
         }
         Err(Status::too_many_requests("the object is written too often, please try again later", 1))
+    }
+
+    async fn admit_deletion(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        old: &Value,
+        options: &DeleteOptions,
+    ) -> Result<Companions, Status> {
+        let attributes = Attributes {
+            operation: Operation::Delete,
+            resource,
+            subresource: None,
+            namespace,
+            name,
+            old: Some(old),
+            options: RequestOptions::Delete(options),
+            dry_run: options.dry_run,
+            requester: self.requester(),
+        };
+        // There is no object that could be changed.
+        self.admit_mutating(&attributes, None).await?;
+        self.admit_validating(&attributes, None).await
     }
 
     /// Deletes all selected objects, and returns them as they were.

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::write::Companions;
 use super::{Registry, WriteOptions, key};
+use crate::admission::{Attributes, Operation};
 
 /// Namespaces that are there from the first start.
 const SYSTEM: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
@@ -39,6 +40,16 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    /// What is created must have a namespace to be in; asked before anything else is.
+    pub(crate) fn check_namespace_exists(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+        if attributes.operation != Operation::Create || attributes.subresource.is_some() {
+            return Ok(());
+        }
+        let (resource, namespace) = (attributes.resource, attributes.namespace);
+        let mut unused = Companions::default();
+        self.check_namespace_open(resource, namespace, attributes.name, &mut unused)
     }
 
     /// The namespace must exist and must not be terminating; that must still hold when the object

@@ -1,8 +1,10 @@
 //! What is done to pods beside writing them: binding to a node, eviction.
 
 use hub_api::{DeleteOptions, Resource, Status, object, resources, write};
+use serde_json::json;
 
 use super::{Deleted, Fresh, Registry, WriteOptions, Written};
+use crate::admission::{Attributes, Operation, RequestOptions};
 
 impl Registry {
     /// Binds a pod to a node.
@@ -18,6 +20,20 @@ impl Registry {
         options: &WriteOptions,
     ) -> Result<Written, Status> {
         let resource = pods()?;
+        let mut binding = json!({
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": pod, "namespace": namespace},
+            "target": {"kind": "Node", "name": node},
+        });
+        if let Some(uid) = uid.filter(|it| !it.is_empty()) {
+            binding["metadata"]["uid"] = json!(uid);
+        }
+        let attributes = self.below_pod("binding", namespace, pod, options.dry_run);
+        let attributes = Attributes { options: RequestOptions::Write(options), ..attributes? };
+        self.admit_mutating(&attributes, Some(&mut binding)).await?;
+        self.admit_validating(&attributes, Some(&binding)).await?;
+        let node = object::text(&binding, "target.name");
         let fresh = Fresh::draw();
         let context = fresh.context(resource, Some(namespace), Some(pod), self.now());
         self.modify(resource, Some(namespace), pod, Some("binding"), options, |_, current| {
@@ -43,7 +59,36 @@ impl Registry {
         pod: &str,
         options: &DeleteOptions,
     ) -> Result<Deleted, Status> {
-        self.delete(pods()?, Some(namespace), pod, options).await
+        let mut eviction = json!({
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace},
+        });
+        let attributes = self.below_pod("eviction", namespace, pod, options.dry_run)?;
+        self.admit_mutating(&attributes, Some(&mut eviction)).await?;
+        self.admit_validating(&attributes, Some(&eviction)).await?;
+        self.delete_with(pods()?, Some(namespace), pod, options, false).await
+    }
+
+    /// The creation of something below a pod, for admission.
+    fn below_pod<'a>(
+        &'a self,
+        subresource: &'a str,
+        namespace: &'a str,
+        pod: &'a str,
+        dry_run: bool,
+    ) -> Result<Attributes<'a>, Status> {
+        Ok(Attributes {
+            operation: Operation::Create,
+            resource: pods()?,
+            subresource: Some(subresource),
+            namespace: Some(namespace),
+            name: pod,
+            old: None,
+            options: RequestOptions::None,
+            dry_run,
+            requester: self.requester(),
+        })
     }
 }
 

@@ -1,14 +1,16 @@
 //! Creating and changing objects. Every change is read, made, checked and stored under the
 //! condition that nothing came between; if something did, it is made again.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hub_api::{Resource, Status, object, write};
+use hub_api::{Resource, Status, WriteContext, object, write};
 use hub_storage::{Body, Condition, Entry, Txn, TxnError, Write};
 use serde_json::Value;
 
 use super::{Fresh, Registry, WriteOptions, key, take_revision};
+use crate::admission::{Attributes, Operation, RequestOptions};
 use crate::limits::{MAX_CONFLICT_RETRIES, MAX_NAME_RETRIES};
 
 /// What a write left behind.
@@ -42,13 +44,18 @@ impl Written {
 
 /// What a transaction needs beside the object itself.
 #[derive(Debug, Default)]
-pub(super) struct Companions {
-    pub(super) conditions: Vec<Condition>,
-    pub(super) writes: Vec<Write>,
+pub(crate) struct Companions {
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) writes: Vec<Write>,
 }
 
 impl Companions {
-    fn join(self, mut txn: Txn) -> Txn {
+    pub(super) fn add(&mut self, other: Self) {
+        self.conditions.extend(other.conditions);
+        self.writes.extend(other.writes);
+    }
+
+    pub(super) fn join(self, mut txn: Txn) -> Txn {
         txn.conditions.extend(self.conditions);
         txn.writes.extend(self.writes);
         txn
@@ -79,15 +86,19 @@ impl Registry {
             return Err(Status::bad_request("an empty namespace may not be set during creation"));
         }
         let generated = object::name(&object).is_empty();
+        let prepared = self.prepare_create(resource, namespace, object, options).await?;
         let mut name_retries = 0;
         for _ in 0..MAX_CONFLICT_RETRIES {
-            let mut companions = Companions::default();
             let fresh = Fresh::draw();
             let context = fresh.context(resource, namespace, None, self.now());
-            let mut made = write::create(object.clone(), &context)?;
+            let mut made = write::finish_create(prepared.clone(), &context)?;
             let name = object::name(&made).to_owned();
-            self.check_namespace_open(resource, namespace, &name, &mut companions)?;
-            self.allocate(resource, None, &mut made, &mut companions)?;
+            let mut allocated = Companions::default();
+            self.check_namespace_open(resource, namespace, &name, &mut allocated)?;
+            self.allocate(resource, None, &mut made, &mut allocated)?;
+            let attributes = self.creation(resource, namespace, &name, options);
+            let mut companions = self.admit_validating(&attributes, Some(&made)).await?;
+            companions.add(allocated);
             if options.dry_run {
                 if self.storage.get(&key(resource, namespace, &name)).is_some() {
                     return Err(exists(resource, &name));
@@ -110,6 +121,46 @@ impl Registry {
             }
         }
         Err(too_busy())
+    }
+
+    /// The first half of a creation: what the client wants, as admission leaves it.
+    async fn prepare_create(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Value, Status> {
+        let fresh = Fresh::draw();
+        let context = fresh.context(resource, namespace, None, self.now());
+        let mut prepared = write::prepare_create(object, &context)?;
+        // Managed fields are computed here: upstream, what admission sets belongs to nobody.
+        let name = object::name(&prepared).to_owned();
+        let attributes = self.creation(resource, namespace, &name, options);
+        if self.admit_mutating(&attributes, Some(&mut prepared)).await? {
+            write::after_admission(&mut prepared, None, &context);
+        }
+        Ok(prepared)
+    }
+
+    fn creation<'a>(
+        &'a self,
+        resource: &'a Resource,
+        namespace: Option<&'a str>,
+        name: &'a str,
+        options: &'a WriteOptions,
+    ) -> Attributes<'a> {
+        Attributes {
+            operation: Operation::Create,
+            resource,
+            subresource: None,
+            namespace,
+            name,
+            old: None,
+            options: RequestOptions::Write(options),
+            dry_run: options.dry_run,
+            requester: self.requester(),
+        }
     }
 
     /// Replaces an object, or the part of it that `subresource` names.
@@ -192,20 +243,38 @@ impl Registry {
         let fresh = Fresh::draw();
         let name = current.key.name();
         let context = fresh.context(resource, namespace, Some(name), self.now());
-        let mut made = match subresource {
-            None => write::update(keep_allocations(resource, wanted, &old), &old, &context)?,
-            Some("status") => write::update_status(wanted, &old, &context)?,
-            Some("scale") => write::put_scale(&wanted, &old, &context)?,
-            Some("finalize") => write::finalize(wanted, &old, &context)?,
-            Some("ephemeralcontainers") => {
-                write::update_ephemeral_containers(wanted, &old, &context)?
-            }
-            // The change is the rule, see `bind`.
-            Some("binding") => wanted,
-            Some(_) => return Err(Status::method_not_allowed()),
+        let mut wanted = prepare_change(wanted, &old, subresource, &context)?;
+        // Managed fields are computed here: upstream, what admission sets belongs to nobody.
+        let shown_old = shown_to_admission(current, subresource)?;
+        let attributes = Attributes {
+            operation: Operation::Update,
+            resource,
+            subresource,
+            namespace,
+            name,
+            old: Some(&shown_old),
+            options: RequestOptions::Write(options),
+            dry_run: options.dry_run,
+            requester: self.requester(),
         };
+        // A binding is admitted as what is sent, see `bind`.
+        let admitted = subresource != Some("binding");
+        if admitted && self.admit_mutating(&attributes, Some(&mut wanted)).await? {
+            match subresource {
+                Some("scale") => {}
+                Some(_) | None => write::after_admission(&mut wanted, Some(&old), &context),
+            }
+        }
+        let scale = (subresource == Some("scale")).then(|| wanted.clone());
+        let mut made = finish_change(wanted, &old, subresource, &context)?;
+        let mut allocated = Companions::default();
+        self.allocate(resource, Some(&old), &mut made, &mut allocated)?;
         let mut companions = Companions::default();
-        self.allocate(resource, Some(&old), &mut made, &mut companions)?;
+        if admitted {
+            let shown = scale.as_ref().unwrap_or(&made);
+            companions = self.admit_validating(&attributes, Some(shown)).await?;
+        }
+        companions.add(allocated);
         let removed = write::is_gone(&made, &context);
         if options.dry_run {
             object::ensure(&mut made, "metadata")
@@ -217,7 +286,6 @@ impl Registry {
         }
         let key = current.key.clone();
         let txn = if removed {
-            let mut companions = Companions::default();
             self.release(resource, &old, &mut companions);
             companions.join(Txn::delete(key, current.revision))
         } else {
@@ -236,8 +304,8 @@ impl Registry {
         &self,
         resource: &Resource,
         current: &Arc<Entry>,
+        mut companions: Companions,
     ) -> Result<bool, Status> {
-        let mut companions = Companions::default();
         self.release(resource, current.value(), &mut companions);
         let txn = companions.join(Txn::delete(current.key.clone(), current.revision));
         match self.storage.txn(txn).await {
@@ -252,8 +320,10 @@ impl Registry {
         &self,
         current: &Arc<Entry>,
         next: &Value,
+        companions: Companions,
     ) -> Result<Option<Written>, Status> {
         let txn = Txn::update(current.key.clone(), current.revision, Body::from_value(next));
+        let txn = companions.join(txn);
         match self.storage.txn(txn).await {
             Ok(committed) => stored(committed.entries).map(Some),
             Err(TxnError::Conflict { .. }) => Ok(None),
@@ -265,6 +335,56 @@ impl Registry {
 /// Whether the subresource exchanges another kind than the object's.
 pub(super) fn is_view(subresource: Option<&str>) -> bool {
     subresource == Some("scale")
+}
+
+/// The first half of a change: what the client wants, in the form that admission sees.
+fn prepare_change(
+    wanted: Value,
+    old: &Value,
+    subresource: Option<&str>,
+    context: &WriteContext<'_>,
+) -> Result<Value, Status> {
+    match subresource {
+        None => {
+            let wanted = keep_allocations(context.resource, wanted, old);
+            write::prepare_update(wanted, old, context)
+        }
+        Some("status") => write::prepare_status(wanted, old, context),
+        Some("scale") => write::prepare_scale(wanted, old, context),
+        Some("finalize" | "ephemeralcontainers") => write::prepare_part(wanted, old, context),
+        Some("binding") => Ok(wanted),
+        Some(_) => Err(Status::method_not_allowed()),
+    }
+}
+
+/// The second half of a change: the object to store.
+fn finish_change(
+    wanted: Value,
+    old: &Value,
+    subresource: Option<&str>,
+    context: &WriteContext<'_>,
+) -> Result<Value, Status> {
+    match subresource {
+        None => write::finish_update(wanted, old, context),
+        Some("status") => write::finish_status(wanted, old, context),
+        Some("scale") => write::put_scale(&wanted, old, context),
+        Some("finalize") => write::finalize(wanted, old, context),
+        Some("ephemeralcontainers") => write::update_ephemeral_containers(wanted, old, context),
+        // The change is the rule, see `bind`.
+        Some("binding") => Ok(wanted),
+        Some(_) => Err(Status::method_not_allowed()),
+    }
+}
+
+/// The stored object in the form in which its part is exchanged.
+fn shown_to_admission<'a>(
+    current: &'a Entry,
+    subresource: Option<&str>,
+) -> Result<Cow<'a, Value>, Status> {
+    if subresource == Some("scale") {
+        return write::get_scale(current.value()).map(Cow::Owned);
+    }
+    Ok(Cow::Borrowed(current.value()))
 }
 
 enum Attempt {
