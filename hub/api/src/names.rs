@@ -33,6 +33,34 @@ pub fn dns1123_subdomain(name: &str) -> Vec<String> {
     out
 }
 
+/// Checks an RFC 1123 subdomain whose first label is `*`: hosts of Ingresses.
+pub fn wildcard_subdomain(name: &str) -> Vec<String> {
+    let mut out = limit(name, 253);
+    let rest = name.strip_prefix("*.").unwrap_or_default();
+    if !rest.split('.').all(is_dns1123_label) {
+        out.push(regex_error(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+            &format!("\\*\\.{SUBDOMAIN}"),
+            &["*.example.com"],
+        ));
+    }
+    out
+}
+
+/// Checks a C identifier: names of attributes of devices.
+pub fn c_identifier(name: &str) -> Vec<String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if starts && name.bytes().all(plain) {
+        return Vec::new();
+    }
+    vec![regex_error(
+        "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'",
+        "[A-Za-z_][A-Za-z0-9_]*",
+        &["my_name", "MY_NAME", "MyName"],
+    )]
+}
+
 /// Checks an RFC 1035 label: names of services.
 pub fn dns1035_label(name: &str) -> Vec<String> {
     let mut out = limit(name, 63);

@@ -20,7 +20,7 @@ mod coordination;
 mod core;
 mod discovery;
 mod events;
-mod flowcontrol;
+pub mod flowcontrol;
 mod networking;
 mod node;
 mod policy;
@@ -28,6 +28,7 @@ mod rbac;
 mod resource;
 mod scheduling;
 mod storage;
+mod trust;
 
 /// All built-in resources, ordered by group, plural and version, the preferred version first.
 pub fn builtin() -> &'static [Resource] {
@@ -45,7 +46,7 @@ pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Reso
 }
 
 /// Rows of all groups, in the order of the groups.
-static GROUPS: [&[Row]; 21] = [
+static GROUPS: [&[Row]; 22] = [
     core::ROWS,
     admissionregistration::ROWS,
     apiextensions::ROWS,
@@ -56,6 +57,7 @@ static GROUPS: [&[Row]; 21] = [
     autoscaling::ROWS,
     batch::ROWS,
     certificates::ROWS,
+    trust::ROWS,
     coordination::ROWS,
     discovery::ROWS,
     events::ROWS,

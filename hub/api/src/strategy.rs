@@ -29,11 +29,14 @@ pub mod rbac;
 pub mod resource;
 pub mod scheduling;
 pub mod storage;
+pub mod trust;
 
 mod pod;
+mod rules;
 mod service;
 
 pub use self::pod::Pod;
+pub use self::rules::{Rules, drop_status};
 pub use self::service::Service;
 
 /// What is special about the writes of one kind.
@@ -61,6 +64,11 @@ pub trait Strategy: fmt::Debug + Send + Sync {
 
     /// Checks a whole object, beyond its metadata.
     fn validate(&self, _object: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Checks what must hold only when an object is made.
+    fn validate_create(&self, _object: &Value) -> Vec<FieldError> {
         Vec::new()
     }
 

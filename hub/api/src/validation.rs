@@ -7,6 +7,7 @@ use crate::object;
 use crate::path::Path;
 use crate::status::FieldError;
 
+pub mod addresses;
 pub mod admissionregistration;
 pub mod apiextensions;
 pub mod apiregistration;
@@ -19,13 +20,16 @@ pub mod certificates;
 pub mod config;
 pub mod coordination;
 pub mod core;
+pub mod device;
 pub mod discovery;
 pub mod endpoints;
 pub mod event;
 pub mod events;
+mod fields;
 pub mod flowcontrol;
+pub mod ingress;
 pub mod meta;
-pub mod networking;
+pub mod network_policy;
 pub mod node;
 pub mod nodes;
 pub mod pod;
@@ -36,6 +40,7 @@ pub mod scheduling;
 pub mod selector;
 pub mod service;
 pub mod storage;
+pub mod trust;
 
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 const IMMUTABLE: &str = "field is immutable";
@@ -149,4 +154,4 @@ fn is_zero(value: &Value) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

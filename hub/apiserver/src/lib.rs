@@ -24,7 +24,7 @@ mod tls;
 pub use admission::Requester;
 pub use registry::{
     BootstrapError, Deleted, List, ListOptions, PatchKind, Registry, RegistryConfig, RegistryWatch,
-    Selection, VersionMatch, WatchEvent, WatchOptions, WriteOptions, Written,
+    Seed, Selection, VersionMatch, WatchEvent, WatchOptions, WriteOptions, Written,
 };
 pub use server::{ApiServer, ServerConfig, VersionInfo};
 pub use streaming::{NoNodes, NodeStream, NodeStreams, OpenError};

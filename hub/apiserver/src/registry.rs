@@ -5,6 +5,7 @@
 //! A resource may be another version of a stored one: what is written is converted here, what is
 //! read comes as it is stored, and whoever shows it asks [`Resource::show`].
 
+pub mod bootstrap;
 mod delete;
 mod events;
 mod list;
@@ -27,9 +28,9 @@ use serde_json::Value;
 use crate::admission::Requester;
 use crate::auth::User;
 
+pub use bootstrap::{BootstrapError, Seed};
 pub use delete::Deleted;
 pub use list::List;
-pub use namespaces::BootstrapError;
 pub use options::{ListOptions, PatchKind, Selection, VersionMatch, WatchOptions, WriteOptions};
 pub(crate) use patch::SCALE;
 pub use watch::{RegistryWatch, WatchEvent};

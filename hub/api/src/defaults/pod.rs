@@ -98,14 +98,24 @@ pub fn qos_class(object: &Value) -> &'static str {
 /// Rounds and rewrites the quantities of a resource list, as Kubernetes shows them.
 pub fn resource_list(list: &mut Value) {
     for (_, amount) in list.as_object_mut().into_iter().flatten() {
-        let parsed = match &*amount {
-            Value::String(text) => Quantity::parse(text).ok(),
-            Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
-            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-        };
-        if let Some(parsed) = parsed {
+        if let Some(parsed) = parse(amount) {
             *amount = Value::String(parsed.round_up_milli().to_string());
         }
+    }
+}
+
+/// Writes a quantity as everybody writes it.
+pub fn quantity(amount: &mut Value) {
+    if let Some(parsed) = parse(amount) {
+        *amount = Value::String(parsed.to_string());
+    }
+}
+
+fn parse(amount: &Value) -> Option<Quantity> {
+    match amount {
+        Value::String(text) => Quantity::parse(text).ok(),
+        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
 

@@ -102,6 +102,23 @@ pub(super) fn ingress_class_parameters(class: &Value) -> Value {
     format!("{kind}/{}", text(parameters, "/name")).into()
 }
 
+/// `services/default/kubernetes`.
+pub(super) fn address_parent(address: &Value) -> Value {
+    let Some(parent) = address.pointer("/spec/parentRef").filter(|it| !it.is_null()) else {
+        return NONE.into();
+    };
+    let resource = match text(parent, "/group") {
+        "" => text(parent, "/resource").to_owned(),
+        group => format!("{}.{group}", text(parent, "/resource")),
+    };
+    let parts = [resource.as_str(), text(parent, "/namespace"), text(parent, "/name")];
+    parts.into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join("/").into()
+}
+
+pub(super) fn service_cidrs(range: &Value) -> Value {
+    list(range, "/spec/cidrs").iter().map(plain).collect::<Vec<_>>().join(",").into()
+}
+
 pub(super) fn pod_selector(policy: &Value) -> Value {
     selector(policy.pointer("/spec/podSelector")).into()
 }

@@ -79,6 +79,23 @@ pub(super) fn request_condition(request: &Value) -> Value {
     found.join(",").into()
 }
 
+/// How far a claim for devices is.
+pub(super) fn device_claim_state(claim: &Value) -> Value {
+    let deleted = claim.pointer("/metadata/deletionTimestamp").is_some();
+    let allocated = claim.pointer("/status/allocation").is_some_and(|it| !it.is_null());
+    let reserved = claim.pointer("/status/reservedFor").and_then(Value::as_array);
+    let reserved = reserved.is_some_and(|it| !it.is_empty());
+    let states = [
+        (deleted, "deleted"),
+        (!deleted && !allocated, "pending"),
+        (allocated, "allocated"),
+        (allocated && reserved, "reserved"),
+        (allocated && !reserved && deleted, "deallocating"),
+    ];
+    let shown = states.into_iter().filter(|(holds, _)| *holds).map(|(_, state)| state);
+    shown.collect::<Vec<_>>().join(",").into()
+}
+
 fn bound(claim: &Value) -> bool {
     !text(claim, "/spec/volumeName").is_empty()
 }

@@ -63,6 +63,21 @@ pub fn template(template: &Value, path: &Path<'_>) -> Vec<FieldError> {
     errors
 }
 
+/// Checks names and amounts of a list of resources.
+pub fn resource_list(list: &Value, path: &Path<'_>) -> Vec<FieldError> {
+    resources::list(list, path)
+}
+
+/// Checks the tolerations of a pod or of a class of pods.
+pub fn tolerations(spec: &Value, path: &Path<'_>) -> Vec<FieldError> {
+    scheduling::tolerations(spec, path)
+}
+
+/// Checks a selector of nodes.
+pub fn node_selector(selector: &Value, path: &Path<'_>) -> Vec<FieldError> {
+    scheduling::node_selector(selector, path)
+}
+
 fn spec(spec: &Value, path: &Path<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let volumes = volume::volumes(spec, &path.field("volumes"), &mut errors);

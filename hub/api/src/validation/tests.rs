@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use crate::resources;
 use crate::write::{WriteContext, create, update};
 
+mod groups;
+pub(crate) mod made;
+
 fn context(plural: &str) -> WriteContext<'static> {
     let resource = resources::builtin().iter().find(|it| it.plural == plural).unwrap();
     WriteContext {

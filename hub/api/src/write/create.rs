@@ -53,6 +53,7 @@ pub fn finish_create(mut object: Value, context: &WriteContext<'_>) -> Result<Va
     strategy.prepare_create(&mut object, context);
     let mut errors = meta::validate(&object, resource);
     errors.extend(strategy.validate(&object));
+    errors.extend(strategy.validate_create(&object));
     invalid_unless_empty(context, &object, errors)?;
     set_type(&mut object, context);
     Ok(object)

@@ -5,43 +5,15 @@ use std::borrow::Cow;
 use hub_api::status::{Cause, Details};
 use hub_api::{Resource, Status, object, resources};
 use hub_storage::Condition;
-use serde_json::json;
 
 use super::write::Companions;
-use super::{Registry, WriteOptions, key};
+use super::{Registry, key};
 use crate::admission::{Attributes, Operation};
 
 /// Namespaces that are there from the first start.
-const SYSTEM: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
-
-/// Why the first objects could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("could not create the namespace {name}")]
-pub struct BootstrapError {
-    name: &'static str,
-    #[source]
-    err: Status,
-}
+pub(super) const SYSTEM: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 impl Registry {
-    /// Creates what every cluster has. Harmless if it is there.
-    ///
-    /// # Errors
-    /// The storage refuses.
-    pub async fn bootstrap(&self) -> Result<(), BootstrapError> {
-        let Some(resource) = resources::find("", "v1", "namespaces") else { return Ok(()) };
-        for name in SYSTEM {
-            let namespace =
-                json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
-            match self.create(resource, None, namespace, &WriteOptions::default()).await {
-                Ok(_) => {}
-                Err(err) if err.reason == "AlreadyExists" => {}
-                Err(err) => return Err(BootstrapError { name, err }),
-            }
-        }
-        Ok(())
-    }
-
     /// What is created must have a namespace to be in; asked before anything else is.
     pub(crate) fn check_namespace_exists(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
         if attributes.operation != Operation::Create || attributes.subresource.is_some() {

@@ -8,7 +8,9 @@ pub(super) fn of(plural: &str) -> Option<&'static [Column]> {
     match plural {
         "ingressclasses" => Some(INGRESS_CLASSES),
         "ingresses" => Some(INGRESSES),
+        "ipaddresses" => Some(IP_ADDRESSES),
         "networkpolicies" => Some(NETWORK_POLICIES),
+        "servicecidrs" => Some(SERVICE_CIDRS),
         _ => None,
     }
 }
@@ -31,3 +33,12 @@ const INGRESSES: &[Column] = &[
 
 const NETWORK_POLICIES: &[Column] =
     &[NAME, computed("Pod-Selector", network::pod_selector, "Which pods it applies to."), AGE];
+
+const IP_ADDRESSES: &[Column] =
+    &[NAME, computed("ParentRef", network::address_parent, "What the address belongs to."), AGE];
+
+const SERVICE_CIDRS: &[Column] = &[
+    NAME,
+    computed("CIDRs", network::service_cidrs, "Where addresses of Services come from."),
+    AGE,
+];

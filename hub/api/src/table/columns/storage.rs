@@ -8,8 +8,10 @@ pub(super) fn of(plural: &str) -> Option<&'static [Column]> {
     match plural {
         "csidrivers" => Some(CSI_DRIVERS),
         "csinodes" => Some(CSI_NODES),
+        "csistoragecapacities" => Some(CSI_STORAGE_CAPACITIES),
         "storageclasses" => Some(STORAGE_CLASSES),
         "volumeattachments" => Some(VOLUME_ATTACHMENTS),
+        "volumeattributesclasses" => Some(VOLUME_ATTRIBUTES_CLASSES),
         _ => None,
     }
 }
@@ -46,3 +48,12 @@ const VOLUME_ATTACHMENTS: &[Column] = &[
     boolean("Attached", "/status/attached", "Whether it is attached."),
     AGE,
 ];
+
+const CSI_STORAGE_CAPACITIES: &[Column] = &[
+    NAME,
+    text("StorageClassName", "/storageClassName", "Class of the volumes."),
+    text("Capacity", "/capacity", "How much room there is."),
+];
+
+const VOLUME_ATTRIBUTES_CLASSES: &[Column] =
+    &[NAME, text("DriverName", "/driverName", "Driver of the volumes."), AGE];

@@ -188,18 +188,7 @@ fn weight(weighted: &Value, path: &Path<'_>) -> Option<FieldError> {
 fn node_affinity(affinity: &Value, path: &Path<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if let Some(required) = object::get(affinity, REQUIRED) {
-        let at = path.field(REQUIRED);
-        let terms_path = at.field("nodeSelectorTerms");
-        let terms = object::list(required, "nodeSelectorTerms");
-        if terms.is_empty() {
-            errors.push(FieldError::required(
-                terms_path,
-                "must have at least one node selector term",
-            ));
-        }
-        for (i, term) in terms.iter().enumerate() {
-            errors.extend(node_term(term, &terms_path.index(i)));
-        }
+        errors.extend(node_selector(required, &path.field(REQUIRED)));
     }
     let preferred = path.field(PREFERRED);
     for (i, weighted) in object::list(affinity, PREFERRED).iter().enumerate() {
@@ -208,6 +197,15 @@ fn node_affinity(affinity: &Value, path: &Path<'_>) -> Vec<FieldError> {
         errors.extend(node_term(&weighted["preference"], &at.field("preference")));
     }
     errors
+}
+
+pub(super) fn node_selector(selector: &Value, path: &Path<'_>) -> Vec<FieldError> {
+    let at = path.field("nodeSelectorTerms");
+    let terms = object::list(selector, "nodeSelectorTerms");
+    if terms.is_empty() {
+        return vec![FieldError::required(at, "must have at least one node selector term")];
+    }
+    terms.iter().enumerate().flat_map(|(i, term)| node_term(term, &at.index(i))).collect()
 }
 
 fn node_term(term: &Value, path: &Path<'_>) -> Vec<FieldError> {

@@ -1,1 +1,0 @@
-//! Checks of the kinds of `networking.k8s.io`.
