@@ -1,11 +1,16 @@
 //! What every cluster has from the start.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use hub_api::{Resource, Status};
 use hub_apiserver::{Registry, WriteOptions};
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+/// How often what every cluster has is looked after.
+const KEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Creates the `kubernetes` Service where it is missing, and keeps its endpoint true.
 ///
@@ -51,6 +56,19 @@ pub async fn ensure(
             .await?;
     }
     Ok(())
+}
+
+/// Keeps what every cluster has: what was removed or changed comes back within a minute.
+pub async fn keep(registry: Registry, shutdown: CancellationToken) {
+    let keeping = async {
+        loop {
+            tokio::time::sleep(KEEP_INTERVAL).await;
+            if let Err(err) = registry.bootstrap().await {
+                tracing::warn!(error = crate::chain(&err), "Could not keep what every cluster has");
+            }
+        }
+    };
+    let _stopped: Option<()> = shutdown.run_until_cancelled(keeping).await;
 }
 
 /// The API's own address: the first of the Service range.

@@ -125,6 +125,7 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     tasks.spawn(own.renew(shutdown.clone()));
     let stop = shutdown.clone();
     tasks.spawn(async move { floored.keep_up(stop).await });
+    tasks.spawn(bootstrap::keep(registry.clone(), shutdown.clone()));
     let runner_config =
         RunnerConfig { cluster_cidr: config.cluster_cidr, ca_pem: authority.cert_pem().to_owned() };
     let runner = runner::spawn(registry.clone(), runner_config, clock.clone(), shutdown.clone());

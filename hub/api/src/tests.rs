@@ -225,7 +225,8 @@ fn good() -> Vec<(&'static str, Value)> {
 #[test]
 fn writing_back_what_was_read_changes_nothing() {
     let good: Vec<_> = good().into_iter().chain(crate::validation::tests::made::least()).collect();
-    assert_eq!(good.len(), resources::builtin().len());
+    let n_stored = resources::builtin().iter().filter(|it| it.version_of.is_none()).count();
+    assert_eq!(good.len(), n_stored);
     for (plural, mut object) in good {
         if object.get("metadata").is_none() {
             object["metadata"] = json!({"name": "a"});

@@ -42,6 +42,90 @@ async fn patches_that_meet_are_all_applied() {
     assert_eq!(stored.value()["data"].as_object().unwrap().len(), 24);
 }
 
+/// One store, two APIs: what one writes the other shows.
+#[tokio::test]
+async fn events_are_the_same_in_both_groups() {
+    let (registry, _dir) = registry();
+    registry.bootstrap().await.unwrap();
+    let core = resources::find("", "v1", "events").unwrap();
+    let newer = resources::find("events.k8s.io", "v1", "events").unwrap();
+    let event = json!({
+        "metadata": {"name": "e"},
+        "regarding": {"kind": "Pod", "name": "p", "namespace": "default"},
+        "note": "it happened",
+        "reason": "Happened",
+        "action": "Do",
+        "type": "Normal",
+        "eventTime": "2026-11-20T08:00:00.000000Z",
+        "reportingController": "a.io/b",
+        "reportingInstance": "b-0",
+    });
+    let options = WriteOptions::default();
+    registry.create(newer, Some("default"), event, &options).await.unwrap();
+    let stored = registry.get(core, Some("default"), "e").unwrap();
+    assert_eq!(stored.value()["involvedObject"]["name"], "p");
+    assert_eq!(stored.value()["message"], "it happened");
+    let shown = newer.show(registry.get(newer, Some("default"), "e").unwrap().value().clone());
+    assert_eq!(shown["apiVersion"], "events.k8s.io/v1");
+    assert_eq!(shown["note"], "it happened");
+    assert_eq!(shown.get("message"), None);
+    let fields = hub_api::selector::FieldSelector::parse("regarding.name=p", newer).unwrap();
+    let list = registry
+        .list(
+            newer,
+            None,
+            &ListOptions {
+                selection: hub_apiserver::Selection { fields, ..Default::default() },
+                ..Default::default()
+            },
+        )
+        .unwrap();
+    assert_eq!(list.entries.len(), 1);
+}
+
+/// What every cluster has is there after the first start, and stays as it must be.
+#[tokio::test]
+async fn what_every_cluster_has_is_made_and_kept() {
+    let (registry, _dir) = registry();
+    registry.bootstrap().await.unwrap();
+    let at_first = registry.revision();
+    registry.bootstrap().await.unwrap();
+    assert_eq!(registry.revision(), at_first, "a second start changes nothing");
+
+    let row = |group, plural| resources::find(group, "v1", plural).unwrap();
+    let class = row("scheduling.k8s.io", "priorityclasses");
+    let critical = registry.get(class, None, "system-node-critical").unwrap();
+    assert_eq!(critical.value()["value"], 2_000_001_000);
+    let range = registry.get(row("networking.k8s.io", "servicecidrs"), None, "kubernetes").unwrap();
+    assert_eq!(range.value()["status"]["conditions"][0]["type"], "Ready");
+
+    let levels = row("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations");
+    let patch = |annotations: Value| {
+        json!({
+            "metadata": {"annotations": annotations},
+            "spec": {"limited": {"nominalConcurrencyShares": 7}},
+        })
+    };
+    let options = WriteOptions::default();
+    for (name, annotations, expected) in [
+        ("workload-low", json!({}), 100),
+        ("workload-high", json!({"apf.kubernetes.io/autoupdate-spec": "false"}), 7),
+    ] {
+        let patch = patch(annotations);
+        registry.patch(levels, None, name, PatchKind::Merge, &patch, None, &options).await.unwrap();
+        registry.bootstrap().await.unwrap();
+        let level = registry.get(levels, None, name).unwrap();
+        assert_eq!(
+            level.value()["spec"]["limited"]["nominalConcurrencyShares"],
+            expected,
+            "{name}"
+        );
+    }
+    registry.delete(levels, None, "catch-all", &DeleteOptions::default()).await.unwrap();
+    registry.bootstrap().await.unwrap();
+    assert!(registry.get(levels, None, "catch-all").is_ok());
+}
+
 fn service(name: &str, spec: Value) -> Value {
     json!({"metadata":{"name":name},"spec":spec})
 }

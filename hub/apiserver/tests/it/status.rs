@@ -25,6 +25,7 @@ async fn refusals_are_kubernetes_own() {
     let mut world = World::new().await;
     let made = world.post(CMS, &json!({"metadata":{"name":"there"},"data":{"a":"b"}})).await;
     assert_eq!(made.code, 201, "{:?}", made.body);
+    let revision = world.registry.revision();
     let json_type: &'static [(&'static str, &'static str)] =
         &[("content-type", "application/json")];
     let about = |name: &str| json!({"name":name,"kind":"configmaps"});
@@ -132,7 +133,7 @@ async fn refusals_are_kubernetes_own() {
             failure(
                 504,
                 "Timeout",
-                "Timeout: Too large resource version: 99999999, current: 5",
+                &format!("Timeout: Too large resource version: 99999999, current: {revision}"),
                 json!({"causes":[{"reason":"ResourceVersionTooLarge","message":"Too large resource version"}],"retryAfterSeconds":1}),
             ),
         ),
