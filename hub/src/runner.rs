@@ -15,12 +15,13 @@ mod informer;
 mod recorder;
 mod scheduling;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hub_api::{Clock, resources};
+use hub_api::{Catalog, Clock};
 use hub_apiserver::Registry;
-use hub_controllers::{Cidr, Config, Engine, Kind, KindRow, Outcome, Ticket, World};
+use hub_controllers::{Cidr, Config, Engine, Kind, Outcome, Ticket, World};
 use hub_storage::Revision;
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
@@ -94,6 +95,8 @@ enum Done {
 struct RunnerTask {
     clock: Arc<dyn Clock>,
     progress: watch::Receiver<Revision>,
+    /// What the informers look at.
+    catalog: Arc<Catalog>,
     informers: Vec<Informer>,
     engine: Engine,
     scheduling: Scheduling,
@@ -108,14 +111,9 @@ impl RunnerTask {
         clock: Arc<dyn Clock>,
         recorder: Recorder,
     ) -> Self {
-        let informers: Vec<Informer> = stored_resources().filter_map(Informer::new).collect();
-        let rows = informers.iter().map(|informer| KindRow {
-            kind: informer.kind(),
-            api_version: informer.resource().api_version(),
-            object_kind: informer.resource().kind.to_string(),
-            namespaced: informer.resource().namespaced,
-        });
-        let world = World::new(rows, clock.now());
+        let catalog = registry.catalog();
+        let informers: Vec<Informer> = catalog.stored().filter_map(Informer::new).collect();
+        let world = World::new(informers.iter().map(Informer::row), clock.now());
         let config = Config {
             cluster_cidr: Cidr {
                 address: config.cluster_cidr.network(),
@@ -128,6 +126,7 @@ impl RunnerTask {
         Self {
             clock,
             progress: registry.storage().progress(),
+            catalog,
             informers,
             engine: Engine::new(world, controllers, MAX_IN_FLIGHT),
             scheduling: Scheduling::new(),
@@ -163,8 +162,36 @@ impl RunnerTask {
         }
     }
 
+    /// Looks at what is served now: definitions of custom resources come and go.
+    fn follow_catalog(&mut self) {
+        let catalog = self.executor.registry().catalog();
+        if catalog.number() == self.catalog.number() {
+            return;
+        }
+        let is_served = |it: &Informer| {
+            let kind = it.kind();
+            catalog.find_stored(kind.group, kind.plural).is_some_and(|row| it.is_of(row))
+        };
+        let (kept, gone) = self.informers.drain(..).partition(is_served);
+        self.informers = kept;
+        for informer in gone {
+            self.engine.remove_kind(informer.kind());
+        }
+        for resource in catalog.stored() {
+            if self.informers.iter().any(|it| it.is_of(resource)) {
+                continue;
+            }
+            if let Some(informer) = Informer::new(resource) {
+                self.engine.add_kind(informer.row());
+                self.informers.push(informer);
+            }
+        }
+        self.catalog = catalog;
+    }
+
     /// Takes in everything that has happened, in the order in which it happened.
     fn take_news(&mut self) -> Result<(), InformerError> {
+        self.follow_catalog();
         let registry = self.executor.registry();
         let mut news = Vec::new();
         let mut synced = Vec::new();
@@ -239,13 +266,11 @@ impl RunnerTask {
 }
 
 /// The kind of a resource row.
-/// One row a kind: other versions show the same objects.
-fn stored_resources() -> impl Iterator<Item = &'static hub_api::Resource> {
-    resources::builtin().iter().filter(|it| it.version_of.is_none())
-}
-
-fn kind_of(resource: &'static hub_api::Resource) -> Kind {
-    Kind { group: &resource.group, plural: &resource.plural }
+fn kind_of(resource: &hub_api::Resource) -> Kind {
+    match (&resource.group, &resource.plural) {
+        (Cow::Borrowed(group), Cow::Borrowed(plural)) => Kind { group, plural },
+        (group, plural) => Kind::made(group, plural),
+    }
 }
 
 #[cfg(test)]

@@ -224,7 +224,6 @@ fn api_server(
         tokens: read_tokens(config.token_auth_file.as_deref())?,
         authorizer: Arc::new(hub_apiserver::auth::MastersOnly),
         nodes: Arc::new(FleetStreams(fleet)),
-        resources: hub_api::resources::builtin(),
         version: version(),
         address: address.to_string(),
     };

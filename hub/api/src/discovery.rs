@@ -166,22 +166,23 @@ fn group_value(group: &str, rows: &[Resource]) -> Value {
 }
 
 fn subresource_value(row: &Resource, subresource: &Subresource) -> Value {
+    let (group, version, kind) = row.exchanged(subresource);
     let mut value = json!({
         "name": format!("{}/{}", row.plural, subresource.name),
         "singularName": "",
         "namespaced": row.namespaced,
-        "kind": subresource.kind,
+        "kind": kind,
         "verbs": subresource.verbs,
     });
-    if (subresource.group, subresource.version) != (&*row.group, &*row.version) {
-        value["group"] = subresource.group.into();
-        value["version"] = subresource.version.into();
+    if (group, version) != (&*row.group, &*row.version) {
+        value["group"] = group.into();
+        value["version"] = version.into();
     }
     value
 }
 
 fn add_names(value: &mut Map<String, Value>, row: &Resource) {
-    for (key, names) in [("shortNames", &row.short_names), ("categories", &row.categories)] {
+    for (key, names) in [("shortNames", row.short_names()), ("categories", row.categories())] {
         if !names.is_empty() {
             value.insert(key.into(), json!(names));
         }
@@ -212,7 +213,8 @@ fn aggregated_resource(row: &Resource) -> Value {
         let subresources: Vec<Value> = subresources
             .into_iter()
             .map(|it| {
-                let kind = json!({ "group": it.group, "version": it.version, "kind": it.kind });
+                let (group, version, kind) = row.exchanged(it);
+                let kind = json!({ "group": group, "version": version, "kind": kind });
                 json!({ "subresource": it.name, "responseKind": kind, "verbs": it.verbs })
             })
             .collect();

@@ -6,6 +6,9 @@
 pub mod resource;
 pub mod resources;
 
+pub mod catalog;
+pub mod custom;
+
 pub mod clock;
 pub mod names;
 pub mod object;
@@ -29,9 +32,10 @@ pub mod patch;
 pub mod protobuf;
 pub mod table;
 
+pub use catalog::Catalog;
 pub use clock::Clock;
 pub use decode::{Decoded, FieldValidation, Media};
-pub use resource::{FieldLabel, Resource, Subresource};
+pub use resource::{FieldLabel, Resource, StrategyRef, Subresource};
 pub use status::{FieldError, Status};
 pub use strategy::Strategy;
 pub use write::{DeleteOptions, Propagation, WriteContext};

@@ -53,7 +53,7 @@ fn definitions<'a>(rows: impl Iterator<Item = &'a Resource>) -> BTreeSet<&'a str
         let list = schema::definitions().get_key_value(&format!("{}List", row.schema));
         open.extend(list.map(|(name, _)| name.as_str()));
         for subresource in row.subresources.iter() {
-            let wanted = (subresource.group, subresource.version, subresource.kind);
+            let wanted = row.exchanged(subresource);
             let is_wanted = |(_, it): &(&String, &Schema)| {
                 it.kinds.iter().any(|(group, version, kind)| wanted == (group, version, kind))
             };

@@ -1,11 +1,13 @@
 //! A resource is a row: names, scope, verbs, subresources, selectable fields, schema and strategy.
-//! The fields are `Cow`s so that rows can also be made at run time, for custom resources.
+//! Rows of custom resources are made at run time: what is theirs alone stands in [`Resource::custom`].
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::custom::Custom;
 use crate::object;
 use crate::status::Status;
 use crate::strategy::Strategy;
@@ -23,9 +25,10 @@ pub struct Resource {
     pub plural: Cow<'static, str>,
     /// Singular name, for command lines.
     pub singular: Cow<'static, str>,
-    /// Short names, for command lines.
+    /// Short names, for command lines; of built-in resources, see [`Self::short_names`].
     pub short_names: Cow<'static, [&'static str]>,
-    /// Categories: `all` is what `kubectl get all` shows.
+    /// Categories: `all` is what `kubectl get all` shows. Of built-in resources, see
+    /// [`Self::categories`].
     pub categories: Cow<'static, [&'static str]>,
     /// Whether objects live in namespaces.
     pub namespaced: bool,
@@ -38,9 +41,11 @@ pub struct Resource {
     /// Fields that field selectors may name, beyond `metadata.name` and `metadata.namespace`.
     pub field_labels: Cow<'static, [FieldLabel]>,
     /// The rules of writes.
-    pub strategy: &'static dyn Strategy,
+    pub strategy: StrategyRef,
     /// Set where this is another version of a kind that has a row of its own.
     pub version_of: Option<VersionOf>,
+    /// What a definition says of it, if it is a custom resource.
+    pub custom: Option<Arc<Custom>>,
 }
 
 /// A version that is served but not stored: every object of it is a view of a stored one.
@@ -68,6 +73,26 @@ impl Conversion {
     pub const SAME: Self = Self { show: |_| (), store: |_| () };
 }
 
+/// The rules of writes of one resource: of a built-in kind, or made at run time.
+#[derive(Clone, Debug)]
+pub enum StrategyRef {
+    /// Of a kind that is always there.
+    Builtin(&'static dyn Strategy),
+    /// Of a custom resource.
+    Made(Arc<dyn Strategy>),
+}
+
+impl Deref for StrategyRef {
+    type Target = dyn Strategy;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Builtin(strategy) => *strategy,
+            Self::Made(strategy) => &**strategy,
+        }
+    }
+}
+
 /// Something below an object: `status`, `scale`, `log`, ...
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Subresource {
@@ -77,7 +102,7 @@ pub struct Subresource {
     pub group: &'static str,
     /// Version of the kind that is exchanged.
     pub version: &'static str,
-    /// Kind that is exchanged.
+    /// Kind that is exchanged; empty for the resource's own, see [`Resource::exchanged`].
     pub kind: &'static str,
     /// Verbs of discovery.
     pub verbs: &'static [&'static str],
@@ -142,7 +167,36 @@ impl Resource {
 
     /// Kind of a list of these objects.
     pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
+        match &self.custom {
+            Some(custom) => custom.list_kind.clone(),
+            None => format!("{}List", self.kind),
+        }
+    }
+
+    /// Short names, for command lines.
+    pub fn short_names(&self) -> Vec<&str> {
+        match &self.custom {
+            Some(custom) => custom.short_names.iter().map(String::as_str).collect(),
+            None => self.short_names.to_vec(),
+        }
+    }
+
+    /// Categories that the resource is in.
+    pub fn categories(&self) -> Vec<&str> {
+        match &self.custom {
+            Some(custom) => custom.categories.iter().map(String::as_str).collect(),
+            None => self.categories.to_vec(),
+        }
+    }
+
+    /// Group, version and kind that a subresource exchanges. The row of a custom resource leaves
+    /// them out of `status`: they are its own.
+    pub fn exchanged<'a>(&'a self, subresource: &'a Subresource) -> (&'a str, &'a str, &'a str) {
+        if subresource.kind.is_empty() {
+            (&self.group, &self.version, &self.kind)
+        } else {
+            (subresource.group, subresource.version, subresource.kind)
+        }
     }
 
     /// Looks up what is below an object.

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
-use crate::resource::{Conversion, FieldLabel, Resource, Subresource, VersionOf};
+use crate::resource::{Conversion, FieldLabel, Resource, StrategyRef, Subresource, VersionOf};
 use crate::strategy::{self, Strategy};
 
 mod admissionregistration;
@@ -174,8 +174,9 @@ impl Row {
             subresources: Cow::Borrowed(self.subresources),
             schema: Cow::Borrowed(self.schema),
             field_labels: Cow::Borrowed(self.field_labels),
-            strategy: stored.map_or(self.strategy, |it| it.strategy),
+            strategy: StrategyRef::Builtin(stored.map_or(self.strategy, |it| it.strategy)),
             version_of,
+            custom: None,
         }
     }
 }

@@ -39,7 +39,6 @@ pub(crate) struct Shared {
     tokens: TokenFile,
     authorizer: Arc<dyn Authorizer>,
     nodes: Arc<dyn NodeStreams>,
-    resources: &'static [Resource],
     version: VersionInfo,
     documents: Documents,
     metrics: Metrics,
@@ -56,7 +55,6 @@ impl Shared {
         tokens: TokenFile,
         authorizer: Arc<dyn Authorizer>,
         nodes: Arc<dyn NodeStreams>,
-        resources: &'static [Resource],
         version: VersionInfo,
         address: String,
     ) -> Self {
@@ -65,9 +63,8 @@ impl Shared {
             tokens,
             authorizer,
             nodes,
-            resources,
             version,
-            documents: Documents::new(resources, address),
+            documents: Documents::new(address),
             metrics: Metrics::default(),
             places: Semaphore::new(MAX_REQUESTS_IN_FLIGHT),
             streams: TaskTracker::new(),
@@ -86,16 +83,6 @@ impl Shared {
         if tokio::time::timeout(DRAIN_TIMEOUT, self.streams.wait()).await.is_err() {
             tracing::warn!(left = self.streams.len(), "Streams did not end");
         }
-    }
-
-    fn find(&self, path: &ResourcePath) -> Option<&'static Resource> {
-        self.resources.iter().find(|it| {
-            it.plural == path.plural && it.group == path.group && it.version == path.version
-        })
-    }
-
-    fn serves(&self, group: &str, version: &str) -> bool {
-        self.resources.iter().any(|it| it.group == group && it.version == version)
     }
 }
 
@@ -121,7 +108,7 @@ struct Call {
     user: Arc<User>,
     /// The registry, acting on behalf of the user: every write goes through this one.
     registry: Registry,
-    resource: &'static Resource,
+    resource: Arc<Resource>,
     path: ResourcePath,
     verb: &'static str,
     query: Query,
@@ -197,8 +184,9 @@ async fn route(
     let verb = verb(request.method(), &path, &query)?;
     // Before anything is looked up: who may not know must not learn what there is.
     authorize(&shared, &user, verb, &path)?;
-    let Some(resource) = shared.find(&path) else {
-        return Ok(plain::no_such_resource(&shared, &path));
+    let catalog = shared.registry.catalog();
+    let Some(resource) = catalog.find(&path.group, &path.version, &path.plural) else {
+        return Ok(plain::no_such_resource(&catalog, &path));
     };
     let headers = request.headers().clone();
     let registry = shared.registry.on_behalf_of(user.clone());
@@ -214,11 +202,11 @@ async fn serve(
 ) -> Result<Answer, Status> {
     let shared = call.shared.clone();
     let registry = call.registry.clone();
-    let resource = call.resource;
+    let resource = &call.resource;
     let labels = Labels {
         verb: call.verb,
-        group: &resource.group,
-        resource: &resource.plural,
+        group: resource.group.to_string(),
+        resource: resource.plural.to_string(),
         subresource,
         code: 0,
     };
@@ -283,7 +271,7 @@ fn check_path(call: &Call) -> Result<&'static str, Status> {
             )));
         }
     }
-    let resource = call.resource;
+    let resource = &call.resource;
     let named = call.path.name.is_some();
     match (&call.path.namespace, resource.namespaced) {
         (Some(_), false) => return Err(Status::no_such_resource()),

@@ -19,8 +19,8 @@ pub(crate) struct Metrics {
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Labels {
     pub(crate) verb: &'static str,
-    pub(crate) group: &'static str,
-    pub(crate) resource: &'static str,
+    pub(crate) group: String,
+    pub(crate) resource: String,
     pub(crate) subresource: &'static str,
     pub(crate) code: u16,
 }

@@ -6,6 +6,7 @@
 //! read comes as it is stored, and whoever shows it asks [`Resource::show`].
 
 pub mod bootstrap;
+mod catalog;
 mod delete;
 mod events;
 mod list;
@@ -19,7 +20,7 @@ mod write;
 
 use std::sync::Arc;
 
-use hub_api::{Clock, Resource, Status, WriteContext};
+use hub_api::{Catalog, Clock, Resource, Status, WriteContext};
 use hub_storage::{Entry, Key, Prefix, Revision, Storage};
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
@@ -51,6 +52,7 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     config: Arc<RegistryConfig>,
     requester: Arc<Requester>,
+    definitions: Arc<catalog::Definitions>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -62,7 +64,7 @@ impl std::fmt::Debug for Registry {
 impl Registry {
     /// A registry over a storage.
     pub fn new(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, config: RegistryConfig) -> Self {
-        Self { storage, clock, config: Arc::new(config), requester: Arc::default() }
+        Self { storage, clock, config: Arc::new(config), requester: Arc::default(), definitions: Arc::default() }
     }
 
     /// The same registry, acting on behalf of a user: admission is told who it is, and what it has
@@ -80,6 +82,11 @@ impl Registry {
     /// The storage below, for what is not an object.
     pub fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
+    }
+
+    /// What is served now. Every custom definition that was acknowledged before the call is in it.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.definitions.catalog(&*self.storage)
     }
 
     /// The time, as everything that is written has it.

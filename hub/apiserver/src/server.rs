@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use hub_api::Resource;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -38,8 +37,6 @@ pub struct ServerConfig {
     pub authorizer: Arc<dyn Authorizer>,
     /// The way to containers.
     pub nodes: Arc<dyn NodeStreams>,
-    /// The resources that are served.
-    pub resources: &'static [Resource],
     /// What `/version` says.
     pub version: VersionInfo,
     /// `host:port` under which clients reach this server.
@@ -95,9 +92,9 @@ impl ApiServer {
     /// # Errors
     /// The certificates cannot be used.
     pub fn new(registry: Registry, config: ServerConfig) -> Result<Self, TlsError> {
-        let ServerConfig { tls, tokens, authorizer, nodes, resources, version, address } = config;
+        let ServerConfig { tls, tokens, authorizer, nodes, version, address } = config;
         let acceptor = TlsAcceptor::from(server_config(tls, registry.clone())?);
-        let shared = Shared::new(registry, tokens, authorizer, nodes, resources, version, address);
+        let shared = Shared::new(registry, tokens, authorizer, nodes, version, address);
         Ok(Self { shared: Arc::new(shared), acceptor })
     }
 

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::object::{Kind, Object, ObjectRef, Uid};
+use crate::object::{Kind, KindRow, Object, ObjectRef, Uid};
 use crate::world::{Applied, World};
 use crate::write::Write;
 use crate::{Controller, Plan};
@@ -177,6 +177,18 @@ impl Engine {
         let applied = self.world.remove(key, revision, now)?;
         self.wake(&applied);
         Some(applied)
+    }
+
+    /// A kind is served from now on: its objects are still to come.
+    pub fn add_kind(&mut self, row: KindRow) {
+        self.world.add_kind(row);
+        self.moved = true;
+    }
+
+    /// A kind is served no more.
+    pub fn remove_kind(&mut self, kind: Kind) {
+        self.world.remove_kind(kind);
+        self.moved = true;
     }
 
     /// Everything of `kind` up to `revision` has been handed in.

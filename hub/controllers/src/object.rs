@@ -1,7 +1,8 @@
 //! Objects as the informers hand them in, and the names by which they are found.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -29,6 +30,12 @@ impl Kind {
     pub const SERVICE: Self = Self { group: "", plural: "services" };
     pub const SERVICE_ACCOUNT: Self = Self { group: "", plural: "serviceaccounts" };
 
+    /// A kind that was made at run time. Its names are kept as long as the process lives: a few
+    /// bytes for each definition of a custom resource that was ever seen.
+    pub fn made(group: &str, plural: &str) -> Self {
+        Self { group: lasting(group), plural: lasting(plural) }
+    }
+
     /// The key `name` of this kind.
     pub fn key(self, name: &Name) -> ObjectRef {
         ObjectRef { kind: self, name: name.clone() }
@@ -47,6 +54,19 @@ impl fmt::Display for Kind {
             group => write!(f, "{}.{group}", self.plural),
         }
     }
+}
+
+/// Texts that last.
+static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+
+fn lasting(text: &str) -> &'static str {
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = names.get(text) {
+        return known;
+    }
+    let text: &'static str = Box::leak(text.into());
+    names.insert(text);
+    text
 }
 
 /// What the world has to know about a kind.

@@ -83,6 +83,21 @@ impl World {
         Self { rows, tables, started, ..Self::default() }
     }
 
+    /// Begins to know a kind.
+    pub fn add_kind(&mut self, row: KindRow) {
+        self.tables.entry(row.kind).or_default();
+        self.rows.insert(row.kind, row);
+    }
+
+    /// Forgets a kind and its objects. What referred to them finds nothing.
+    pub fn remove_kind(&mut self, kind: Kind) {
+        self.rows.remove(&kind);
+        let Some(table) = self.tables.remove(&kind) else { return };
+        for object in table.objects.values() {
+            self.unindex(object);
+        }
+    }
+
     pub fn started(&self) -> Timestamp {
         self.started
     }

@@ -1,6 +1,5 @@
 //! Carries out plans through the registry. Decides nothing.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -13,8 +12,8 @@ use hub_controllers::{
 };
 use serde_json::Value;
 
+use super::Done;
 use super::recorder::Recorder;
-use super::{Done, kind_of, stored_resources};
 
 /// The first writes of many show whether they work at all; then more are made at once.
 const FIRST_BATCH: usize = 16;
@@ -24,15 +23,13 @@ const FIRST_BATCH: usize = 16;
 pub(super) struct Executor {
     registry: Registry,
     recorder: Recorder,
-    resources: Arc<BTreeMap<Kind, &'static Resource>>,
 }
 
 type Performed = Result<Option<Await>, Failure>;
 
 impl Executor {
     pub(super) fn new(registry: Registry, recorder: Recorder) -> Self {
-        let rows = stored_resources().map(|resource| (kind_of(resource), resource));
-        Self { registry, recorder, resources: Arc::new(rows.collect()) }
+        Self { registry, recorder }
     }
 
     pub(super) fn registry(&self) -> &Registry {
@@ -131,7 +128,7 @@ impl Executor {
         let resource = self.resource(kind)?;
         let namespace = Some(namespace).filter(|it| !it.is_empty());
         let written =
-            self.registry.create(resource, namespace, object.clone(), &options(work)).await;
+            self.registry.create(&resource, namespace, object.clone(), &options(work)).await;
         let written = written.map_err(|status| failure(FailureKind::Create, status))?;
         let name = written.value()["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         Ok((name, awaited(kind, &written)))
@@ -150,7 +147,7 @@ impl Executor {
         let change = |view: &Value, _whole: &Value| Ok(patch::merge(&unversioned(view), patch));
         let modified = self
             .registry
-            .modify(resource, namespace, name, subresource, &options(work), change)
+            .modify(&resource, namespace, name, subresource, &options(work), change)
             .await;
         found(target.kind, modified)
     }
@@ -167,7 +164,7 @@ impl Executor {
         let object = object.clone();
         let updated = self
             .registry
-            .update(resource, namespace, name, object, subresource, &options(work))
+            .update(&resource, namespace, name, object, subresource, &options(work))
             .await;
         found(target.kind, updated)
     }
@@ -176,7 +173,7 @@ impl Executor {
         let resource = self.resource(target.kind)?;
         let (namespace, name) = place(target);
         let options = delete_options(write);
-        match self.registry.delete(resource, namespace, name, &options).await {
+        match self.registry.delete(&resource, namespace, name, &options).await {
             // Gone, or another incarnation is there: either way this one is not.
             Err(status) if status.code != 404 && status.code != 409 => {
                 Err(failure(FailureKind::Delete, status))
@@ -188,16 +185,17 @@ impl Executor {
     /// Asks the store itself.
     fn is_there(&self, key: &ObjectRef, uid: Option<&Uid>) -> bool {
         let (namespace, name) = place(key);
-        let Some(resource) = self.resources.get(&key.kind) else { return true };
-        let found = self.registry.get(resource, namespace, name);
+        let Ok(resource) = self.resource(key.kind) else { return true };
+        let found = self.registry.get(&resource, namespace, name);
         found.is_ok_and(|entry| {
             let found = entry.value()["metadata"]["uid"].as_str();
             uid.is_none_or(|uid| found == Some(uid.0.as_str()))
         })
     }
 
-    fn resource(&self, kind: Kind) -> Result<&'static Resource, Failure> {
-        self.resources.get(&kind).copied().ok_or_else(|| Failure {
+    fn resource(&self, kind: Kind) -> Result<Arc<Resource>, Failure> {
+        let catalog = self.registry.catalog();
+        catalog.find_stored(kind.group, kind.plural).cloned().ok_or_else(|| Failure {
             kind: FailureKind::Other,
             message: format!("the server has no {kind}"),
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hub_api::{Resource, Status};
 use hub_apiserver::{Registry, RegistryWatch, WatchEvent, WatchOptions};
-use hub_controllers::{Body, Kind, Name, Object, ObjectRef, World};
+use hub_controllers::{Body, Kind, KindRow, Name, Object, ObjectRef, World};
 use hub_storage::Entry;
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ pub(super) struct InformerError {
 #[derive(Debug)]
 pub(super) struct Informer {
     kind: Kind,
-    resource: &'static Resource,
+    resource: Arc<Resource>,
     watch: Option<RegistryWatch>,
     /// Names seen since the watch began; set until all that was there at its start has come.
     listed: Option<BTreeSet<Name>>,
@@ -57,18 +57,31 @@ impl Body for Shared {
 
 impl Informer {
     /// An informer on a kind that can be watched.
-    pub(super) fn new(resource: &'static Resource) -> Option<Self> {
+    pub(super) fn new(resource: &Arc<Resource>) -> Option<Self> {
         let kind = kind_of(resource);
         let is_new = resource.has_verb("watch");
-        is_new.then_some(Self { kind, resource, watch: None, listed: None })
+        is_new.then(|| Self { kind, resource: resource.clone(), watch: None, listed: None })
     }
 
     pub(super) fn kind(&self) -> Kind {
         self.kind
     }
 
-    pub(super) fn resource(&self) -> &'static Resource {
-        self.resource
+    /// Whether this informs on the objects of the row, under the same names.
+    pub(super) fn is_of(&self, resource: &Resource) -> bool {
+        let mine = &self.resource;
+        let names = |it: &Resource| (it.kind.clone(), it.version.clone(), it.namespaced);
+        kind_of(resource) == self.kind && names(resource) == names(mine)
+    }
+
+    /// What the controllers have to know of the kind.
+    pub(super) fn row(&self) -> KindRow {
+        KindRow {
+            kind: self.kind,
+            api_version: self.resource.api_version(),
+            object_kind: self.resource.kind.to_string(),
+            namespaced: self.resource.namespaced,
+        }
     }
 
     /// Hands out all there is. Returns the revision up to which that is everything.
@@ -99,7 +112,7 @@ impl Informer {
     ) -> Result<Option<u64>, Status> {
         if self.watch.is_none() {
             let options = WatchOptions { initial_events: Some(true), ..WatchOptions::default() };
-            self.watch = Some(registry.watch(self.resource, None, &options)?);
+            self.watch = Some(registry.watch(&self.resource, None, &options)?);
             self.listed = Some(BTreeSet::new());
         }
         let Some(watch) = &mut self.watch else { return Ok(None) };

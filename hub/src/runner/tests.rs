@@ -138,7 +138,7 @@ fn config() -> RunnerConfig {
 }
 
 fn resource(plural: &str) -> &'static hub_api::Resource {
-    resources::builtin().iter().find(|it| it.plural == plural).unwrap()
+    hub_api::resources::builtin().iter().find(|it| it.plural == plural).unwrap()
 }
 
 fn deployment(replicas: u32, image: &str) -> Value {
@@ -168,7 +168,7 @@ fn service() -> Value {
 
 /// All that is stored but events, which come when they come.
 fn state(fixture: &Fixture) -> Vec<Value> {
-    let kinds = resources::builtin().iter().filter(|it| it.plural != "events");
+    let kinds = hub_api::resources::builtin().iter().filter(|it| it.plural != "events");
     kinds.flat_map(|it| fixture.list(&it.plural)).collect()
 }
 

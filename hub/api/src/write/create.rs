@@ -38,7 +38,7 @@ pub fn prepare_create(mut object: Value, context: &WriteContext<'_>) -> Result<V
 /// sets, and validation.
 pub fn finish_create(mut object: Value, context: &WriteContext<'_>) -> Result<Value, Status> {
     let resource = context.resource;
-    let strategy = resource.strategy;
+    let strategy = &*resource.strategy;
     generate_name(&mut object, context);
     let metadata = object::ensure(&mut object, "metadata");
     metadata.insert("uid".to_owned(), json!(context.uid));

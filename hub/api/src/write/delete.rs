@@ -142,7 +142,7 @@ pub fn delete(
     let mut new = object.clone();
     strip_server_fields(&mut new);
 
-    let strategy = context.resource.strategy;
+    let strategy = &*context.resource.strategy;
     let graceful = match strategy.grace_period(object, options.grace_period_seconds) {
         None => false,
         Some(period) => {

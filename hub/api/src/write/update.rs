@@ -41,7 +41,7 @@ pub fn finish_update(
     context: &WriteContext<'_>,
 ) -> Result<Value, Status> {
     let resource = context.resource;
-    let strategy = resource.strategy;
+    let strategy = &*resource.strategy;
     if resource.has_status() {
         keep_field(&mut new, old, "status");
     }

@@ -59,7 +59,6 @@ async fn main() {
                 .expect("the line is well formed"),
             authorizer: Arc::new(MastersOnly),
             nodes: Arc::new(node::PretendNode::default()),
-            resources: hub_api::resources::builtin(),
             version: VersionInfo {
                 major: "1".to_owned(),
                 minor: "37".to_owned(),

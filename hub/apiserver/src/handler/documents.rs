@@ -1,14 +1,14 @@
 //! Discovery and OpenAPI: documents made once from the rows, kept encoded.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hub_api::discovery::{self, AggregatedVersion, Scope};
-use hub_api::{Resource, Status, openapi};
+use hub_api::{Catalog, Status, openapi};
 use serde_json::Value;
 
 use crate::request::accept::{Form, accepts_gzip};
@@ -17,13 +17,19 @@ use crate::response::{self, Answer, pack, ready};
 const OPENAPI_V2: HeaderValue =
     HeaderValue::from_static("application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
 
-/// All documents.
+/// The documents of the newest catalog that was asked for.
 pub(super) struct Documents {
-    rows: &'static [Resource],
-    address: String,
+    address: Arc<str>,
+    newest: Mutex<Option<Arc<DocumentSet>>>,
+}
+
+/// All documents of one catalog.
+pub(super) struct DocumentSet {
+    catalog: Arc<Catalog>,
+    address: Arc<str>,
     openapi_v2: OnceLock<Document>,
     openapi_v3: OnceLock<Document>,
-    openapi_v3_of: BTreeMap<(&'static str, &'static str), OnceLock<Document>>,
+    openapi_v3_of: BTreeMap<(String, String), OnceLock<Document>>,
 }
 
 /// One encoded document.
@@ -71,14 +77,33 @@ impl Document {
 }
 
 impl Documents {
-    pub(super) fn new(rows: &'static [Resource], address: String) -> Self {
-        let versions = rows.iter().map(|it| ((&*it.group, &*it.version), OnceLock::new()));
+    pub(super) fn new(address: String) -> Self {
+        Self { address: address.into(), newest: Mutex::new(None) }
+    }
+
+    /// The documents of a catalog.
+    pub(super) fn of(&self, catalog: Arc<Catalog>) -> Arc<DocumentSet> {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(set) = newest.as_ref().filter(|it| it.catalog.number() == catalog.number()) {
+            return set.clone();
+        }
+        let set = Arc::new(DocumentSet::new(catalog, self.address.clone()));
+        *newest = Some(set.clone());
+        set
+    }
+}
+
+impl DocumentSet {
+    fn new(catalog: Arc<Catalog>, address: Arc<str>) -> Self {
+        let rows = catalog.rows().iter();
+        let versions =
+            rows.map(|it| ((it.group.to_string(), it.version.to_string()), OnceLock::new()));
         Self {
-            rows,
+            openapi_v3_of: versions.collect(),
+            catalog,
             address,
             openapi_v2: OnceLock::new(),
             openapi_v3: OnceLock::new(),
-            openapi_v3_of: versions.collect(),
         }
     }
 
@@ -92,10 +117,13 @@ impl Documents {
                 } else {
                     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
                 };
-                (discovery::aggregated(scope, version, self.rows), HeaderValue::from_static(media))
+                (
+                    discovery::aggregated(scope, version, self.catalog.rows()),
+                    HeaderValue::from_static(media),
+                )
             }
             (_, Scope::Core) => (discovery::api_versions(&self.address), response::JSON),
-            (_, Scope::Groups) => (discovery::api_group_list(self.rows), response::JSON),
+            (_, Scope::Groups) => (discovery::api_group_list(self.catalog.rows()), response::JSON),
         };
         let mut answer = self.answer(&value, media, headers);
         answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
@@ -104,7 +132,7 @@ impl Documents {
 
     /// `/apis/<group>`, if it is served.
     pub(super) fn group(&self, group: &str, headers: &HeaderMap) -> Option<Answer> {
-        let value = discovery::api_group(group, self.rows)?;
+        let value = discovery::api_group(group, self.catalog.rows())?;
         Some(self.answer(&value, response::JSON, headers))
     }
 
@@ -115,7 +143,7 @@ impl Documents {
         version: &str,
         headers: &HeaderMap,
     ) -> Option<Answer> {
-        let value = discovery::api_resource_list(group, version, self.rows)?;
+        let value = discovery::api_resource_list(group, version, self.catalog.rows())?;
         Some(self.answer(&value, response::JSON, headers))
     }
 
@@ -134,13 +162,13 @@ impl Documents {
         if !(accept.contains("protobuf") || accept.contains("*/*")) {
             return Err(Status::not_acceptable());
         }
-        let make = || Document::new(openapi::v2_protobuf(self.rows));
+        let make = || Document::new(openapi::v2_protobuf(self.catalog.rows()));
         Ok(self.openapi_v2.get_or_init(make).answer(OPENAPI_V2, headers))
     }
 
     /// `/openapi/v3`
     pub(super) fn openapi_v3(&self, headers: &HeaderMap) -> Answer {
-        let make = || Document::new(response::encode(&openapi::v3_index(self.rows)));
+        let make = || Document::new(response::encode(&openapi::v3_index(self.catalog.rows())));
         self.openapi_v3.get_or_init(make).answer(response::JSON, headers)
     }
 
@@ -151,9 +179,14 @@ impl Documents {
         version: &str,
         headers: &HeaderMap,
     ) -> Option<Answer> {
-        let slot = self.openapi_v3_of.get(&(group, version))?;
-        let make =
-            || Document::new(response::encode(&openapi::v3_document(group, version, self.rows)));
+        let slot = self.openapi_v3_of.get(&(group.to_owned(), version.to_owned()))?;
+        let make = || {
+            Document::new(response::encode(&openapi::v3_document(
+                group,
+                version,
+                self.catalog.rows(),
+            )))
+        };
         Some(slot.get_or_init(make).answer(response::JSON, headers))
     }
 }

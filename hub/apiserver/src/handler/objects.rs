@@ -77,15 +77,15 @@ async fn get(call: &Call) -> Result<Answer, Status> {
     if let Some(wanted) = wanted.filter(|it| *it > registry.revision().get()) {
         return Err(Status::timeout_rv_too_large(wanted, registry.revision().get()));
     }
-    let entry = registry.get(call.resource, call.namespace(), call.name())?;
+    let entry = registry.get(&call.resource, call.namespace(), call.name())?;
     let value = || entry.decode();
-    let body = view.object(call.resource, entry.bytes.clone(), value, registry.now());
+    let body = view.object(&call.resource, entry.bytes.clone(), value, registry.now());
     Ok(answer(call, StatusCode::OK, body).await)
 }
 
 fn get_scale(call: &Call) -> Result<Answer, Status> {
     let view = View::new(call, negotiate(call.header(ACCEPT), Wanted::JsonOnly)?)?;
-    let entry = call.shared.registry.get(call.resource, call.namespace(), call.name())?;
+    let entry = call.shared.registry.get(&call.resource, call.namespace(), call.name())?;
     let scale = write::get_scale(entry.value())?;
     Ok(response::ready(StatusCode::OK, response::JSON, view.value(scale)))
 }
@@ -95,8 +95,8 @@ async fn list(call: &Call) -> Result<Answer, Status> {
     let options = options::list(call)?;
     freshen(call, options.revision).await;
     let registry = &call.shared.registry;
-    let list = registry.list(call.resource, call.namespace(), &options)?;
-    let body = view.list(call.resource, &list, registry.now());
+    let list = registry.list(&call.resource, call.namespace(), &options)?;
+    let body = view.list(&call.resource, &list, registry.now());
     Ok(answer(call, StatusCode::OK, body).await)
 }
 
@@ -105,9 +105,9 @@ async fn create(call: &Call, request: Request<Incoming>) -> Result<Answer, Statu
     let options = options::write(call, "CreateOptions")?;
     let media = body_media(call.header(CONTENT_TYPE))?;
     let bytes = body::read(request.into_body()).await?;
-    let decoded = decode::decode(call.resource, &bytes, media, options.field_validation)?;
+    let decoded = decode::decode(&call.resource, &bytes, media, options.field_validation)?;
     let written =
-        call.registry.create(call.resource, call.namespace(), decoded.object, &options).await?;
+        call.registry.create(&call.resource, call.namespace(), decoded.object, &options).await?;
     Ok(show(call, view, StatusCode::CREATED, &written, &decoded.warnings).await)
 }
 
@@ -123,7 +123,7 @@ async fn show(
         // Scales were shown before: the object has one.
         view.value(write::get_scale(written.value()).unwrap_or_default())
     } else {
-        view.object(call.resource, written.bytes(), || written.value().clone(), now)
+        view.object(&call.resource, written.bytes(), || written.value().clone(), now)
     };
     let mut answer = answer(call, code, body).await;
     response::warn(answer.headers_mut(), warnings);
@@ -136,13 +136,13 @@ async fn update(call: &Call, request: Request<Incoming>) -> Result<Answer, Statu
     let media = body_media(call.header(CONTENT_TYPE))?;
     let bytes = body::read(request.into_body()).await?;
     let scale = call.subresource() == Some("scale");
-    let target = if scale { SCALE } else { Target::of(call.resource) };
+    let target = if scale { SCALE } else { Target::of(&call.resource) };
     let decoded = decode::decode_kind(target, &bytes, media, options.field_validation)?;
-    let existed = call.shared.registry.get(call.resource, call.namespace(), call.name()).is_ok();
+    let existed = call.shared.registry.get(&call.resource, call.namespace(), call.name()).is_ok();
     let written = call
         .registry
         .update(
-            call.resource,
+            &call.resource,
             call.namespace(),
             call.name(),
             decoded.object,
@@ -176,7 +176,7 @@ async fn patch(call: &Call, request: Request<Incoming>) -> Result<Answer, Status
     let (written, warnings) = call
         .registry
         .patch(
-            call.resource,
+            &call.resource,
             call.namespace(),
             call.name(),
             kind,
@@ -205,14 +205,14 @@ async fn delete(call: &Call, request: Request<Incoming>) -> Result<Answer, Statu
     let view = view(call)?;
     let options = delete_options(call, request).await?;
     let registry = &call.registry;
-    let deleted = registry.delete(call.resource, call.namespace(), call.name(), &options).await?;
+    let deleted = registry.delete(&call.resource, call.namespace(), call.name(), &options).await?;
     Ok(match deleted {
         Deleted::Marked(written) => show(call, view, StatusCode::OK, &written, &[]).await,
         Deleted::Removed(last) if returns_object(call) => {
             show(call, view, StatusCode::OK, &Written::Removed(last), &[]).await
         }
         Deleted::Removed(last) => {
-            let (resource, value) = (call.resource, last.value());
+            let (resource, value) = (&call.resource, last.value());
             response::status(&Status::success_deleted(
                 &resource.group,
                 &resource.plural,
@@ -234,9 +234,9 @@ async fn delete_collection(call: &Call, request: Request<Incoming>) -> Result<An
     let options = delete_options(call, request).await?;
     let registry = &call.registry;
     let list = registry
-        .delete_collection(call.resource, call.namespace(), &list_options, &options)
+        .delete_collection(&call.resource, call.namespace(), &list_options, &options)
         .await?;
-    let body = view.list(call.resource, &list, registry.now());
+    let body = view.list(&call.resource, &list, registry.now());
     Ok(answer(call, StatusCode::OK, body).await)
 }
 

@@ -14,13 +14,13 @@ fn selection(call: &Call) -> Result<Selection, Status> {
         selection.labels = LabelSelector::parse(text)?;
     }
     if let Some(text) = call.query.text("fieldSelector") {
-        selection.fields = FieldSelector::parse(text, call.resource)?;
+        selection.fields = FieldSelector::parse(text, &call.resource)?;
     }
     // `GET .../pods/x?watch=true` means one object.
     if call.verb == "watch"
         && let Some(name) = &call.path.name
     {
-        selection.fields = FieldSelector::parse(&format!("metadata.name={name}"), call.resource)?;
+        selection.fields = FieldSelector::parse(&format!("metadata.name={name}"), &call.resource)?;
     }
     Ok(selection)
 }

@@ -2,8 +2,8 @@
 
 use http::header::ACCEPT;
 use http::{HeaderMap, Method, Request, StatusCode};
-use hub_api::Status;
 use hub_api::discovery::Scope;
+use hub_api::{Catalog, Status};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
@@ -25,6 +25,7 @@ pub(super) fn answer(
         return Err(Status::method_not_allowed());
     }
     let headers = request.headers();
+    let documents = || shared.documents.of(shared.registry.catalog());
     let shown = |value: &Value| show(StatusCode::OK, value);
     Ok(match route {
         Route::Root => shown(&json!({ "paths": paths(shared) })),
@@ -33,18 +34,18 @@ pub(super) fn answer(
         Route::Metrics => {
             response::text(StatusCode::OK, shared.metrics.render(shared.registry.revision().get()))
         }
-        Route::ApiVersions => shared.documents.groups(Scope::Core, discovery(headers)?, headers),
-        Route::ApiGroups => shared.documents.groups(Scope::Groups, discovery(headers)?, headers),
+        Route::ApiVersions => documents().groups(Scope::Core, discovery(headers)?, headers),
+        Route::ApiGroups => documents().groups(Scope::Groups, discovery(headers)?, headers),
         Route::ApiGroup { group } => {
-            shared.documents.group(group, headers).unwrap_or_else(page_not_found)
+            documents().group(group, headers).unwrap_or_else(page_not_found)
         }
         Route::ApiResources { group, version } => {
-            shared.documents.resources(group, version, headers).unwrap_or_else(page_not_found)
+            documents().resources(group, version, headers).unwrap_or_else(page_not_found)
         }
-        Route::OpenapiV2 => shared.documents.openapi_v2(headers)?,
-        Route::OpenapiV3 => shared.documents.openapi_v3(headers),
+        Route::OpenapiV2 => documents().openapi_v2(headers)?,
+        Route::OpenapiV3 => documents().openapi_v3(headers),
         Route::OpenapiV3Document { group, version } => {
-            shared.documents.openapi_v3_of(group, version, headers).unwrap_or_else(page_not_found)
+            documents().openapi_v3_of(group, version, headers).unwrap_or_else(page_not_found)
         }
         Route::Resource(_) | Route::Unknown => {
             show(StatusCode::NOT_FOUND, &json!({ "paths": paths(shared) }))
@@ -62,8 +63,8 @@ fn show(code: StatusCode, value: &Value) -> Answer {
 }
 
 /// A resource that is not served: a `Status` below a known group version, else a bare page.
-pub(super) fn no_such_resource(shared: &Shared, path: &ResourcePath) -> Answer {
-    if shared.serves(&path.group, &path.version) {
+pub(super) fn no_such_resource(catalog: &Catalog, path: &ResourcePath) -> Answer {
+    if catalog.serves(&path.group, &path.version) {
         response::status(&Status::no_such_resource())
     } else {
         page_not_found()
@@ -77,7 +78,7 @@ fn page_not_found() -> Answer {
 fn paths(shared: &Shared) -> Vec<String> {
     let mut paths =
         vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned(), "/apis/".to_owned()];
-    for row in shared.resources.iter().filter(|it| !it.group.is_empty()) {
+    for row in shared.registry.catalog().rows().iter().filter(|it| !it.group.is_empty()) {
         paths.push(format!("/apis/{}", row.group));
         paths.push(format!("/apis/{}/{}", row.group, row.version));
     }

@@ -38,7 +38,7 @@ pub(super) async fn serve(call: Call) -> Result<Answer, Status> {
         // What is still ahead then is refused by the registry.
         let _ = tokio::time::timeout(crate::limits::FRESHNESS_TIMEOUT, wait).await;
     }
-    let watch = match call.shared.registry.watch(call.resource, call.namespace(), &options) {
+    let watch = match call.shared.registry.watch(&call.resource, call.namespace(), &options) {
         Ok(watch) => Some(watch),
         // Clients look for this one in the stream, not in the answer's code.
         Err(status) if status.code == 410 => return Ok(expired(&status)),
@@ -72,7 +72,7 @@ fn expired(status: &Status) -> Answer {
 
 struct WatchStream {
     view: View,
-    resource: &'static Resource,
+    resource: Arc<Resource>,
     /// `None` once the last event was sent.
     watch: Option<RegistryWatch>,
     deadline: std::pin::Pin<Box<Sleep>>,
@@ -171,7 +171,7 @@ impl WatchStream {
 
     fn show(&mut self, bytes: &Bytes, value: impl FnOnce() -> Value) -> Bytes {
         match self.view.form {
-            Form::Plain | Form::Aggregated { .. } => shown(self.resource, bytes, value),
+            Form::Plain | Form::Aggregated { .. } => shown(&self.resource, bytes, value),
             Form::Metadata { beta } => encode(&partial(&self.resource.show(value()), beta)),
             Form::Table { beta } => {
                 let value = value();
@@ -179,7 +179,7 @@ impl WatchStream {
                 let meta = TableMeta { resource_version: version, ..TableMeta::default() };
                 let now = self.shared.registry.now();
                 let include = self.view.include;
-                let made = hub_api::table::table(self.resource, &[&value], meta, include, now);
+                let made = hub_api::table::table(&self.resource, &[&value], meta, include, now);
                 encode(&self.without_columns(with_version(made, beta)))
             }
         }

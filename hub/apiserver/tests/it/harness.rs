@@ -117,7 +117,6 @@ impl World {
                 tokens: TokenFile::parse("boss,admin,1,system:masters\nguest,bob,2\n").unwrap(),
                 authorizer: Arc::new(MastersOnly),
                 nodes,
-                resources: hub_api::resources::builtin(),
                 version: VersionInfo {
                     major: "1".to_owned(),
                     minor: "37".to_owned(),
