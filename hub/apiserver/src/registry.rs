@@ -64,7 +64,13 @@ impl std::fmt::Debug for Registry {
 impl Registry {
     /// A registry over a storage.
     pub fn new(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, config: RegistryConfig) -> Self {
-        Self { storage, clock, config: Arc::new(config), requester: Arc::default(), definitions: Arc::default() }
+        Self {
+            storage,
+            clock,
+            config: Arc::new(config),
+            requester: Arc::default(),
+            definitions: Arc::default(),
+        }
     }
 
     /// The same registry, acting on behalf of a user: admission is told who it is, and what it has

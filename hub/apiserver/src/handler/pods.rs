@@ -187,7 +187,9 @@ async fn admit(call: &Call, kind: &str, mut options: Value) -> Result<(), Status
     options["kind"] = json!(kind);
     let subresource = call.subresource().unwrap_or_default();
     let registry = &call.registry;
-    registry.admit_connect(call.resource, call.namespace(), call.name(), subresource, options).await
+    registry
+        .admit_connect(&call.resource, call.namespace(), call.name(), subresource, options)
+        .await
 }
 
 async fn open(call: &Call, node: &str, request: StreamRequest) -> Result<NodeStream, Status> {
