@@ -12,6 +12,7 @@ use crate::resource::Resource;
 
 mod create;
 mod delete;
+pub mod disruption;
 mod pod;
 mod scale;
 mod update;

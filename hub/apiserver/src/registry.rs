@@ -9,6 +9,7 @@ pub mod bootstrap;
 mod catalog;
 mod delete;
 mod events;
+mod eviction;
 mod list;
 mod namespaces;
 mod options;

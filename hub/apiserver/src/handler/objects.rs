@@ -262,6 +262,9 @@ async fn bind(call: &Call, request: Request<Incoming>) -> Result<Answer, Status>
 
 async fn evict(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
     let eviction = plain_body(call, request.into_body(), EVICTION).await?;
+    if object::name(&eviction) != call.name() {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+    }
     let options = eviction.get("deleteOptions").cloned().unwrap_or_default();
     let options = options::delete(call, options)?;
     let namespace = call.namespace().unwrap_or_default();

@@ -1,9 +1,9 @@
-//! What is done to pods beside writing them: binding to a node, eviction.
+//! What is done to pods beside writing them: binding to a node.
 
-use hub_api::{DeleteOptions, Resource, Status, object, resources, write};
+use hub_api::{Resource, Status, object, resources, write};
 use serde_json::json;
 
-use super::{Deleted, Fresh, Registry, WriteOptions, Written};
+use super::{Fresh, Registry, WriteOptions, Written};
 use crate::admission::{Attributes, Operation, RequestOptions};
 
 impl Registry {
@@ -49,29 +49,8 @@ impl Registry {
         .await
     }
 
-    /// Evicts a pod: deletes it as the eviction says.
-    ///
-    /// # Errors
-    /// As [`Self::delete`].
-    pub async fn evict(
-        &self,
-        namespace: &str,
-        pod: &str,
-        options: &DeleteOptions,
-    ) -> Result<Deleted, Status> {
-        let mut eviction = json!({
-            "apiVersion": "policy/v1",
-            "kind": "Eviction",
-            "metadata": {"name": pod, "namespace": namespace},
-        });
-        let attributes = self.below_pod("eviction", namespace, pod, options.dry_run)?;
-        self.admit_mutating(&attributes, Some(&mut eviction)).await?;
-        self.admit_validating(&attributes, Some(&eviction)).await?;
-        self.delete_with(pods()?, Some(namespace), pod, options, false).await
-    }
-
     /// The creation of something below a pod, for admission.
-    fn below_pod<'a>(
+    pub(super) fn below_pod<'a>(
         &'a self,
         subresource: &'a str,
         namespace: &'a str,
@@ -92,6 +71,6 @@ impl Registry {
     }
 }
 
-fn pods() -> Result<&'static Resource, Status> {
+pub(super) fn pods() -> Result<&'static Resource, Status> {
     resources::find("", "v1", "pods").ok_or_else(Status::no_such_resource)
 }

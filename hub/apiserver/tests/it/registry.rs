@@ -126,6 +126,62 @@ async fn what_every_cluster_has_is_made_and_kept() {
     assert!(registry.get(levels, None, "catch-all").is_ok());
 }
 
+#[tokio::test]
+async fn evictions_are_paid_by_the_budget() {
+    let (registry, _dir) = registry();
+    registry.bootstrap().await.unwrap();
+    let options = WriteOptions::default();
+    let budgets = resources::find("policy", "v1", "poddisruptionbudgets").unwrap();
+    let pods = resources::find("", "v1", "pods").unwrap();
+    let budget = |name: &str| json!({"metadata": {"name": name}, "spec": {"minAvailable": 1, "selector": {}}});
+    registry.create(budgets, Some("default"), budget("b"), &options).await.unwrap();
+    let status = async |plural: &'static hub_api::Resource, name: &str, status: Value| {
+        let patch = json!({"status": status});
+        let kind = PatchKind::Merge;
+        registry
+            .patch(plural, Some("default"), name, kind, &patch, Some("status"), &options)
+            .await
+            .unwrap();
+    };
+    for name in ["p", "q", "r"] {
+        let pod = json!({
+            "metadata": {"name": name, "labels": {"app": "web"}, "finalizers": ["a.io/keep"]},
+            "spec": {"containers": [{"name": "c", "image": "i"}]},
+        });
+        make(&registry, "pods", pod).await.unwrap();
+    }
+    for name in ["p", "q"] {
+        let ready = json!([{"type": "Ready", "status": "True"}]);
+        status(pods, name, json!({"phase": "Running", "conditions": ready})).await;
+    }
+    status(budgets, "b", json!({"observedGeneration": 1, "disruptionsAllowed": 1, "desiredHealthy": 1, "currentHealthy": 2})).await;
+    let evict = async |name: &str, dry_run: bool| {
+        let options = DeleteOptions { dry_run, ..DeleteOptions::default() };
+        registry.evict("default", name, &options).await.map(drop)
+    };
+    let allowed = || {
+        let budget = registry.get(budgets, Some("default"), "b").unwrap();
+        object::int(budget.value(), "status.disruptionsAllowed").unwrap()
+    };
+    evict("p", true).await.unwrap();
+    assert_eq!(allowed(), 1, "a dry run costs nothing");
+    evict("p", false).await.unwrap();
+    assert_eq!(allowed(), 0);
+    let evicted = registry.get(pods, Some("default"), "p").unwrap();
+    assert!(object::is_terminating(evicted.value()));
+    let conditions = object::list(evicted.value(), "status.conditions");
+    assert!(conditions.iter().any(|it| it["reason"] == "EvictionByEvictionAPI"));
+    let budget_now = registry.get(budgets, Some("default"), "b").unwrap();
+    assert!(budget_now.value()["status"]["disruptedPods"]["p"].is_string());
+
+    let refused = evict("q", false).await.unwrap_err();
+    assert_eq!((refused.code, &*refused.reason), (429, "TooManyRequests"));
+    evict("p", false).await.unwrap();
+    evict("r", false).await.unwrap();
+    registry.create(budgets, Some("default"), budget("c"), &options).await.unwrap();
+    assert_eq!(evict("q", false).await.unwrap_err().code, 500);
+}
+
 fn service(name: &str, spec: Value) -> Value {
     json!({"metadata":{"name":name},"spec":spec})
 }
