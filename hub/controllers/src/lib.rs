@@ -7,6 +7,7 @@
 pub mod condition;
 pub mod config;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod engine;
 pub mod event_expiry;
@@ -101,6 +102,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(serviceaccount::ServiceAccountController::new(config.ca_pem.clone())),
         Box::new(garbage::GarbageCollector),
         Box::new(pod_gc::PodGcController),
+        Box::new(disruption::DisruptionController),
         Box::new(event_expiry::EventExpiryController),
     ]
 }

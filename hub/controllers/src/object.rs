@@ -17,18 +17,26 @@ pub struct Kind {
 }
 
 impl Kind {
+    pub const BUDGET: Self = Self { group: "policy", plural: "poddisruptionbudgets" };
     pub const CONFIG_MAP: Self = Self { group: "", plural: "configmaps" };
+    pub const CONTROLLER_REVISION: Self = Self { group: "apps", plural: "controllerrevisions" };
+    pub const CRON_JOB: Self = Self { group: "batch", plural: "cronjobs" };
+    pub const DAEMON_SET: Self = Self { group: "apps", plural: "daemonsets" };
     pub const DEPLOYMENT: Self = Self { group: "apps", plural: "deployments" };
     pub const ENDPOINTS: Self = Self { group: "", plural: "endpoints" };
     pub const ENDPOINT_SLICE: Self = Self { group: "discovery.k8s.io", plural: "endpointslices" };
     pub const EVENT: Self = Self { group: "", plural: "events" };
+    pub const JOB: Self = Self { group: "batch", plural: "jobs" };
     pub const LEASE: Self = Self { group: "coordination.k8s.io", plural: "leases" };
     pub const NAMESPACE: Self = Self { group: "", plural: "namespaces" };
     pub const NODE: Self = Self { group: "", plural: "nodes" };
     pub const POD: Self = Self { group: "", plural: "pods" };
+    pub const REPLICATION_CONTROLLER: Self = Self { group: "", plural: "replicationcontrollers" };
     pub const REPLICA_SET: Self = Self { group: "apps", plural: "replicasets" };
     pub const SERVICE: Self = Self { group: "", plural: "services" };
     pub const SERVICE_ACCOUNT: Self = Self { group: "", plural: "serviceaccounts" };
+    pub const STATEFUL_SET: Self = Self { group: "apps", plural: "statefulsets" };
+    pub const VOLUME_CLAIM: Self = Self { group: "", plural: "persistentvolumeclaims" };
 
     /// A kind that was made at run time. Its names are kept as long as the process lives: a few
     /// bytes for each definition of a custom resource that was ever seen.

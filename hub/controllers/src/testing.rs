@@ -14,11 +14,16 @@ pub(crate) fn now() -> Timestamp {
 
 pub(crate) fn rows() -> Vec<KindRow> {
     [
+        (Kind::BUDGET, "policy/v1", "PodDisruptionBudget", true),
         (Kind::CONFIG_MAP, "v1", "ConfigMap", true),
+        (Kind::CONTROLLER_REVISION, "apps/v1", "ControllerRevision", true),
+        (Kind::CRON_JOB, "batch/v1", "CronJob", true),
+        (Kind::DAEMON_SET, "apps/v1", "DaemonSet", true),
         (Kind::DEPLOYMENT, "apps/v1", "Deployment", true),
         (Kind::ENDPOINTS, "v1", "Endpoints", true),
         (Kind::ENDPOINT_SLICE, "discovery.k8s.io/v1", "EndpointSlice", true),
         (Kind::EVENT, "v1", "Event", true),
+        (Kind::JOB, "batch/v1", "Job", true),
         (Kind::LEASE, "coordination.k8s.io/v1", "Lease", true),
         (Kind::NAMESPACE, "v1", "Namespace", false),
         (Kind::NODE, "v1", "Node", false),
@@ -26,6 +31,8 @@ pub(crate) fn rows() -> Vec<KindRow> {
         (Kind::REPLICA_SET, "apps/v1", "ReplicaSet", true),
         (Kind::SERVICE, "v1", "Service", true),
         (Kind::SERVICE_ACCOUNT, "v1", "ServiceAccount", true),
+        (Kind::STATEFUL_SET, "apps/v1", "StatefulSet", true),
+        (Kind::VOLUME_CLAIM, "v1", "PersistentVolumeClaim", true),
     ]
     .into_iter()
     .map(|(kind, api_version, object_kind, namespaced)| KindRow {
