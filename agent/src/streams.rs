@@ -62,10 +62,12 @@ impl Refusal {
             "message": self.message,
             "reason": self.reason,
         });
-        match &self.details {
-            // A command's own code is no failure of ours.
-            Some(details) => status["details"] = details.clone(),
-            None => status["code"] = json!(self.code),
+        // A command's own code is no failure of ours.
+        if self.reason != "NonZeroExitCode" {
+            status["code"] = json!(self.code);
+        }
+        if let Some(details) = &self.details {
+            status["details"] = details.clone();
         }
         status
     }

@@ -3,9 +3,10 @@
 use std::io;
 
 use agent_core::ids::ContainerId;
-use agent_runtime::{CallError, ExecProcess, ExecSpec};
+use agent_runtime::{CallError, ExecProcess, ExecSpec, RefusalKind};
 use agent_sync::stream::Channel;
 use serde::Deserialize;
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::{
@@ -46,7 +47,7 @@ pub(super) async fn exec<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     let spec = ExecSpec { args, env, tty, stdin: wanted.stdin, ..ExecSpec::default() };
     let mut process = match node.runtime.exec(&rt(id), &spec).await {
         Ok(process) => process,
-        Err(err) => return Ok(Err(refused(&err))),
+        Err(err) => return Ok(Err(refused(&err, command))),
     };
     let pumped = pump(&mut process, wanted, recv, send).await;
     if pumped.is_err() {
@@ -73,14 +74,37 @@ pub(super) async fn attach<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
 ) -> io::Result<Result<(), Refusal>> {
     let mut process = match node.runtime.attach(&rt(id)).await {
         Ok(process) => process,
-        Err(err) => return Ok(Err(refused(&err))),
+        Err(err) => return Ok(Err(refused(&err, &[]))),
     };
     pump(&mut process, wanted, recv, send).await?;
     Ok(Ok(()))
 }
 
-fn refused(err: &CallError) -> Refusal {
-    Refusal::internal(format!("error executing command in container: {}", chain(err)))
+/// In the words of a kubelet with a runtime below it: scripts look for them.
+fn refused(err: &CallError, command: &[String]) -> Refusal {
+    let why = err.refusal().and_then(|it| missing_command(it.kind, command.first()?));
+    let why = why.unwrap_or_else(|| chain(err));
+    let message = format!("error executing command in container: {why}");
+    Refusal {
+        details: Some(json!({"causes": [{"message": message}]})),
+        ..Refusal::internal(format!("Internal error occurred: {message}"))
+    }
+}
+
+/// A command that cannot be run has no exit code of its own: Kubernetes calls that an internal error.
+fn missing_command(kind: RefusalKind, command: &str) -> Option<String> {
+    let why = match kind {
+        RefusalKind::CommandNotFound if command.contains('/') => {
+            format!("stat {command}: no such file or directory")
+        }
+        RefusalKind::CommandNotFound => "executable file not found in $PATH".to_owned(),
+        RefusalKind::CommandNotExecutable => "permission denied".to_owned(),
+        _ => return None,
+    };
+    Some(format!(
+        "failed to exec in container: OCI runtime exec failed: exec failed: unable to start container process: \
+         exec: {command:?}: {why}: unknown"
+    ))
 }
 
 /// Moves bytes both ways until the process's output has ended. Input waits beside output: a command
@@ -151,5 +175,30 @@ fn resize(process: &ExecProcess, bytes: &[u8]) {
     let Ok(size) = serde_json::from_slice::<Size>(bytes) else { return };
     if let Err(err) = process.resize(size.width, size.height) {
         tracing::debug!(error = %err, "Could not resize a terminal");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_command_is_told_in_the_words_of_runtimes() {
+        use RefusalKind as K;
+        for (kind, command, expect) in [
+            (K::CommandNotFound, "nosuch", Some("\"nosuch\": executable file not found in $PATH")),
+            (
+                K::CommandNotFound,
+                "/no/such",
+                Some("\"/no/such\": stat /no/such: no such file or directory"),
+            ),
+            (K::CommandNotExecutable, "/etc/passwd", Some("\"/etc/passwd\": permission denied")),
+            (K::NotRunning, "sh", None),
+        ] {
+            let told = missing_command(kind, command);
+            let end = told.as_deref().and_then(|it| it.split_once("process: exec: "));
+            let end = end.and_then(|(_, it)| it.strip_suffix(": unknown"));
+            assert_eq!(end, expect, "{kind:?} {command}");
+        }
     }
 }
