@@ -1,10 +1,11 @@
 //! The local door of the hub: a socket in the data directory (0600) for its own command line.
 //!
-//! One JSON request a connection, one JSON answer. Who may open the socket is root already.
+//! One JSON request a connection, one JSON answer; the answer to a backup is the backup itself. Who may open the socket
+//! is root already.
 
 use std::{
-    io,
-    os::unix::fs::PermissionsExt,
+    io::{self, BufReader, Read, Seek, SeekFrom},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -12,23 +13,34 @@ use std::{
 
 use hub_api::Clock;
 use hub_apiserver::{Registry, places::ACCEPT_PAUSE};
+use hub_storage::SledStorage;
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
+    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::fleet::{Fleet, tokens};
+use crate::{
+    fleet::{Fleet, tokens},
+    serve::AUTHORITY_DIR,
+};
 
 const MAX_REQUEST: u64 = 64 << 10;
+/// For a request, and for its answer or the next piece of a backup.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a backup may hold beside objects: a file of the authority.
+const MAX_FILE: u64 = 1 << 20;
+/// Requests at once.
+const MAX_REQUESTS: usize = 8;
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum AdminRequest {
     CreateToken { life_seconds: u64 },
     Status,
+    Backup,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -54,6 +66,12 @@ pub enum AdminError {
     Parse(#[source] serde_json::Error),
     #[error("the hub refused: {message}")]
     Refused { message: String },
+    #[error("could not write the backup to {path}")]
+    Write {
+        path: PathBuf,
+        #[source]
+        err: io::Error,
+    },
 }
 
 /// What the admin socket needs of the hub.
@@ -62,6 +80,8 @@ pub(crate) struct Admin {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) authority_hash: String,
+    pub(crate) store: Arc<SledStorage>,
+    pub(crate) data_dir: PathBuf,
 }
 
 pub(crate) fn socket_path(data_dir: &Path) -> PathBuf {
@@ -80,9 +100,12 @@ pub(crate) fn bind(data_dir: &Path) -> io::Result<UnixListener> {
 }
 
 pub(crate) async fn run(admin: Admin, listener: UnixListener, shutdown: CancellationToken) {
+    let admin = Arc::new(admin);
+    let mut requests = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => {
+            Some(_) = requests.join_next() => {}
+            accepted = listener.accept(), if requests.len() < MAX_REQUESTS => {
                 let stream = match accepted {
                     Ok((stream, _)) => stream,
                     Err(err) => {
@@ -91,11 +114,12 @@ pub(crate) async fn run(admin: Admin, listener: UnixListener, shutdown: Cancella
                         continue;
                     }
                 };
-                // One at a time: this is for people.
-                let served = tokio::time::timeout(EXCHANGE_TIMEOUT, admin.serve(stream)).await;
-                if !matches!(served, Ok(Ok(()))) {
-                    tracing::warn!("Gave up a request on the admin socket");
-                }
+                let admin = admin.clone();
+                requests.spawn(async move {
+                    if let Err(err) = admin.serve(stream).await {
+                        tracing::warn!(error = %err, "Gave up a request on the admin socket");
+                    }
+                });
             }
             () = shutdown.cancelled() => return,
         }
@@ -105,13 +129,45 @@ pub(crate) async fn run(admin: Admin, listener: UnixListener, shutdown: Cancella
 impl Admin {
     async fn serve(&self, mut stream: UnixStream) -> io::Result<()> {
         let mut bytes = Vec::new();
-        (&mut stream).take(MAX_REQUEST).read_to_end(&mut bytes).await?;
+        within((&mut stream).take(MAX_REQUEST).read_to_end(&mut bytes)).await?;
         let answer = match serde_json::from_slice(&bytes) {
+            Ok(AdminRequest::Backup) => match self.files() {
+                Ok(files) => return self.send_backup(&mut stream, &files).await,
+                Err(err) => {
+                    AdminAnswer::Error { message: format!("could not read the authority: {err}") }
+                }
+            },
             Ok(request) => self.answer(request).await,
             Err(err) => AdminAnswer::Error { message: err.to_string() },
         };
-        stream.write_all(&serde_json::to_vec(&answer).unwrap_or_default()).await?;
+        within(stream.write_all(&serde_json::to_vec(&answer).unwrap_or_default())).await?;
         stream.shutdown().await
+    }
+
+    async fn send_backup(
+        &self,
+        stream: &mut UnixStream,
+        files: &[(String, Vec<u8>)],
+    ) -> io::Result<()> {
+        let mut backup = self.store.backup(files);
+        while let Some(piece) = backup.next_piece() {
+            within(stream.write_all(&piece)).await?;
+        }
+        stream.shutdown().await
+    }
+
+    /// The files without which a hub is not this hub: its authority's.
+    fn files(&self) -> io::Result<Vec<(String, Vec<u8>)>> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(self.data_dir.join(AUTHORITY_DIR))? {
+            let entry = entry?;
+            let name = format!("{AUTHORITY_DIR}/{}", entry.file_name().to_string_lossy());
+            let metadata = entry.metadata()?;
+            if metadata.is_file() && metadata.len() <= MAX_FILE {
+                files.push((name, std::fs::read(entry.path())?));
+            }
+        }
+        Ok(files)
     }
 
     async fn answer(&self, request: AdminRequest) -> AdminAnswer {
@@ -128,8 +184,63 @@ impl Admin {
                 connected_nodes: self.fleet.connected(),
                 revision: self.registry.storage().revision().get(),
             },
+            AdminRequest::Backup => {
+                AdminAnswer::Error { message: "a backup is not answered in JSON".to_owned() }
+            }
         }
     }
+}
+
+async fn within<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(EXCHANGE_TIMEOUT, work).await.map_err(io::Error::from)?
+}
+
+async fn send(data_dir: &Path, request: &AdminRequest) -> Result<UnixStream, AdminError> {
+    let path = socket_path(data_dir);
+    let mut stream =
+        UnixStream::connect(&path).await.map_err(|err| AdminError::Connect { path, err })?;
+    let bytes = serde_json::to_vec(request).map_err(AdminError::Parse)?;
+    stream.write_all(&bytes).await.map_err(AdminError::Exchange)?;
+    stream.shutdown().await.map_err(AdminError::Exchange)?;
+    Ok(stream)
+}
+
+/// Has the running hub write a backup into a new file. What was written of a backup that failed is removed.
+///
+/// # Errors
+/// There is no hub, the file is there already or cannot be written, or the backup is not whole.
+pub async fn backup(data_dir: &Path, path: &Path) -> Result<u64, AdminError> {
+    let failed = |err| AdminError::Write { path: path.to_owned(), err };
+    let stream = send(data_dir, &AdminRequest::Backup).await?;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).mode(0o600).open(path);
+    let file = file.map_err(failed)?;
+    let written = fill(stream, file).await;
+    if written.is_err() {
+        // The error that is told is the one that matters.
+        let _ = std::fs::remove_file(path);
+    }
+    written.map_err(failed)
+}
+
+async fn fill(mut stream: UnixStream, file: std::fs::File) -> io::Result<u64> {
+    let mut file = tokio::fs::File::from_std(file);
+    let size = tokio::io::copy(&mut stream, &mut file).await?;
+    file.sync_all().await?;
+    let mut file = file.into_std().await;
+    file.seek(SeekFrom::Start(0))?;
+    // An answer that was cut off, or that says why there is none, is no backup.
+    if let Err(err) = hub_storage::backup::verify(&mut BufReader::new(&mut file)) {
+        file.seek(SeekFrom::Start(0))?;
+        let mut start = String::new();
+        let readable = (&mut file).take(MAX_REQUEST).read_to_string(&mut start).is_ok();
+        let told = serde_json::from_str(&start).ok().filter(|_| readable);
+        return Err(io::Error::other(match told {
+            Some(AdminAnswer::Error { message }) => message,
+            _ => crate::chain(&err),
+        }));
+    }
+    Ok(size)
 }
 
 /// Asks the running hub.
@@ -137,12 +248,7 @@ impl Admin {
 /// # Errors
 /// There is none, or it refuses.
 pub async fn ask(data_dir: &Path, request: &AdminRequest) -> Result<AdminAnswer, AdminError> {
-    let path = socket_path(data_dir);
-    let mut stream =
-        UnixStream::connect(&path).await.map_err(|err| AdminError::Connect { path, err })?;
-    let bytes = serde_json::to_vec(request).map_err(AdminError::Parse)?;
-    stream.write_all(&bytes).await.map_err(AdminError::Exchange)?;
-    stream.shutdown().await.map_err(AdminError::Exchange)?;
+    let stream = send(data_dir, request).await?;
     let mut answer = Vec::new();
     stream.take(MAX_REQUEST).read_to_end(&mut answer).await.map_err(AdminError::Exchange)?;
     match serde_json::from_slice(&answer).map_err(AdminError::Parse)? {

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod fleet;
 pub mod kubeconfig;
 pub mod pki;
+pub mod recovery;
 mod renewal;
 pub mod runner;
 pub mod serve;

@@ -6,7 +6,8 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use hub::{
     admin::{self, AdminAnswer, AdminRequest},
-    serve::{self, ServeConfig},
+    recovery,
+    serve::{self, Sealing, ServeConfig},
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -32,11 +33,48 @@ enum Command {
         #[arg(long, default_value = "/var/lib/outbye-hub")]
         data_dir: PathBuf,
     },
+    /// Write everything that the running hub knows, its authority included, into a new file
+    Backup {
+        /// The file
+        file: PathBuf,
+        /// Directory of the hub's data
+        #[arg(long, default_value = "/var/lib/outbye-hub")]
+        data_dir: PathBuf,
+    },
+    /// Make the data of a hub of a backup. Nodes follow it when their agents are started with --accept-new-epoch
+    Restore {
+        /// The file
+        file: PathBuf,
+        /// Directory of the hub's data; it must not be there yet, or be empty
+        #[arg(long, default_value = "/var/lib/outbye-hub")]
+        data_dir: PathBuf,
+    },
+    /// Look after the store
+    #[command(subcommand)]
+    Storage(Storage),
     /// Show how the running hub is
     Status {
         /// Directory of the hub's data
         #[arg(long, default_value = "/var/lib/outbye-hub")]
         data_dir: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Storage {
+    /// Print a line with a new encryption key, for the file of --encryption-keys
+    NewKey {
+        /// Name of the key
+        name: String,
+    },
+    /// Copy the store of a hub that does not run into a fresh file, and encrypt what is to be encrypted: nothing is left
+    /// of what objects were before
+    Rewrite {
+        /// Directory of the hub's data
+        #[arg(long, default_value = "/var/lib/outbye-hub")]
+        data_dir: PathBuf,
+        #[command(flatten)]
+        sealing: Sealing,
     },
 }
 
@@ -94,6 +132,24 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                     format!("could not read {}; has the hub run here?", path.display())
                 })?;
                 print(&text)
+            }
+            Command::Backup { file, data_dir } => {
+                let size = admin::backup(&data_dir, &file).await?;
+                print(&format!("wrote {size} bytes to {}", file.display()))
+            }
+            Command::Restore { file, data_dir } => {
+                let restored = recovery::restore(&file, &data_dir)?;
+                print(&format!(
+                    "restored {} objects at revision {}, epoch {}",
+                    restored.n_objects, restored.revision, restored.epoch
+                ))
+            }
+            Command::Storage(Storage::NewKey { name }) => {
+                let line = hub_storage::Sealer::fresh_line(&name);
+                print(&line.context("a key's name has letters, digits, `-`, `_` and `.` only")?)
+            }
+            Command::Storage(Storage::Rewrite { data_dir, sealing }) => {
+                print(&recovery::rewrite(&data_dir, &sealing)?)
             }
             Command::Status { data_dir } => {
                 match admin::ask(&data_dir, &AdminRequest::Status).await? {

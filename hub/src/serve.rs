@@ -16,7 +16,7 @@ use hub_api::Clock;
 use hub_apiserver::{
     ApiServer, Registry, RegistryConfig, ServerCertificate, ServerConfig, TlsConfig, VersionInfo,
 };
-use hub_storage::{SledStorage, Storage};
+use hub_storage::{Sealer, SledStorage, Storage};
 use ipnet::Ipv4Net;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -33,6 +33,10 @@ use crate::{
 
 /// Tasks that do not end in this time after a shutdown are left behind.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Directory of the authority, below the data directory.
+pub(crate) const AUTHORITY_DIR: &str = "pki";
+/// Directory of the store, below the data directory.
+pub(crate) const STORE_DIR: &str = "store";
 /// A hub that was just killed still has its store for a moment.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
@@ -71,6 +75,38 @@ pub struct ServeConfig {
     /// Life of nodes' certificates, in seconds
     #[arg(long, default_value_t = 90 * 86_400)]
     pub node_certificate_life: u64,
+    /// After SIGTERM the API says that it is not ready, and serves for so many seconds more
+    #[arg(long, default_value_t = 0)]
+    pub shutdown_delay: u64,
+    #[command(flatten)]
+    pub sealing: Sealing,
+}
+
+/// What is encrypted on the disk, and with which keys.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Sealing {
+    /// Keys that encrypt objects on the disk: lines of `name key`, the key 32 bytes in hexadecimal. The first encrypts,
+    /// all decrypt
+    #[arg(long)]
+    pub encryption_keys: Option<PathBuf>,
+    /// Resources to encrypt, as `plural` or `plural.group`
+    #[arg(long, value_delimiter = ',', default_value = "secrets")]
+    pub encrypt_resources: Vec<String>,
+}
+
+impl Sealing {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has no keys.
+    pub fn sealer(&self) -> anyhow::Result<Option<Arc<Sealer>>> {
+        let Some(path) = &self.encryption_keys else { return Ok(None) };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("could not read the encryption keys {}", path.display()))?;
+        let sealer = Sealer::parse(&text, &self.encrypt_resources)
+            .with_context(|| format!("could not use the encryption keys {}", path.display()))?;
+        Ok(Some(Arc::new(sealer)))
+    }
 }
 
 /// Runs a hub until `shutdown` fires.
@@ -81,13 +117,14 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     let data_dir = config.data_dir.clone();
     std::fs::create_dir_all(&data_dir)
         .with_context(|| format!("could not create the data directory {}", data_dir.display()))?;
-    let (storage, report) = open_store(&data_dir.join("store")).await?;
+    let (storage, report) = open_store(&data_dir.join(STORE_DIR), config.sealing.sealer()?).await?;
     // What lies beside the store is this process's from here on.
     let floored = FlooredClock::open(SystemClock, &data_dir.join("time"))
         .context("could not open the floor of the hub's time")?;
     let floored = Arc::new(floored);
     let clock: Arc<dyn Clock> = floored.clone();
-    let authority = Arc::new(Authority::load_or_create(&data_dir.join("pki"), clock.now())?);
+    let authority =
+        Arc::new(Authority::load_or_create(&data_dir.join(AUTHORITY_DIR), clock.now())?);
     if report.disk.lost_data() || report.n_unreadable > 0 {
         tracing::error!(
             healed = ?report.disk.healed,
@@ -97,7 +134,10 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
              do not follow this hub, until their agents are started with --accept-new-epoch"
         );
     }
-    let closing = storage.clone();
+    if report.n_resealed > 0 {
+        tracing::info!(n_resealed = report.n_resealed, "Sealed objects as the keys say");
+    }
+    let store = storage.clone();
     let storage: Arc<dyn Storage> = storage;
 
     let listener = TcpListener::bind(config.listen)
@@ -120,15 +160,17 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     bootstrap::ensure(&registry, config.service_cidr, address).await?;
 
     let tasks = TaskTracker::new();
-    tasks.spawn(forget_history(storage.clone(), shutdown.clone()));
+    // What serves the API's requests outlives them.
+    let stop = CancellationToken::new();
+    tasks.spawn(forget_history(storage.clone(), stop.clone()));
     tasks.spawn(watch_storage(storage.clone(), shutdown.clone()));
-    tasks.spawn(own.renew(shutdown.clone()));
-    let stop = shutdown.clone();
-    tasks.spawn(async move { floored.keep_up(stop).await });
-    tasks.spawn(bootstrap::keep(registry.clone(), shutdown.clone()));
+    tasks.spawn(own.renew(stop.clone()));
+    let until = stop.clone();
+    tasks.spawn(async move { floored.keep_up(until).await });
+    tasks.spawn(bootstrap::keep(registry.clone(), stop.clone()));
     let runner_config =
         RunnerConfig { cluster_cidr: config.cluster_cidr, ca_pem: authority.cert_pem().to_owned() };
-    let runner = runner::spawn(registry.clone(), runner_config, clock.clone(), shutdown.clone());
+    let runner = runner::spawn(registry.clone(), runner_config, clock.clone(), stop.clone());
     let fleet_config = FleetConfig {
         listen: config.sync_listen,
         epoch: agent_sync::Epoch(storage.epoch().get()),
@@ -136,23 +178,25 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
         connections_path: data_dir.join("connections"),
     };
     let fleet = Fleet::new(&fleet_config, registry.clone(), clock.clone(), authority.clone());
-    let sync_address =
-        fleet.spawn(&fleet_config, certificate.clone(), &storage, &tasks, &shutdown)?;
+    let sync_address = fleet.spawn(&fleet_config, certificate.clone(), &storage, &tasks, &stop)?;
     let admin = Admin {
         registry: registry.clone(),
         fleet: fleet.clone(),
         clock,
         authority_hash: authority.key_hash()?,
+        store: store.clone(),
+        data_dir: data_dir.clone(),
     };
     let socket = admin::bind(&data_dir).context("could not open the hub's admin socket")?;
-    tasks.spawn(admin::run(admin, socket, shutdown.clone()));
+    tasks.spawn(admin::run(admin, socket, stop.clone()));
 
     let server = api_server(&config, registry, &authority, certificate, fleet, address)?;
     tracing::info!(api = %address, sync = %sync_address, "Hub is ready");
     server.serve(listener, shutdown.clone()).await;
 
-    // The server returns only at shutdown; the token also stops what a failed server left.
+    // The server returns only at shutdown.
     shutdown.cancel();
+    stop.cancel();
     tasks.close();
     let stopped = tokio::time::timeout(STOP_TIMEOUT, async {
         tasks.wait().await;
@@ -161,16 +205,20 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     if stopped.await.is_err() {
         tracing::warn!("Left tasks behind that did not stop in time");
     }
-    closing.close();
+    store.close();
     tracing::info!("Hub stopped");
     Ok(())
 }
 
 /// Opens the store. The hub before this one may still be on its way out.
-async fn open_store(dir: &Path) -> anyhow::Result<(Arc<SledStorage>, hub_storage::OpenReport)> {
+async fn open_store(
+    dir: &Path,
+    sealer: Option<Arc<Sealer>>,
+) -> anyhow::Result<(Arc<SledStorage>, hub_storage::OpenReport)> {
+    let options = hub_storage::Options { sealer, ..hub_storage::Options::DEFAULT };
     let mut waited = Duration::ZERO;
     loop {
-        match SledStorage::open(dir, hub_storage::Options::DEFAULT) {
+        match SledStorage::open(dir, options.clone()) {
             Err(hub_storage::OpenError::Disk(agent_disk::OpenError::InUse { .. }))
                 if waited < LOCK_TIMEOUT =>
             {
@@ -226,6 +274,7 @@ fn api_server(
         nodes: Arc::new(FleetStreams(fleet)),
         version: version(),
         address: address.to_string(),
+        shutdown_delay: Duration::from_secs(config.shutdown_delay),
     };
     Ok(ApiServer::new(registry, server_config)?)
 }

@@ -240,6 +240,25 @@ impl Disk {
         Ok((Self { inner, floor, _lock: lock }, report))
     }
 
+    /// Copies everything into a fresh database. Of values that were replaced nothing is left but what the file system
+    /// keeps of removed files.
+    pub fn rewrite(dir: &Path, options: Options) -> Result<(), OpenError> {
+        let io_error = |err| OpenError::Io { path: dir.into(), err };
+        let _lock = lock(dir)?;
+        let mut report = OpenReport::default();
+        let mut tree = Tree::open(dir, options, &mut report)?;
+        logged::replay(dir, &mut tree, &mut report)?;
+        let mut floor = Floor::open(dir);
+        if report.damaged() || floor.is_above(tree.number()) {
+            // An ordinary open heals it, and tells.
+            return Ok(());
+        }
+        tree.rewrite(rewrite::Why::Asked, &mut report)?;
+        log::remove(dir).map_err(io_error)?;
+        floor.raise(tree.number());
+        Ok(())
+    }
+
     /// Makes a batch durable. After an error that is not for want of space the disk is closed: whether the batch is
     /// there shows at the next open.
     pub fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {

@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     places: Semaphore,
     /// Streams that outlive their request's answer.
     streams: TaskTracker,
+    /// Fires when the server is to be stopped: others should look elsewhere.
+    unready: CancellationToken,
     /// Fires when watches and streams are to end.
     stopping: CancellationToken,
 }
@@ -68,11 +70,17 @@ impl Shared {
             metrics: Metrics::default(),
             places: Semaphore::new(MAX_REQUESTS_IN_FLIGHT),
             streams: TaskTracker::new(),
+            unready: CancellationToken::new(),
             stopping: CancellationToken::new(),
         }
     }
 
-    /// Ends watches and streams, and makes the server not ready.
+    /// Makes the server not ready; it goes on serving.
+    pub(crate) fn not_ready(&self) {
+        self.unready.cancel();
+    }
+
+    /// Ends watches and streams.
     pub(crate) fn stop(&self) {
         self.stopping.cancel();
         self.streams.close();

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -41,6 +42,8 @@ pub struct ServerConfig {
     pub version: VersionInfo,
     /// `host:port` under which clients reach this server.
     pub address: String,
+    /// At shutdown the server is not ready at once, and serves for so long more: balancers look elsewhere meanwhile.
+    pub shutdown_delay: Duration,
 }
 
 impl std::fmt::Debug for ServerConfig {
@@ -68,6 +71,7 @@ pub struct VersionInfo {
 pub struct ApiServer {
     shared: Arc<Shared>,
     acceptor: TlsAcceptor,
+    shutdown_delay: Duration,
 }
 
 impl std::fmt::Debug for ApiServer {
@@ -92,17 +96,19 @@ impl ApiServer {
     /// # Errors
     /// The certificates cannot be used.
     pub fn new(registry: Registry, config: ServerConfig) -> Result<Self, TlsError> {
-        let ServerConfig { tls, tokens, authorizer, nodes, version, address } = config;
+        let ServerConfig { tls, tokens, authorizer, nodes, version, address, shutdown_delay } =
+            config;
         let acceptor = TlsAcceptor::from(server_config(tls, registry.clone())?);
         let shared = Shared::new(registry, tokens, authorizer, nodes, version, address);
-        Ok(Self { shared: Arc::new(shared), acceptor })
+        Ok(Self { shared: Arc::new(shared), acceptor, shutdown_delay })
     }
 
-    /// Serves until `shutdown` fires, then lets requests finish for a while.
+    /// Serves until `shutdown` fires. Then, each for a bounded time: says that it is not ready and goes on serving; takes
+    /// no connection any more, ends watches and lets requests finish; lets streams finish.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
         let seats = Seats::default();
-        let hang_up = CancellationToken::new();
+        let (draining, hang_up) = (CancellationToken::new(), CancellationToken::new());
         let accepting = async {
             loop {
                 let (stream, address) = match listener.accept().await {
@@ -119,7 +125,7 @@ impl ApiServer {
                     shared: self.shared.clone(),
                     acceptor: self.acceptor.clone(),
                     tasks: connections.clone(),
-                    shutdown: shutdown.clone(),
+                    draining: draining.clone(),
                 };
                 let hang_up = hang_up.clone();
                 connections.spawn(async move {
@@ -138,13 +144,19 @@ impl ApiServer {
                 tracing::debug!(n_expired, "Expired events");
             }
         };
+        let stopping = async {
+            shutdown.cancelled().await;
+            self.shared.not_ready();
+            tokio::time::sleep(self.shutdown_delay).await;
+        };
         tokio::select! {
-            () = shutdown.cancelled() => {}
+            () = stopping => {}
             () = accepting => {}
             () = expiring => {}
         }
         drop(listener);
         self.shared.stop();
+        draining.cancel();
         connections.close();
         if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
             tracing::info!(left = connections.len(), "Hanging up on connections that did not end");
@@ -159,7 +171,7 @@ struct Connection {
     shared: Arc<Shared>,
     acceptor: TlsAcceptor,
     tasks: TaskTracker,
-    shutdown: CancellationToken,
+    draining: CancellationToken,
 }
 
 impl Connection {
@@ -213,7 +225,7 @@ impl Connection {
                 };
                 ended
             }
-            () = self.shutdown.cancelled() => {
+            () = self.draining.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

@@ -79,6 +79,13 @@ impl WatchCache {
         self.read().tables.get(key.table())?.entries.get(key).cloned()
     }
 
+    /// Every object of every kind, at one revision.
+    pub(crate) fn snapshot(&self) -> (Vec<Arc<Entry>>, Revision) {
+        let state = self.read();
+        let entries = state.tables.values().flat_map(|it| it.entries.values().cloned());
+        (entries.collect(), state.revision)
+    }
+
     /// The newest revision.
     pub fn revision(&self) -> Revision {
         self.read().revision

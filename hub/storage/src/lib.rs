@@ -10,10 +10,12 @@
 //! This crate must never look into an object beyond `metadata.resourceVersion`.
 
 mod age;
+pub mod backup;
 mod body;
 mod cache;
 pub mod conformance;
 mod key;
+mod seal;
 mod sled;
 mod watch;
 
@@ -24,10 +26,12 @@ use futures_util::future::BoxFuture;
 
 pub use crate::{
     age::compact_by_age,
+    backup::Backup,
     body::{Body, Entry},
     cache::{HistoryLimits, WatchCache},
     key::{Key, Prefix},
-    sled::{OpenError, OpenReport, Options, SledStorage, StorageEpoch},
+    seal::{KeysError, Sealer, UnsealError},
+    sled::{OpenError, OpenReport, Options, SledStorage, StorageEpoch, rewrite},
     watch::Watch,
 };
 

@@ -7,7 +7,7 @@
 //! Callers encode; the writer only copies bytes. After a failed commit nothing is acknowledged any more: the storage
 //! is closed, and the next start shows what the disk really holds.
 
-mod record;
+pub(crate) mod record;
 mod writer;
 
 use std::{
@@ -23,15 +23,18 @@ use tokio::sync::{oneshot, watch};
 
 use self::writer::{Request, Writer};
 use crate::{
-    Committed, Entry, HistoryLimits, Key, List, ListError, ListRequest, Prefix, Revision, Storage,
-    Txn, TxnError, Watch, WatchCache, WatchError, Write,
+    Backup, Committed, Entry, HistoryLimits, Key, List, ListError, ListRequest, Prefix, Revision,
+    Sealer, Storage, Txn, TxnError, UnsealError, Watch, WatchCache, WatchError, Write,
 };
 
 /// Batches go to the database in pieces of about this size, in the background.
 const LOG_BYTES: u64 = 4 << 20;
 
+/// Objects that are sealed anew in one batch.
+const RESEAL_BATCH: usize = 256;
+
 /// How to open the storage.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// How much history is kept in memory.
     pub history: HistoryLimits,
@@ -39,12 +42,22 @@ pub struct Options {
     pub object_bytes: usize,
     /// Page cache of the database; the watch cache comes on top.
     pub cache_bytes: u64,
+    /// Which objects are sealed on the disk, and with what. What lies there otherwise is brought in order at open.
+    pub sealer: Option<Arc<Sealer>>,
 }
 
 impl Options {
     /// What the hub uses unless told otherwise.
-    pub const DEFAULT: Self =
-        Self { history: HistoryLimits::DEFAULT, object_bytes: 3 << 19, cache_bytes: 16 << 20 };
+    pub const DEFAULT: Self = Self {
+        history: HistoryLimits::DEFAULT,
+        object_bytes: 3 << 19,
+        cache_bytes: 16 << 20,
+        sealer: None,
+    };
+}
+
+pub(crate) fn disk_options(cache_bytes: u64) -> agent_disk::Options {
+    agent_disk::Options { segment_bytes: 8 << 20, cache_bytes, log_bytes: LOG_BYTES }
 }
 
 /// What was found at open.
@@ -56,6 +69,8 @@ pub struct OpenReport {
     pub n_entries: usize,
     /// Records that could not be read and were left out.
     pub n_unreadable: usize,
+    /// How many objects were sealed anew, or no longer.
+    pub n_resealed: usize,
     /// Whether this is a new history: the first start, or something was lost.
     pub new_epoch: bool,
 }
@@ -80,6 +95,15 @@ pub enum OpenError {
         /// The newest format that can be read.
         known: u8,
     },
+    /// An object cannot be read without the right key. Nothing was changed.
+    #[error("could not open {key}")]
+    Sealed {
+        /// The object.
+        key: String,
+        /// Why.
+        #[source]
+        err: UnsealError,
+    },
     /// The writer could not be started.
     #[error("could not start the writer thread")]
     Thread(#[source] std::io::Error),
@@ -100,7 +124,7 @@ impl StorageEpoch {
         self.0
     }
 
-    fn draw() -> Self {
+    pub(crate) fn draw() -> Self {
         Self(uuid::Uuid::new_v4().as_u128())
     }
 }
@@ -122,6 +146,7 @@ impl fmt::Debug for StorageEpoch {
 pub struct SledStorage {
     cache: Arc<WatchCache>,
     epoch: StorageEpoch,
+    sealer: Option<Arc<Sealer>>,
     object_bytes: usize,
     queue: mpsc::Sender<Request>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -130,21 +155,20 @@ pub struct SledStorage {
 impl SledStorage {
     /// Opens the storage in `dir`, which is created if missing. Heals what can be healed, and says so.
     pub fn open(dir: &Path, options: Options) -> Result<(Arc<Self>, OpenReport), OpenError> {
-        let disk_options = agent_disk::Options {
-            segment_bytes: 8 << 20,
-            cache_bytes: options.cache_bytes,
-            log_bytes: LOG_BYTES,
-        };
-        let (mut disk, disk_report) = Disk::open(dir, disk_options).map_err(OpenError::Disk)?;
-        let loaded = record::load(&disk)?;
+        let opened = Disk::open(dir, disk_options(options.cache_bytes));
+        let (mut disk, disk_report) = opened.map_err(OpenError::Disk)?;
+        let sealer = options.sealer.clone();
+        let loaded = record::load(&disk, sealer.as_deref())?;
         let lost = disk_report.lost_data() || loaded.n_unreadable > 0;
         let known = loaded.epoch.filter(|_| !lost);
         let epoch = known.unwrap_or_else(StorageEpoch::draw);
         if known.is_none() {
             disk.commit(record::founding(epoch, loaded.revision)).map_err(OpenError::Commit)?;
         }
+        reseal(&mut disk, &loaded, sealer.as_deref()).map_err(OpenError::Commit)?;
         let report = OpenReport {
             disk: disk_report,
+            n_resealed: loaded.to_reseal.len(),
             n_entries: loaded.entries.len(),
             n_unreadable: loaded.n_unreadable,
             new_epoch: known.is_none(),
@@ -152,17 +176,24 @@ impl SledStorage {
         let cache = WatchCache::new(loaded.entries, loaded.revision, options.history);
         let cache = Arc::new(cache);
         let (queue, requests) = mpsc::channel();
-        let writer = Writer::new(disk, cache.clone(), requests);
+        let writer = Writer::new(disk, cache.clone(), requests, sealer.clone());
         let thread = std::thread::Builder::new().name("storage".into());
         let thread = thread.spawn(move || writer.run()).map_err(OpenError::Thread)?;
         let storage = Self {
             cache,
             epoch,
+            sealer,
             object_bytes: options.object_bytes,
             queue,
             writer: Mutex::new(Some(thread)),
         };
         Ok((Arc::new(storage), report))
+    }
+
+    /// A backup of everything as it is now, and of these files (name and content). Writes go on meanwhile.
+    pub fn backup(&self, files: &[(String, Vec<u8>)]) -> Backup {
+        let (entries, revision) = self.cache.snapshot();
+        Backup::new(entries, revision, self.sealer.clone(), files)
     }
 
     /// Finishes what is queued, then refuses everything. Returns when the directory can be opened again.
@@ -187,6 +218,36 @@ impl SledStorage {
         }
         Ok(())
     }
+}
+
+/// Copies the storage in `dir` into a fresh file, and seals what is to be sealed: nothing is left of what objects were
+/// before. Nobody may have it open.
+///
+/// # Errors
+/// It cannot be opened, read or written; then it is as it was.
+pub fn rewrite(dir: &Path, options: Options) -> Result<OpenReport, OpenError> {
+    let disk_options = disk_options(options.cache_bytes);
+    let (storage, report) = SledStorage::open(dir, options)?;
+    storage.close();
+    drop(storage);
+    Disk::rewrite(dir, disk_options).map_err(OpenError::Disk)?;
+    Ok(report)
+}
+
+/// Writes again what is not sealed as it should be. Revisions stay: to readers nothing changes.
+fn reseal(
+    disk: &mut Disk,
+    loaded: &record::Loaded,
+    sealer: Option<&Sealer>,
+) -> Result<(), agent_disk::CommitError> {
+    for some in loaded.to_reseal.chunks(RESEAL_BATCH) {
+        let mut batch = agent_disk::Batch::default();
+        for entry in some.iter().filter_map(|index| loaded.entries.get(*index)) {
+            record::put(&mut batch, entry, sealer);
+        }
+        disk.commit(batch)?;
+    }
+    Ok(())
 }
 
 impl Drop for SledStorage {

@@ -26,6 +26,8 @@ const SLACK: u64 = 64 << 20;
 pub(super) enum Why {
     Damaged,
     Grown,
+    /// Nothing is to be left of what was replaced.
+    Asked,
 }
 
 /// Completes or undoes a copy that was cut.
@@ -76,7 +78,7 @@ pub(super) fn rewrite(
     drop(store);
     let kept = match why {
         Why::Damaged => Some(heal::quarantine(dir, &old).map_err(at(&old))?),
-        Why::Grown => {
+        Why::Grown | Why::Asked => {
             fs::remove_dir_all(&old).map_err(at(&old))?;
             None
         }

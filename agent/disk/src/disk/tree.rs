@@ -122,6 +122,15 @@ impl Tree {
     pub(super) fn rewrite_if_wanted(&mut self, report: &mut OpenReport) -> Result<(), OpenError> {
         let State::Open(store) = &self.state else { return Ok(()) };
         let Some(why) = rewrite::wanted(store, &self.records, report) else { return Ok(()) };
+        self.rewrite(why, report)
+    }
+
+    /// Copies the database into a fresh one.
+    pub(super) fn rewrite(
+        &mut self,
+        why: rewrite::Why,
+        report: &mut OpenReport,
+    ) -> Result<(), OpenError> {
         let State::Open(store) = std::mem::replace(&mut self.state, State::Closed) else {
             return Ok(());
         };

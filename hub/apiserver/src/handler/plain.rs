@@ -136,7 +136,7 @@ fn health(shared: &Shared, endpoint: &str, check: Option<&str>, query: &Query) -
     let storage_open = shared.registry.storage().progress().has_changed().is_ok();
     let mut checks = vec![("ping", true), ("storage", storage_open)];
     if endpoint == "readyz" {
-        checks.push(("shutdown", !shared.stopping.is_cancelled()));
+        checks.push(("shutdown", !shared.unready.is_cancelled()));
     }
     if let Some(wanted) = check {
         return match checks.iter().find(|(name, _)| *name == wanted) {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
@@ -90,6 +91,10 @@ impl World {
     }
 
     pub(crate) async fn with_nodes(nodes: Arc<dyn NodeStreams>) -> Self {
+        Self::with(nodes, Duration::ZERO).await
+    }
+
+    pub(crate) async fn with(nodes: Arc<dyn NodeStreams>, shutdown_delay: Duration) -> Self {
         let (registry, dir) = registry();
         registry.bootstrap().await.unwrap();
         let mut params = rcgen::CertificateParams::default();
@@ -125,6 +130,7 @@ impl World {
                     build_date: String::new(),
                 },
                 address: address.to_string(),
+                shutdown_delay,
             },
         )
         .unwrap();

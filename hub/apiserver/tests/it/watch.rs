@@ -177,3 +177,23 @@ async fn a_watch_ends_when_its_time_is_up_and_when_the_server_stops() {
     assert_eq!(long.next().await, None);
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_server_that_stops_says_so_before_it_does() {
+    let delay = std::time::Duration::from_millis(1500);
+    let mut world = World::with(std::sync::Arc::new(hub_apiserver::NoNodes), delay).await;
+    let mut lines = watch(&mut world, "allowWatchBookmarks=true", "").await;
+    assert_eq!(world.get("/readyz").await.code, 200);
+    world.shutdown.cancel();
+    while world.get("/readyz").await.code == 200 {
+        tokio::task::yield_now().await;
+    }
+    // It still serves, and new connections too.
+    assert_eq!(world.get("/livez").await.code, 200);
+    assert_eq!(world.post(CMS, &json!({"metadata":{"name":"a"}})).await.code, 201);
+    assert_eq!(lines.brief().await, pair("ADDED", "a"));
+    // The end is orderly: the watch says where it stands, and the body has an end.
+    assert_eq!(lines.next().await.unwrap()["type"], "BOOKMARK");
+    assert_eq!(lines.next().await, None);
+    world.stop().await;
+}

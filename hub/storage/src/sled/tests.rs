@@ -247,3 +247,87 @@ async fn clients_share_commits() {
     let object: &Value = list.entries[0].value();
     assert_eq!(object["metadata"]["resourceVersion"], list.entries[0].revision.to_string());
 }
+
+fn sealed(dir: &Path, keys: &str) -> Result<(Arc<SledStorage>, OpenReport), OpenError> {
+    let sealer = (!keys.is_empty()).then(|| Arc::new(keys.parse().unwrap()));
+    SledStorage::open(dir, Options { sealer, ..Options::DEFAULT })
+}
+
+/// Whether the text lies somewhere on the disk in a live record.
+fn is_plain(dir: &Path, text: &str) -> bool {
+    let options =
+        agent_disk::Options { segment_bytes: 8 << 20, cache_bytes: 1 << 20, log_bytes: 0 };
+    let (disk, _) = Disk::open(dir, options).unwrap();
+    let mut found = false;
+    let text = text.as_bytes();
+    disk.scan(&mut |_, value| found |= value.windows(text.len()).any(|it| it == text)).unwrap();
+    found
+}
+
+/// From no key to one, to another, and back to none: always readable with the right keys, never without.
+#[tokio::test]
+async fn sealed_objects_follow_their_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = Key::new("core", "secrets", Some("default"), "a");
+    let (one, two) = (format!("one {}\n", "1".repeat(64)), format!("two {}\n", "2".repeat(64)));
+    let forged = format!("two {}\n", "3".repeat(64));
+    let (storage, _) = sealed(dir.path(), "").unwrap();
+    let made = storage.txn(Txn::create(secret.clone(), body("hush"))).await.unwrap();
+    storage.txn(Txn::create(pod("p"), body("plain"))).await.unwrap();
+    let epoch = storage.epoch();
+    drop(storage);
+    assert!(is_plain(dir.path(), "hush"));
+    for (keys, resealed, plain) in [
+        (one.clone(), 1, false),
+        (one.clone(), 0, false),
+        (two.clone() + &one, 1, false),
+        (two.clone(), 0, false),
+    ] {
+        let (storage, report) = sealed(dir.path(), &keys).unwrap();
+        assert_eq!((report.n_resealed, report.new_epoch), (resealed, false), "{keys}");
+        let entry = storage.get(&secret).unwrap();
+        assert_eq!((entry.revision, &entry.bytes), (made.revision, &made.entries[0].bytes));
+        drop(storage);
+        assert_eq!(is_plain(dir.path(), "hush"), plain, "{keys}");
+        assert!(is_plain(dir.path(), "\"plain\""));
+    }
+    for keys in [String::new(), one, forged] {
+        let err = sealed(dir.path(), &keys).unwrap_err();
+        assert!(
+            matches!(&err, OpenError::Sealed { key, .. } if *key == secret.as_str()),
+            "{err:?}"
+        );
+    }
+    let (storage, report) = sealed(dir.path(), &two).unwrap();
+    let written =
+        storage.txn(Txn::update(secret.clone(), made.revision, body("again"))).await.unwrap();
+    assert_eq!((storage.epoch(), report.n_unreadable), (epoch, 0));
+    drop(storage);
+    assert!(!is_plain(dir.path(), "again"));
+    let (storage, _) = sealed(dir.path(), &two).unwrap();
+    assert_eq!(storage.get(&secret).unwrap().bytes, written.entries[0].bytes);
+}
+
+/// What an object was before lies in the file until it is written over; a rewrite leaves nothing.
+#[tokio::test]
+async fn a_rewrite_leaves_nothing_of_what_was_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = Key::new("core", "secrets", Some("default"), "a");
+    let (storage, _) = sealed(dir.path(), "").unwrap();
+    let made = storage.txn(Txn::create(secret.clone(), body("hush-hush"))).await.unwrap();
+    drop(storage);
+    let on_disk = || {
+        let files = ["store/db", "log-0", "log-1"].map(|it| std::fs::read(dir.path().join(it)));
+        let mut bytes = files.iter().flatten();
+        bytes.any(|it| it.windows(9).any(|part| part == b"hush-hush"))
+    };
+    assert!(on_disk());
+    let keys = format!("k {}", "1".repeat(64));
+    let sealer = Some(Arc::new(keys.parse().unwrap()));
+    let report = rewrite(dir.path(), Options { sealer, ..Options::DEFAULT }).unwrap();
+    assert_eq!((report.n_resealed, report.new_epoch), (1, false));
+    assert!(!on_disk());
+    let (storage, report) = sealed(dir.path(), &keys).unwrap();
+    assert_eq!((report.disk.healed, report.n_resealed), (Vec::new(), 0));
+    assert_eq!(storage.get(&secret).unwrap().bytes, made.entries[0].bytes);
+}

@@ -11,7 +11,9 @@ use agent_disk::{Batch, Disk};
 use tokio::sync::oneshot;
 
 use super::record;
-use crate::{Committed, Condition, Entry, Event, Key, Revision, Txn, TxnError, WatchCache, Write};
+use crate::{
+    Committed, Condition, Entry, Event, Key, Revision, Sealer, Txn, TxnError, WatchCache, Write,
+};
 
 /// A batch ends at so many transactions or bytes, so that the first in it does not wait too long.
 const BATCH_TXNS: usize = 1024;
@@ -29,6 +31,7 @@ pub(super) struct Writer {
     disk: Disk,
     cache: Arc<WatchCache>,
     requests: mpsc::Receiver<Request>,
+    sealer: Option<Arc<Sealer>>,
     staged: Staged,
 }
 
@@ -49,9 +52,10 @@ impl Writer {
         disk: Disk,
         cache: Arc<WatchCache>,
         requests: mpsc::Receiver<Request>,
+        sealer: Option<Arc<Sealer>>,
     ) -> Self {
         let staged = Staged { revision: cache.revision(), ..Staged::default() };
-        Self { disk, cache, requests, staged }
+        Self { disk, cache, requests, sealer, staged }
     }
 
     /// Serves until closed, or until the disk fails.
@@ -78,7 +82,7 @@ impl Writer {
         while let Some(request) = next {
             match request {
                 Request::Txn { txn, answer } => {
-                    let result = self.staged.stage(&self.cache, txn);
+                    let result = self.staged.stage(&self.cache, self.sealer.as_deref(), txn);
                     self.staged.answers.push((answer, result));
                 }
                 Request::Close => return false,
@@ -107,7 +111,12 @@ impl Writer {
 }
 
 impl Staged {
-    fn stage(&mut self, cache: &WatchCache, txn: Txn) -> Result<Committed, TxnError> {
+    fn stage(
+        &mut self,
+        cache: &WatchCache,
+        sealer: Option<&Sealer>,
+        txn: Txn,
+    ) -> Result<Committed, TxnError> {
         for condition in &txn.conditions {
             self.check(cache, condition)?;
         }
@@ -121,7 +130,7 @@ impl Staged {
                     let created = previous.as_ref().map_or(self.revision, |it| it.created);
                     let entry = Entry::written(key, self.revision, created, &body);
                     self.bytes += entry.bytes.len();
-                    record::put(&mut self.disk, &entry);
+                    record::put(&mut self.disk, &entry, sealer);
                     self.overlay.insert(entry.key.clone(), Some(entry.clone()));
                     entries.push(entry.clone());
                     self.events.push(Event::Put { entry, previous });
