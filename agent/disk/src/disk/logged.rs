@@ -17,6 +17,7 @@ use std::{
 use super::{
     Batch, CommitError, Healing, OpenError, OpenReport, ReadError,
     log::{self, Log},
+    reserve,
     tree::Tree,
 };
 
@@ -119,12 +120,21 @@ impl Logged {
             self.hand_over();
         }
         let number = self.number + 1;
-        self.log
-            .append(number, &batch)
-            .map_err(|err| CommitError::Sync { dir: self.dir.clone(), err })?;
+        let mut written = self.log.append(number, &batch);
+        if written.as_ref().is_err_and(reserve::is_full) && self.free_reserve() {
+            written = self.log.append(number, &batch);
+        }
+        written.map_err(|err| CommitError::Sync { dir: self.dir.clone(), err })?;
         self.number = number;
         self.pending.extend(batch.changes);
         Ok(number)
+    }
+
+    fn free_reserve(&self) -> bool {
+        let tree = self.applier.tree.lock().unwrap_or_else(PoisonError::into_inner);
+        let helped = tree.free_reserve();
+        tracing::warn!(dir = %self.dir.display(), helped, "Ran out of disk space");
+        helped
     }
 
     /// Looks whether the database has what it was given, or waits for it. Where there was no space it is tried again.

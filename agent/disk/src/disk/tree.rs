@@ -109,6 +109,11 @@ impl Tree {
         self.reserve.fill();
     }
 
+    /// Gives that space back. Whether there was any.
+    pub(super) fn free_reserve(&self) -> bool {
+        self.reserve.free()
+    }
+
     /// Visits every key and value, in no promised order.
     pub(super) fn scan(&self, visit: &mut dyn FnMut(&[u8], Vec<u8>)) -> Result<(), ReadError> {
         let State::Open(store) = &self.state else {
