@@ -211,16 +211,18 @@ async fn send(data_dir: &Path, request: &AdminRequest) -> Result<UnixStream, Adm
 /// There is no hub, the file is there already or cannot be written, or the backup is not whole.
 pub async fn backup(data_dir: &Path, path: &Path) -> Result<u64, AdminError> {
     let failed = |err| AdminError::Write { path: path.to_owned(), err };
-    let stream = send(data_dir, &AdminRequest::Backup).await?;
     let mut options = std::fs::OpenOptions::new();
     let file = options.read(true).write(true).create_new(true).mode(0o600).open(path);
     let file = file.map_err(failed)?;
-    let written = fill(stream, file).await;
+    let written = match send(data_dir, &AdminRequest::Backup).await {
+        Ok(stream) => fill(stream, file).await.map_err(failed),
+        Err(err) => Err(err),
+    };
     if written.is_err() {
         // The error that is told is the one that matters.
         let _ = std::fs::remove_file(path);
     }
-    written.map_err(failed)
+    written
 }
 
 async fn fill(mut stream: UnixStream, file: std::fs::File) -> io::Result<u64> {

@@ -226,9 +226,12 @@ struct Digesting<'a> {
 
 impl Digesting<'_> {
     fn fill(&mut self, into: &mut [u8]) -> Result<(), RestoreError> {
-        self.input.read_exact(into).map_err(|err| match err.kind() {
-            io::ErrorKind::UnexpectedEof => RestoreError::Damaged { what: "its end is missing" },
-            _ => RestoreError::Read(err),
+        self.input.read_exact(into).map_err(|err| {
+            if err.kind() == io::ErrorKind::UnexpectedEof {
+                RestoreError::Damaged { what: "its end is missing" }
+            } else {
+                RestoreError::Read(err)
+            }
         })?;
         self.digest.update(into);
         Ok(())
