@@ -24,6 +24,7 @@ pub mod resource;
 pub mod scheduling;
 pub mod service;
 pub mod storage;
+pub mod volumes;
 
 #[cfg(test)]
 mod tests;

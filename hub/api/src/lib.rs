@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod custom;
 
 pub mod clock;
+pub mod cron;
 pub mod names;
 pub mod object;
 pub mod path;
@@ -24,6 +25,7 @@ pub mod schema;
 pub mod defaults;
 pub mod strategy;
 pub mod validation;
+pub mod versions;
 pub mod write;
 
 pub mod discovery;

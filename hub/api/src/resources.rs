@@ -103,6 +103,10 @@ const fn boolean(path: &'static str) -> FieldLabel {
     FieldLabel { label: path, path, absent: "false" }
 }
 
+const fn count(path: &'static str) -> FieldLabel {
+    FieldLabel { label: path, path, absent: "0" }
+}
+
 /// A row as it is written in the table: plain borrows, so that rows can share what they leave out.
 #[derive(Clone, Copy)]
 struct Row {

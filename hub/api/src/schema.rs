@@ -9,6 +9,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+mod legacy;
+
 /// A definition, or the place of a field, an item or a map value.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -103,6 +105,7 @@ static TABLE: LazyLock<BTreeMap<String, Schema>> = LazyLock::new(|| {
     for (name, definition) in &mut definitions {
         mark_zeros(definition, messages.get(name), &messages);
     }
+    legacy::add(&mut definitions);
     definitions
 });
 

@@ -30,6 +30,7 @@ pub mod resource;
 pub mod scheduling;
 pub mod storage;
 pub mod trust;
+pub mod volumes;
 
 mod pod;
 mod rules;

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::names;
 use crate::object;
 use crate::path::Path;
+use crate::quantity::Quantity;
 use crate::status::FieldError;
 
 pub mod addresses;
@@ -28,6 +29,7 @@ pub mod events;
 mod fields;
 pub mod flowcontrol;
 pub mod ingress;
+pub mod limits;
 pub mod meta;
 pub mod network_policy;
 pub mod node;
@@ -41,8 +43,11 @@ pub mod selector;
 pub mod service;
 pub mod storage;
 pub mod trust;
+mod volume_source;
+pub mod volumes;
 
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
+const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
 const IMMUTABLE: &str = "field is immutable";
 
 /// Checks keys and values of a map of labels.
@@ -123,6 +128,63 @@ fn ip(text: &str, path: impl Into<String>) -> Option<FieldError> {
             "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
         )),
     }
+}
+
+/// The quantity that a value is, if it is one.
+fn quantity(value: &Value) -> Option<Quantity> {
+    match value {
+        Value::String(text) => Quantity::parse(text).ok(),
+        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Checks that a value is a number or a percentage, and not negative.
+fn count_or_percent(value: &Value, path: &Path<'_>) -> Option<FieldError> {
+    if let Some(text) = value.as_str() {
+        let digits = text.strip_suffix('%').unwrap_or_default();
+        let valid = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        return (!valid).then(|| FieldError::invalid(path, text, PERCENT));
+    }
+    let count = value.as_i64().filter(|it| *it < 0)?;
+    Some(FieldError::invalid(path, count, NOT_NEGATIVE))
+}
+
+/// The number of a count or of a percentage.
+fn amount(value: &Value) -> Option<i64> {
+    match value.as_str() {
+        Some(text) => text.strip_suffix('%')?.parse().ok(),
+        None => value.as_i64(),
+    }
+}
+
+/// Checks that a percentage is none of more than everything.
+fn at_most_all(value: &Value, path: &Path<'_>) -> Option<FieldError> {
+    let too_much = value.is_string() && amount(value).is_some_and(|it| it > 100);
+    too_much.then(|| FieldError::invalid(path, value.clone(), "must not be greater than 100%"))
+}
+
+/// Checks a name such as `example.com/something`.
+fn domain_prefixed_path(name: &str, path: &Path<'_>) -> Vec<FieldError> {
+    if name.is_empty() {
+        return vec![FieldError::required(path, "")];
+    }
+    let Some((domain, rest)) =
+        name.split_once('/').filter(|it| !it.0.is_empty() && !it.1.is_empty())
+    else {
+        let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        return vec![FieldError::invalid(path, name, why)];
+    };
+    let mut errors: Vec<FieldError> = names::dns1123_subdomain(domain)
+        .into_iter()
+        .map(|wrong| FieldError::invalid(path, domain, wrong))
+        .collect();
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@".contains(&b);
+    if !rest.bytes().all(fits) {
+        let why = "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+        errors.push(FieldError::invalid(path, rest, why));
+    }
+    errors
 }
 
 /// Whether two values mean the same in Go's types: absent, empty and zero are one.

@@ -19,7 +19,7 @@ mod update;
 
 pub use create::{create, finish_create, prepare_create};
 pub use delete::{DeleteOptions, Deletion, Preconditions, Propagation, delete, is_gone};
-pub use pod::{bind, update_ephemeral_containers};
+pub use pod::{bind, resize, update_ephemeral_containers};
 pub use scale::{get_scale, prepare_scale, put_scale};
 pub(crate) use update::added_finalizers;
 pub use update::{

@@ -67,6 +67,73 @@ pub fn event(object: &mut Value) {
     object::default(map, "source", json!({}));
 }
 
+/// Fills in a LimitRange: what containers get follows from what they may have.
+pub fn limit_range(object: &mut Value) {
+    let Some(spec) = object.get_mut("spec") else { return };
+    for limit in object::items_mut(spec, "limits") {
+        for key in ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"] {
+            if let Some(list) = limit.get_mut(key) {
+                pod::resource_list(list);
+            }
+        }
+        if object::text(limit, "type") != "Container" {
+            continue;
+        }
+        let list = |limit: &Value, key: &str| {
+            limit.get(key).and_then(Value::as_object).cloned().unwrap_or_default()
+        };
+        let mut default = list(limit, "default");
+        fill(&mut default, list(limit, "max"));
+        let mut request = list(limit, "defaultRequest");
+        fill(&mut request, default.clone());
+        fill(&mut request, list(limit, "min"));
+        for (key, list) in [("default", default), ("defaultRequest", request)] {
+            if !list.is_empty() {
+                object::as_map(limit).insert(key.to_owned(), list.into());
+            }
+        }
+    }
+}
+
+/// Fills in a ResourceQuota.
+pub fn resource_quota(object: &mut Value) {
+    for (part, lists) in [("spec", &["hard"][..]), ("status", &["hard", "used"])] {
+        for key in lists {
+            if let Some(list) = object.get_mut(part).and_then(|it| it.get_mut(key)) {
+                pod::resource_list(list);
+            }
+        }
+    }
+}
+
+/// Fills in a PodTemplate.
+pub fn pod_template(object: &mut Value) {
+    if let Some(template) = object.get_mut("template") {
+        pod::template(template);
+    }
+}
+
+/// Fills in a ReplicationController: what is not said about labels follows from the pods.
+pub fn replication_controller(object: &mut Value) {
+    let labels = object::get(object, "spec.template.metadata.labels").cloned();
+    let spec = object::ensure(object, "spec");
+    object::default(spec, "replicas", 1);
+    if let Some(template) = spec.get_mut("template") {
+        pod::template(template);
+    }
+    let unselective = spec.get("selector").and_then(Value::as_object).is_none_or(Map::is_empty);
+    if let Some(labels) = labels.clone().filter(|_| unselective) {
+        spec.insert("selector".to_owned(), labels);
+    }
+    super::batch::labels_of_template(object, labels);
+}
+
+fn fill(list: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (key, value) in from {
+        list.entry(key).or_insert(value);
+    }
+}
+
 /// Keeps an old single field and its newer plural in step: the first item is the single one.
 pub(crate) fn mirror_first(map: &mut Map<String, Value>, single: &str, plural: &str) {
     let first = map.get(plural).and_then(|it| it.get(0)).cloned();

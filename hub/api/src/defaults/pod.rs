@@ -119,6 +119,11 @@ fn parse(amount: &Value) -> Option<Quantity> {
     }
 }
 
+/// Fills in the source of a volume, in a pod or in a PersistentVolume.
+pub(crate) fn volume_source(volume: &mut Map<String, Value>) {
+    volume::source(volume);
+}
+
 fn spec(spec: &mut Map<String, Value>) {
     object::default_text(spec, "dnsPolicy", "ClusterFirst");
     object::default_text(spec, "restartPolicy", "Always");

@@ -1,10 +1,28 @@
 //! Resources of `apps`.
 
-use super::{ALL, CORE, Row, SCALE, status};
-use crate::resource::FieldLabel;
+use super::{ALL, CORE, Row, SCALE, count, status};
 use crate::strategy;
 
 pub(super) static ROWS: &[Row] = &[
+    Row {
+        plural: "controllerrevisions",
+        singular: "controllerrevision",
+        kind: "ControllerRevision",
+        schema: "io.k8s.api.apps.v1.ControllerRevision",
+        strategy: &strategy::apps::ControllerRevision,
+        ..GROUP
+    },
+    Row {
+        plural: "daemonsets",
+        singular: "daemonset",
+        kind: "DaemonSet",
+        short_names: &["ds"],
+        categories: ALL,
+        subresources: &[status("apps", "v1", "DaemonSet")],
+        schema: "io.k8s.api.apps.v1.DaemonSet",
+        strategy: &strategy::apps::DaemonSet,
+        ..GROUP
+    },
     Row {
         plural: "deployments",
         singular: "deployment",
@@ -23,13 +41,20 @@ pub(super) static ROWS: &[Row] = &[
         short_names: &["rs"],
         categories: ALL,
         subresources: &[SCALE, status("apps", "v1", "ReplicaSet")],
-        field_labels: &[FieldLabel {
-            label: "status.replicas",
-            path: "status.replicas",
-            absent: "0",
-        }],
+        field_labels: &[count("status.replicas")],
         schema: "io.k8s.api.apps.v1.ReplicaSet",
         strategy: &strategy::apps::ReplicaSet,
+        ..GROUP
+    },
+    Row {
+        plural: "statefulsets",
+        singular: "statefulset",
+        kind: "StatefulSet",
+        short_names: &["sts"],
+        categories: ALL,
+        subresources: &[SCALE, status("apps", "v1", "StatefulSet")],
+        schema: "io.k8s.api.apps.v1.StatefulSet",
+        strategy: &strategy::apps::StatefulSet,
         ..GROUP
     },
 ];

@@ -1,10 +1,28 @@
 //! Resources of the core group.
 
-use super::{ALL, CORE, Row, WITHOUT_COLLECTION, boolean, field, status};
+use super::{ALL, CORE, Row, SCALE, WITHOUT_COLLECTION, boolean, count, field, status};
 use crate::resource::{FieldLabel, Subresource};
 use crate::strategy;
 
 pub(super) static ROWS: &[Row] = &[
+    Row {
+        plural: "bindings",
+        singular: "binding",
+        kind: "Binding",
+        verbs: &["create"],
+        schema: "io.k8s.api.core.v1.Binding",
+        ..CORE
+    },
+    Row {
+        plural: "componentstatuses",
+        singular: "componentstatus",
+        kind: "ComponentStatus",
+        short_names: &["cs"],
+        namespaced: false,
+        verbs: &["get", "list"],
+        schema: "io.k8s.api.core.v1.ComponentStatus",
+        ..CORE
+    },
     Row {
         plural: "configmaps",
         singular: "configmap",
@@ -46,6 +64,15 @@ pub(super) static ROWS: &[Row] = &[
         ..CORE
     },
     Row {
+        plural: "limitranges",
+        singular: "limitrange",
+        kind: "LimitRange",
+        short_names: &["limits"],
+        schema: "io.k8s.api.core.v1.LimitRange",
+        strategy: &strategy::core::LimitRange,
+        ..CORE
+    },
+    Row {
         plural: "namespaces",
         singular: "namespace",
         kind: "Namespace",
@@ -73,10 +100,31 @@ pub(super) static ROWS: &[Row] = &[
         kind: "Node",
         short_names: &["no"],
         namespaced: false,
-        subresources: &[status("", "v1", "Node")],
+        subresources: &[proxy("NodeProxyOptions"), status("", "v1", "Node")],
         field_labels: &[boolean("spec.unschedulable")],
         schema: "io.k8s.api.core.v1.Node",
         strategy: &strategy::core::Node,
+        ..CORE
+    },
+    Row {
+        plural: "persistentvolumeclaims",
+        singular: "persistentvolumeclaim",
+        kind: "PersistentVolumeClaim",
+        short_names: &["pvc"],
+        subresources: &[status("", "v1", "PersistentVolumeClaim")],
+        schema: "io.k8s.api.core.v1.PersistentVolumeClaim",
+        strategy: &strategy::volumes::PersistentVolumeClaim,
+        ..CORE
+    },
+    Row {
+        plural: "persistentvolumes",
+        singular: "persistentvolume",
+        kind: "PersistentVolume",
+        short_names: &["pv"],
+        namespaced: false,
+        subresources: &[status("", "v1", "PersistentVolume")],
+        schema: "io.k8s.api.core.v1.PersistentVolume",
+        strategy: &strategy::volumes::PersistentVolume,
         ..CORE
     },
     Row {
@@ -98,6 +146,36 @@ pub(super) static ROWS: &[Row] = &[
         ],
         schema: "io.k8s.api.core.v1.Pod",
         strategy: &strategy::Pod,
+        ..CORE
+    },
+    Row {
+        plural: "podtemplates",
+        singular: "podtemplate",
+        kind: "PodTemplate",
+        schema: "io.k8s.api.core.v1.PodTemplate",
+        strategy: &strategy::core::PodTemplate,
+        ..CORE
+    },
+    Row {
+        plural: "replicationcontrollers",
+        singular: "replicationcontroller",
+        kind: "ReplicationController",
+        short_names: &["rc"],
+        categories: ALL,
+        subresources: &[SCALE, status("", "v1", "ReplicationController")],
+        field_labels: &[count("status.replicas")],
+        schema: "io.k8s.api.core.v1.ReplicationController",
+        strategy: &strategy::core::ReplicationController,
+        ..CORE
+    },
+    Row {
+        plural: "resourcequotas",
+        singular: "resourcequota",
+        kind: "ResourceQuota",
+        short_names: &["quota"],
+        subresources: &[status("", "v1", "ResourceQuota")],
+        schema: "io.k8s.api.core.v1.ResourceQuota",
+        strategy: &strategy::core::ResourceQuota,
         ..CORE
     },
     Row {
@@ -124,7 +202,7 @@ pub(super) static ROWS: &[Row] = &[
         kind: "Service",
         short_names: &["svc"],
         categories: ALL,
-        subresources: &[status("", "v1", "Service")],
+        subresources: &[proxy("ServiceProxyOptions"), status("", "v1", "Service")],
         field_labels: &[field("spec.clusterIP"), field("spec.type")],
         schema: "io.k8s.api.core.v1.Service",
         strategy: &strategy::Service,
@@ -146,6 +224,8 @@ const POD_SUBRESOURCES: &[Subresource] = &[
     pod("exec", "PodExecOptions", &["create", "get"]),
     pod("log", "Pod", &["get"]),
     pod("portforward", "PodPortForwardOptions", &["create", "get"]),
+    proxy("PodProxyOptions"),
+    pod("resize", "Pod", &["get", "patch", "update"]),
     status("", "v1", "Pod"),
 ];
 
@@ -155,4 +235,8 @@ const fn pod(
     verbs: &'static [&'static str],
 ) -> Subresource {
     Subresource { name, group: "", version: "v1", kind, verbs }
+}
+
+const fn proxy(kind: &'static str) -> Subresource {
+    pod("proxy", kind, &["create", "delete", "get", "patch", "update"])
 }

@@ -6,6 +6,7 @@ use super::Strategy;
 use crate::defaults;
 use crate::names;
 use crate::object;
+use crate::path::Path;
 use crate::status::FieldError;
 use crate::validation;
 use crate::write::WriteContext;
@@ -156,5 +157,97 @@ impl Strategy for Event {
 
     fn creates_on_update(&self) -> bool {
         true
+    }
+}
+
+/// LimitRanges.
+#[derive(Debug)]
+pub struct LimitRange;
+
+impl Strategy for LimitRange {
+    fn default(&self, object: &mut Value) {
+        defaults::core::limit_range(object);
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        validation::limits::limit_range(object)
+    }
+
+    fn creates_on_update(&self) -> bool {
+        true
+    }
+}
+
+/// ResourceQuotas.
+#[derive(Debug)]
+pub struct ResourceQuota;
+
+impl Strategy for ResourceQuota {
+    fn default(&self, object: &mut Value) {
+        defaults::core::resource_quota(object);
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
+        object["status"] = json!({});
+    }
+
+    fn prepare_status(&self, new: &mut Value, _old: &Value) {
+        defaults::core::resource_quota(new);
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        validation::limits::resource_quota(object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validation::limits::resource_quota_update(new, old)
+    }
+
+    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        validation::limits::resource_quota_status(new)
+    }
+}
+
+/// PodTemplates.
+#[derive(Debug)]
+pub struct PodTemplate;
+
+impl Strategy for PodTemplate {
+    fn default(&self, object: &mut Value) {
+        defaults::core::pod_template(object);
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        validation::pod::template(&object["template"], &Path::Root.field("template"))
+    }
+
+    fn generation_fields(&self) -> &'static [&'static str] {
+        &["template"]
+    }
+}
+
+/// ReplicationControllers.
+#[derive(Debug)]
+pub struct ReplicationController;
+
+impl Strategy for ReplicationController {
+    fn default(&self, object: &mut Value) {
+        defaults::core::replication_controller(object);
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
+        object["status"] = json!({"replicas": 0});
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        validation::apps::replication_controller(object)
+    }
+
+    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        validation::apps::replica_status(new)
+    }
+
+    fn generation_fields(&self) -> &'static [&'static str] {
+        &["spec"]
     }
 }

@@ -13,13 +13,16 @@ use crate::status::FieldError;
 mod container;
 mod env;
 mod probe;
+mod projected;
 mod resources;
 mod scheduling;
 mod security;
 mod update;
 mod volume;
 
-pub use update::{ephemeral_containers_update, update};
+pub(super) use container::no_back_steps;
+pub(super) use update::{changes, keep};
+pub use update::{ephemeral_containers_update, resize, update};
 
 /// What the checks of a pod's parts need to know about the whole.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +83,7 @@ pub fn node_selector(selector: &Value, path: &Path<'_>) -> Vec<FieldError> {
 
 fn spec(spec: &Value, path: &Path<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let volumes = volume::volumes(spec, &path.field("volumes"), &mut errors);
+    let volumes = volume::all(spec, &path.field("volumes"), &mut errors);
     let pod = Pod { spec, volumes: &volumes };
     container::containers(pod, path, &mut errors);
     errors.extend(one_of(spec, "restartPolicy", path, &["Always", "OnFailure", "Never"]));

@@ -1,4 +1,4 @@
-//! Writes that only pods have: binding to a node, ephemeral containers.
+//! Writes that only pods have: binding to a node, ephemeral containers, new resources.
 
 use serde_json::{Value, json};
 
@@ -44,6 +44,35 @@ pub fn bind(pod: &Value, node: &str, context: &WriteContext<'_>) -> Result<Value
     Ok(out)
 }
 
+/// Takes the resources of the new pod's containers, all else stays.
+pub fn resize(mut new: Value, old: &Value, context: &WriteContext<'_>) -> Result<Value, Status> {
+    keep_metadata(&mut new, old, context)?;
+    context.resource.strategy.default(&mut new);
+    let mut out = old.clone();
+    strip_server_fields(&mut out);
+    for list in ["containers", "initContainers"] {
+        let wanted = object::list(&new["spec"], list);
+        for container in object::items_mut(&mut out["spec"], list) {
+            let same_name =
+                |it: &&Value| object::text(it, "name") == object::text(container, "name");
+            let resources = wanted.iter().find(same_name).and_then(|it| it.get("resources"));
+            let Some(resources) = resources.cloned() else { continue };
+            object::as_map(container).insert("resources".to_owned(), resources);
+        }
+    }
+    count_change(&mut out, old);
+    let errors = validation::pod::resize(&out, old);
+    invalid_unless_empty(context, &out, errors)?;
+    Ok(out)
+}
+
+fn count_change(new: &mut Value, old: &Value) {
+    if new["spec"] != old["spec"] {
+        let generation = object::int(new, "metadata.generation").unwrap_or(1);
+        new["metadata"]["generation"] = json!(generation.saturating_add(1));
+    }
+}
+
 /// Takes `spec.ephemeralContainers` of the new pod; containers may be added, never changed.
 pub fn update_ephemeral_containers(
     mut new: Value,
@@ -60,10 +89,7 @@ pub fn update_ephemeral_containers(
         Some(containers) => spec.insert("ephemeralContainers".to_owned(), containers),
         None => spec.remove("ephemeralContainers"),
     };
-    if out["spec"] != old["spec"] {
-        let generation = object::int(&out, "metadata.generation").unwrap_or(1);
-        out["metadata"]["generation"] = json!(generation.saturating_add(1));
-    }
+    count_change(&mut out, old);
     let errors = validation::pod::ephemeral_containers_update(&out, old);
     invalid_unless_empty(context, &out, errors)?;
     Ok(out)

@@ -19,7 +19,12 @@ const SCALE: Target<'static> = Target {
 /// Shows an object as a `Scale`. `metadata.resourceVersion` is shown if the object carries it.
 pub fn get_scale(object: &Value) -> Result<Value, Status> {
     let selector = object::get(object, "spec.selector").unwrap_or(&Value::Null);
-    let selector = LabelSelector::from_value(selector)?.to_string();
+    let selector = if object::text(object, "kind") == "ReplicationController" {
+        LabelSelector::from_map(selector)
+    } else {
+        LabelSelector::from_value(selector)?
+    };
+    let selector = selector.to_string();
     let mut metadata = serde_json::Map::new();
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object["metadata"].get(key) {

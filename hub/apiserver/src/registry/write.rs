@@ -370,6 +370,7 @@ fn finish_change(
         Some("scale") => write::put_scale(&wanted, old, context),
         Some("finalize") => write::finalize(wanted, old, context),
         Some("ephemeralcontainers") => write::update_ephemeral_containers(wanted, old, context),
+        Some("resize") => write::resize(wanted, old, context),
         // The change is the rule, see `bind`.
         Some("binding") => Ok(wanted),
         Some(_) => Err(Status::method_not_allowed()),

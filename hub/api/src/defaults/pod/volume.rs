@@ -1,7 +1,8 @@
 //! Defaults of volumes.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::super::volumes;
 use super::container::{field_ref, pull_policy};
 use crate::object;
 
@@ -18,15 +19,10 @@ pub(super) fn default(volume: &mut Value) {
             object::default(object::as_map(source), "defaultMode", MODE);
         }
     }
-    if let Some(source) = map.get_mut("hostPath") {
-        object::default(object::as_map(source), "type", "");
-    }
     if let Some(source) = map.get_mut("downwardAPI") {
         object::items_mut(source, "items").iter_mut().for_each(field_ref);
     }
-    if let Some(source) = map.get_mut("iscsi") {
-        object::default_text(object::as_map(source), "iscsiInterface", "default");
-    }
+    source(map);
     if let Some(source) = map.get_mut("image") {
         let reference = object::text(source, "reference").to_owned();
         let policy = pull_policy(&reference);
@@ -34,7 +30,7 @@ pub(super) fn default(volume: &mut Value) {
     }
     if let Some(claim) = map.get_mut("ephemeral").and_then(|it| it.get_mut("volumeClaimTemplate")) {
         let spec = object::ensure(claim, "spec");
-        object::default_text(spec, "volumeMode", "Filesystem");
+        volumes::claim_spec(spec);
     }
     if let Some(projected) = map.get_mut("projected") {
         for source in object::items_mut(projected, "sources") {
@@ -45,5 +41,28 @@ pub(super) fn default(volume: &mut Value) {
                 object::items_mut(downward, "items").iter_mut().for_each(field_ref);
             }
         }
+    }
+}
+
+/// Sources that pods and PersistentVolumes share.
+pub(super) fn source(map: &mut Map<String, Value>) {
+    const TEXTS: [(&str, &[(&str, &str)]); 4] = [
+        ("iscsi", &[("iscsiInterface", "default")]),
+        ("rbd", &[("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring")]),
+        ("azureDisk", &[("cachingMode", "ReadWrite"), ("kind", "Shared"), ("fsType", "ext4")]),
+        ("scaleIO", &[("storageMode", "ThinProvisioned"), ("fsType", "xfs")]),
+    ];
+    for (kind, texts) in TEXTS {
+        if let Some(source) = map.get_mut(kind).filter(|it| !it.is_null()) {
+            for (field, text) in texts {
+                object::default_text(object::as_map(source), field, text);
+            }
+        }
+    }
+    if let Some(source) = map.get_mut("azureDisk").filter(|it| !it.is_null()) {
+        object::default(object::as_map(source), "readOnly", false);
+    }
+    if let Some(source) = map.get_mut("hostPath").filter(|it| !it.is_null()) {
+        object::default(object::as_map(source), "type", "");
     }
 }

@@ -299,7 +299,7 @@ pub(super) fn descending(text: &str, path: &Path<'_>) -> Vec<FieldError> {
 }
 
 /// Checks that no part of a path is `..`.
-pub(super) fn no_back_steps(text: &str, path: &Path<'_>) -> Option<FieldError> {
+pub(in crate::validation) fn no_back_steps(text: &str, path: &Path<'_>) -> Option<FieldError> {
     text.split('/')
         .any(|it| it == "..")
         .then(|| FieldError::invalid(path, text, "must not contain '..'"))

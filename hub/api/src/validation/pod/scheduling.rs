@@ -199,13 +199,18 @@ fn node_affinity(affinity: &Value, path: &Path<'_>) -> Vec<FieldError> {
     errors
 }
 
+/// Checks a selector of nodes.
 pub(super) fn node_selector(selector: &Value, path: &Path<'_>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
     let at = path.field("nodeSelectorTerms");
     let terms = object::list(selector, "nodeSelectorTerms");
     if terms.is_empty() {
-        return vec![FieldError::required(at, "must have at least one node selector term")];
+        errors.push(FieldError::required(at, "must have at least one node selector term"));
     }
-    terms.iter().enumerate().flat_map(|(i, term)| node_term(term, &at.index(i))).collect()
+    for (i, term) in terms.iter().enumerate() {
+        errors.extend(node_term(term, &at.index(i)));
+    }
+    errors
 }
 
 fn node_term(term: &Value, path: &Path<'_>) -> Vec<FieldError> {

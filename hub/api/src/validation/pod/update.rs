@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::super::same;
+use crate::defaults::pod::qos_class;
 use crate::object;
 use crate::path::Path;
 use crate::status::FieldError;
@@ -54,14 +55,10 @@ pub fn update(new: &Value, old: &Value) -> Vec<FieldError> {
         keep(&mut munged, old, &["terminationGracePeriodSeconds"]);
     }
     if !same(&munged, old) {
-        let mut changed = Vec::new();
-        differences(&munged, old, &path, &mut changed);
+        let changed = changes(&munged, old, &path);
         errors.push(FieldError::forbidden(
             path,
-            format!(
-                "pod updates may not change fields other than {UPDATABLE}\n{}",
-                changed.join("\n")
-            ),
+            format!("pod updates may not change fields other than {UPDATABLE}\n{changed}"),
         ));
     }
     errors
@@ -90,6 +87,75 @@ pub fn ephemeral_containers_update(new: &Value, old: &Value) -> Vec<FieldError> 
         }
     }
     errors
+}
+
+/// Checks changed resources of containers: processor and memory may change, the class may not.
+pub fn resize(new: &Value, old: &Value) -> Vec<FieldError> {
+    let path = Path::Root.field("spec");
+    let mut errors = super::pod(new);
+    if qos_class(new) != qos_class(old) {
+        errors.push(FieldError::invalid(
+            path,
+            qos_class(new),
+            "Pod QOS Class may not change as a result of resizing",
+        ));
+    }
+    if object::text(old, "spec.os.name") == "windows" {
+        errors.push(FieldError::forbidden(path, "windows pods cannot be resized"));
+    }
+    if object::annotation(old, "kubernetes.io/config.mirror").is_some() {
+        errors.push(FieldError::forbidden("", "static pods cannot be resized"));
+    }
+    let (mut munged, before) = (new["spec"].clone(), &old["spec"]);
+    for list in ["containers", "initContainers"] {
+        let at = path.field(list);
+        let items = object::items_mut(&mut munged, list).iter_mut();
+        for (i, (container, before)) in items.zip(object::list(before, list)).enumerate() {
+            let at = at.index(i);
+            errors.extend(removed_amounts(container, before, &at.field("resources")));
+            let sidecar = object::text(before, "restartPolicy") == "Always";
+            if list == "containers" || sidecar {
+                keep_amounts(container, before);
+            }
+        }
+    }
+    if !same(&munged, before) {
+        let changed = changes(&munged, before, &path);
+        let why = format!("only cpu and memory resources are mutable\n{changed}");
+        errors.push(FieldError::forbidden(path, why));
+    }
+    errors
+}
+
+/// What has a limit keeps one, and so with requests: nobody knows what "none" would be.
+fn removed_amounts(new: &Value, old: &Value, path: &Path<'_>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (kind, why) in [
+        ("limits", "resource limits cannot be removed"),
+        ("requests", "resource requests cannot be removed"),
+    ] {
+        let amounts = |it: &Value| it["resources"].get(kind).cloned().unwrap_or_default();
+        let after = amounts(new);
+        let removed = |name: &&str| amounts(old).get(*name).is_some() && after.get(*name).is_none();
+        if ["cpu", "memory"].iter().any(removed) {
+            errors.push(FieldError::forbidden(path.field(kind), why));
+        }
+    }
+    errors
+}
+
+fn keep_amounts(new: &mut Value, old: &Value) {
+    for kind in ["limits", "requests"] {
+        for name in ["cpu", "memory"] {
+            let before = old["resources"].get(kind).and_then(|it| it.get(name)).cloned();
+            let resources = object::ensure(new, "resources");
+            let amounts = object::as_map(resources.entry(kind).or_insert(Value::Null));
+            match before {
+                Some(before) => amounts.insert(name.to_owned(), before),
+                None => amounts.remove(name),
+            };
+        }
+    }
 }
 
 fn deadline(new: &Value, old: &Value, path: &Path<'_>) -> Option<FieldError> {
@@ -144,7 +210,15 @@ fn gates(new: &Value, old: &Value, path: &Path<'_>) -> Option<FieldError> {
     })
 }
 
-fn keep(new: &mut Value, old: &Value, fields: &[&str]) {
+/// Says what changed, a line a place.
+pub(in crate::validation) fn changes(new: &Value, old: &Value, path: &Path<'_>) -> String {
+    let mut changed = Vec::new();
+    differences(new, old, path, &mut changed);
+    changed.join("\n")
+}
+
+/// Makes the fields of the new value those of the old one.
+pub(in crate::validation) fn keep(new: &mut Value, old: &Value, fields: &[&str]) {
     let map = object::as_map(new);
     for field in fields {
         match old.get(*field) {

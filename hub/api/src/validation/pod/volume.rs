@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::super::{one_of, required};
-use super::container::no_back_steps;
+use super::super::{one_of, required, volume_source, volumes};
+use super::container::{descending, no_back_steps};
 use super::env::resource_ref;
+use super::projected;
 use crate::names;
 use crate::object;
 use crate::path::Path;
@@ -14,16 +15,6 @@ use crate::quantity::Quantity;
 use crate::status::FieldError;
 
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
-const HOST_PATH_TYPES: &[&str] = &[
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-];
 const DOWNWARD_FIELDS: &[&str] = &[
     "metadata.annotations",
     "metadata.labels",
@@ -33,7 +24,7 @@ const DOWNWARD_FIELDS: &[&str] = &[
 ];
 
 /// Checks all volumes and returns them by name.
-pub(super) fn volumes<'a>(
+pub(super) fn all<'a>(
     spec: &'a Value,
     path: &Path<'_>,
     errors: &mut Vec<FieldError>,
@@ -71,7 +62,6 @@ fn source(volume: &Value, at: &Path<'_>, errors: &mut Vec<FieldError>) {
         first = false;
         match kind.as_str() {
             "emptyDir" => empty_dir(source, &path, errors),
-            "hostPath" => host_path(source, &path, errors),
             "secret" => {
                 errors.extend(required(source, "secretName", &path));
                 files(source, &path, errors);
@@ -84,19 +74,35 @@ fn source(volume: &Value, at: &Path<'_>, errors: &mut Vec<FieldError>) {
                 mode(source, "defaultMode", &path, errors);
                 downward_items(source, &path, errors);
             }
-            "projected" => projected(source, &path, errors),
-            "persistentVolumeClaim" => errors.extend(required(source, "claimName", &path)),
-            "nfs" => {
-                errors.extend(required(source, "server", &path));
-                errors.extend(required(source, "path", &path));
+            "projected" => {
+                mode(source, "defaultMode", &path, errors);
+                projected::sources(source, &path, errors);
             }
+            "persistentVolumeClaim" => errors.extend(required(source, "claimName", &path)),
             "image" => {
                 errors.extend(required(source, "reference", &path));
                 let policies = &["Always", "IfNotPresent", "Never"];
                 errors.extend(one_of(source, "pullPolicy", &path, policies));
             }
-            "csi" => errors.extend(required(source, "driver", &path)),
-            _ => {}
+            "csi" => {
+                errors.extend(volume_source::csi_driver(source, &path));
+                if let Some(secret) = object::get(source, "nodePublishSecretRef") {
+                    errors.extend(required(secret, "name", &path.field("nodePublishSecretRef")));
+                }
+            }
+            "ephemeral" => {
+                let at = path.field("volumeClaimTemplate");
+                match object::get(source, "volumeClaimTemplate") {
+                    None => errors.push(FieldError::required(at, "")),
+                    Some(template) => errors.extend(volumes::claim_template(template, &at)),
+                }
+            }
+            "gitRepo" => {
+                errors.extend(required(source, "repository", &path));
+                let directory = object::text(source, "directory");
+                errors.extend(descending(directory, &path.field("directory")));
+            }
+            kind => errors.extend(volume_source::check(kind, source, &path)),
         }
     }
     if first {
@@ -114,22 +120,12 @@ fn empty_dir(source: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn host_path(source: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    let text = object::text(source, "path");
-    errors.extend(required(source, "path", path));
-    errors.extend(no_back_steps(text, &path.field("path")));
-    let ty = object::text(source, "type");
-    if !HOST_PATH_TYPES.contains(&ty) {
-        errors.push(FieldError::not_supported(path.field("type"), ty, HOST_PATH_TYPES));
-    }
-}
-
 fn files(source: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     mode(source, "defaultMode", path, errors);
     key_items(source, path, errors);
 }
 
-fn key_items(source: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn key_items(source: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let items = path.field("items");
     for (i, item) in object::list(source, "items").iter().enumerate() {
         let at = items.index(i);
@@ -140,7 +136,7 @@ fn key_items(source: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn downward_items(source: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn downward_items(source: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let items = path.field("items");
     for (i, item) in object::list(source, "items").iter().enumerate() {
         let at = items.index(i);
@@ -164,47 +160,6 @@ fn downward_items(source: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>)
             )),
         }
         mode(item, "mode", &at, errors);
-    }
-}
-
-fn projected(source: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    mode(source, "defaultMode", path, errors);
-    let sources = path.field("sources");
-    for (i, source) in object::list(source, "sources").iter().enumerate() {
-        let at = sources.index(i);
-        let mut first = true;
-        for (kind, part) in source.as_object().into_iter().flatten() {
-            let part_path = at.field(kind);
-            if !first {
-                let why = "may not specify more than 1 volume type per source";
-                errors.push(FieldError::forbidden(part_path, why));
-                continue;
-            }
-            first = false;
-            match kind.as_str() {
-                "configMap" | "secret" => {
-                    errors.extend(required(part, "name", &part_path));
-                    key_items(part, &part_path, errors);
-                }
-                "downwardAPI" => downward_items(part, &part_path, errors),
-                "serviceAccountToken" => {
-                    let seconds = object::int(part, "expirationSeconds").unwrap_or(3600);
-                    if seconds < 600 {
-                        errors.push(FieldError::invalid(
-                            part_path.field("expirationSeconds"),
-                            seconds,
-                            "may not specify a duration less than 10 minutes",
-                        ));
-                    }
-                    errors.extend(required(part, "path", &part_path));
-                    local_path(object::text(part, "path"), &part_path.field("path"), errors);
-                }
-                _ => {}
-            }
-        }
-        if first {
-            errors.push(FieldError::required(at, "must specify a volume source"));
-        }
     }
 }
 
@@ -235,7 +190,7 @@ pub(super) fn field_ref(field: &Value, known: &[&str], path: &Path<'_>) -> Vec<F
 }
 
 /// Checks the path of a file inside a volume.
-fn local_path(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn local_path(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     if text.starts_with('/') {
         errors.push(FieldError::invalid(path, text, "must be a relative path"));
     }
