@@ -198,6 +198,8 @@ fn good() -> Vec<(&'static str, Value)> {
         "metadata": {"labels": {"app": "web"}},
         "spec": {"containers": [{"name": "c", "image": "web:1"}]},
     });
+    let mut job = json!({"template": template});
+    job["template"]["spec"]["restartPolicy"] = json!("Never");
     let replicas = json!({"selector": {"matchLabels": {"app": "web"}}, "template": template});
     vec![
         ("configmaps", json!({"data": {"a": "b"}})),
@@ -214,6 +216,34 @@ fn good() -> Vec<(&'static str, Value)> {
         ("services", json!({"spec": {"ports": [{"port": 80}]}})),
         ("deployments", json!({"spec": replicas})),
         ("replicasets", json!({"spec": replicas})),
+        ("bindings", json!({"target": {"kind": "Node", "name": "n"}})),
+        ("componentstatuses", json!({})),
+        ("limitranges", json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}}]}})),
+        (
+            "persistentvolumeclaims",
+            json!({"spec": {
+                "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+            }}),
+        ),
+        (
+            "persistentvolumes",
+            json!({"spec": {
+                "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
+                "hostPath": {"path": "/x"},
+            }}),
+        ),
+        ("podtemplates", json!({"template": template})),
+        ("replicationcontrollers", json!({"spec": {"template": template}})),
+        ("resourcequotas", json!({"spec": {"hard": {"pods": "5"}}})),
+        ("controllerrevisions", json!({"data": {"spec": {}}, "revision": 1})),
+        ("daemonsets", json!({"spec": replicas})),
+        ("statefulsets", json!({"spec": replicas})),
+        ("cronjobs", json!({"spec": {"schedule": "* * * * *", "jobTemplate": {"spec": job}}})),
+        ("jobs", json!({"spec": job})),
+        (
+            "horizontalpodautoscalers",
+            json!({"spec": {"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "d"}}}),
+        ),
         ("leases", json!({"spec": {"holderIdentity": "n", "leaseDurationSeconds": 40}})),
         (
             "endpointslices",

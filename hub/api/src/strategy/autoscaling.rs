@@ -18,7 +18,7 @@ impl Strategy for HorizontalPodAutoscaler {
     }
 
     fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
-        object["status"] = json!({"desiredReplicas": 0, "currentMetrics": null});
+        object["status"] = json!({"desiredReplicas": 0});
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {

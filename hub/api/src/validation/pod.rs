@@ -52,6 +52,18 @@ pub fn pod(object: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// Checks a binding of a pod to a node.
+pub fn binding(object: &Value) -> Vec<FieldError> {
+    let path = Path::Root.field("target");
+    let mut errors = Vec::new();
+    // Whoever leaves the kind out means a node.
+    errors.extend(optional_one_of(&object["target"], "kind", &path, &["Node", "<empty>"]));
+    if object::text(object, "target.name").is_empty() {
+        errors.push(FieldError::required(path.field("name"), ""));
+    }
+    errors
+}
+
 /// Checks a pod template.
 pub fn template(template: &Value, path: &Path<'_>) -> Vec<FieldError> {
     let mut errors = meta_of_template(template, &path.field("metadata"));

@@ -7,6 +7,8 @@ use crate::write::{WriteContext, create, update};
 
 mod groups;
 pub(crate) mod made;
+mod volumes;
+mod workloads;
 
 fn context(plural: &str) -> WriteContext<'static> {
     let resource = resources::builtin().iter().find(|it| it.plural == plural).unwrap();

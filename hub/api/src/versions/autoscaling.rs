@@ -90,8 +90,9 @@ fn store(object: &mut Value) {
             let metric = json!({"name": "cpu", "current": current});
             metrics.push(json!({"type": "Resource", "resource": metric}));
         }
-        let shown = if metrics.is_empty() { Value::Null } else { metrics.into() };
-        status.insert("currentMetrics".to_owned(), shown);
+        if !metrics.is_empty() {
+            status.insert("currentMetrics".to_owned(), metrics.into());
+        }
         let conditions = list(noted.remove(CONDITIONS));
         if !conditions.is_empty() {
             status.insert("conditions".to_owned(), conditions.into());

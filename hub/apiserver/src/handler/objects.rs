@@ -34,12 +34,14 @@ const EVICTION: Target<'_> = Target {
 /// Does what the request wants of a resource.
 pub(super) async fn serve(call: Call, request: Request<Incoming>) -> Result<Answer, Status> {
     match (call.verb, call.subresource()) {
+        (_, Some("proxy")) => Err(no_proxy()),
         ("watch", _) => watch::serve(call).await,
         ("get", Some("log")) => pods::log(call).await,
         ("create", Some("exec" | "attach" | "portforward")) => pods::stream(call, request).await,
-        ("get", None | Some("status" | "ephemeralcontainers")) => get(&call).await,
+        ("get", None | Some("status" | "ephemeralcontainers" | "resize")) => get(&call).await,
         ("get", Some("scale")) => get_scale(&call),
         ("list", None) => list(&call).await,
+        ("create", None) if is_bindings(&call) => bind(&call, request).await,
         ("create", None) => create(&call, request).await,
         ("create", Some("binding")) => bind(&call, request).await,
         ("create", Some("eviction")) => evict(&call, request).await,
@@ -249,15 +251,26 @@ async fn plain_body(call: &Call, body: Incoming, target: Target<'_>) -> Result<V
 async fn bind(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
     let options = options::write(call, "CreateOptions")?;
     let binding = plain_body(call, request.into_body(), BINDING).await?;
+    // In the collection of bindings the name stands in the body alone.
+    let pod = if is_bindings(call) { object::name(&binding) } else { call.name() };
     let node = object::text(&binding, "target.name");
-    if node.is_empty() {
-        let wrong = hub_api::FieldError::required("target.name", "");
-        return Err(Status::invalid("", "Binding", call.name(), vec![wrong]));
+    let wrong = hub_api::validation::pod::binding(&binding);
+    if !wrong.is_empty() {
+        return Err(Status::invalid("", "Binding", pod, wrong));
     }
     let uid = Some(object::uid(&binding));
     let namespace = call.namespace().unwrap_or_default();
-    call.registry.bind(namespace, call.name(), node, uid, &options).await?;
+    call.registry.bind(namespace, pod, node, uid, &options).await?;
     Ok(response::status(&Status::success(201)))
+}
+
+/// `POST .../bindings`, the older way to bind a pod.
+fn is_bindings(call: &Call) -> bool {
+    call.resource.group.is_empty() && call.resource.plural == "bindings"
+}
+
+fn no_proxy() -> Status {
+    Status::service_unavailable("the hub does not pass requests on to nodes, pods or services yet")
 }
 
 async fn evict(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {

@@ -351,7 +351,9 @@ fn prepare_change(
         }
         Some("status") => write::prepare_status(wanted, old, context),
         Some("scale") => write::prepare_scale(wanted, old, context),
-        Some("finalize" | "ephemeralcontainers") => write::prepare_part(wanted, old, context),
+        Some("finalize" | "ephemeralcontainers" | "resize") => {
+            write::prepare_part(wanted, old, context)
+        }
         Some("binding") => Ok(wanted),
         Some(_) => Err(Status::method_not_allowed()),
     }

@@ -98,7 +98,10 @@ impl ResourcePath {
         let (plural, name, subresource) = match rest {
             [plural] => (*plural, None, None),
             [plural, name] => (*plural, Some(*name), None),
-            [plural, name, subresource] => (*plural, Some(*name), Some(*subresource)),
+            // Behind `proxy` comes a path of whatever answers there.
+            [plural, name, subresource @ "proxy", ..] | [plural, name, subresource] => {
+                (*plural, Some(*name), Some(*subresource))
+            }
             _ => return Route::Unknown,
         };
         Route::Resource(Self {
@@ -124,6 +127,7 @@ mod tests {
             ("/api/v1/namespaces/a", "", None, "namespaces", Some("a"), None),
             ("/api/v1/namespaces/a/status", "", None, "namespaces", Some("a"), Some("status")),
             ("/api/v1/namespaces/a/pods/", "", Some("a"), "pods", None, None),
+            ("/api/v1/nodes/n/proxy/logs/x", "", None, "nodes", Some("n"), Some("proxy")),
             ("/api/v1/namespaces/a/pods/p/log", "", Some("a"), "pods", Some("p"), Some("log")),
             (
                 "/apis/apps/v1/namespaces/a/deployments/d%2De",
