@@ -54,6 +54,11 @@ impl Quantity {
         Self { nano: i128::from(value) * NANO, format }
     }
 
+    /// A number of billionths, printed as `format` says.
+    pub fn from_nano(nano: i128, format: Format) -> Self {
+        Self { nano, format }.capped()
+    }
+
     /// A number of thousandths.
     pub fn from_milli(milli: i64) -> Self {
         Self { nano: i128::from(milli) * (NANO / 1000), format: Format::DecimalSi }.capped()

@@ -72,9 +72,12 @@ pub fn admit(object: &mut Value) {
 
 /// The quality of service class that the pod's resources give it.
 pub fn qos_class(object: &Value) -> &'static str {
-    let all = object::list(object, "spec.containers")
+    // What is said of the pod as a whole goes before what is said of its containers.
+    let whole = object::get(object, "spec.resources").is_some().then(|| &object["spec"]);
+    let containers = object::list(object, "spec.containers")
         .iter()
         .chain(object::list(object, "spec.initContainers"));
+    let all = whole.into_iter().chain(containers.filter(|_| whole.is_none()));
     let mut any = false;
     let mut guaranteed = true;
     for container in all {

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{ip, labels, meta_of_template, one_of, optional_one_of};
+use super::{ip, labels, meta_of_template, one_of, optional_one_of, required};
 use crate::names;
 use crate::object;
 use crate::path::Path;
 use crate::status::FieldError;
 
+mod claims;
 mod container;
 mod env;
+mod os;
 mod probe;
 mod projected;
 mod resources;
+mod restart;
 mod scheduling;
 mod security;
 mod update;
@@ -114,6 +117,12 @@ fn spec(spec: &Value, path: &Path<'_>) -> Vec<FieldError> {
     errors.extend(scheduling::gates(spec, path));
     errors.extend(scheduling::topology_spread(spec, &path.field("topologySpreadConstraints")));
     errors.extend(identity(spec, path));
+    errors.extend(os::os(spec, path));
+    errors.extend(claims::claims(spec, &path.field("resourceClaims")));
+    let secrets = path.field("imagePullSecrets");
+    for (i, secret) in object::list(spec, "imagePullSecrets").iter().enumerate() {
+        errors.extend(required(secret, "name", &secrets.index(i)));
+    }
     if let Some(seconds) = object::int(spec, "activeDeadlineSeconds")
         && !(1..=i64::from(i32::MAX)).contains(&seconds)
     {
@@ -147,7 +156,7 @@ fn spec(spec: &Value, path: &Path<'_>) -> Vec<FieldError> {
         errors.extend(resources::list(overhead, &path.field("overhead")));
     }
     if let Some(resources) = object::get(spec, "resources") {
-        errors.extend(resources::requirements(resources, &path.field("resources")));
+        errors.extend(resources::of_pod(spec, resources, &path.field("resources")));
     }
     errors
 }
@@ -169,6 +178,24 @@ fn identity(spec: &Value, path: &Path<'_>) -> Vec<FieldError> {
             for wrong in rule(name) {
                 errors.push(FieldError::invalid(path.field(field), name, wrong));
             }
+        }
+    }
+    let name = object::text(spec, "hostnameOverride");
+    if !name.is_empty() {
+        let at = path.field("hostnameOverride");
+        if name.len() > 64 {
+            errors.push(FieldError::too_long(at, 64));
+        }
+        for wrong in names::dns1123_subdomain(name) {
+            errors.push(FieldError::invalid(at, name, wrong));
+        }
+        if object::flag(spec, "setHostnameAsFQDN") {
+            let why = "may not be set when `setHostnameAsFQDN` is true";
+            errors.push(FieldError::forbidden(at, why));
+        }
+        if object::flag(spec, "hostNetwork") {
+            let why = "may not be set when `hostNetwork` is true";
+            errors.push(FieldError::forbidden(at, why));
         }
     }
     errors

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::super::{ip, one_of, optional_one_of};
-use super::{Pod, env, probe, resources, security};
+use super::{Pod, claims, env, os, probe, resources, restart, security};
 use crate::names;
 use crate::object;
 use crate::path::Path;
@@ -22,6 +22,7 @@ pub(super) fn containers(pod: Pod<'_>, path: &Path<'_>, errors: &mut Vec<FieldEr
         let at = main_path.index(i);
         common(pod, container, &at, &mut seen, errors);
         lifecycle(pod, container, &at, errors);
+        restart::policy(container, &at, errors);
     }
     host_port_conflicts(main, &main_path, errors);
 
@@ -39,6 +40,7 @@ pub(super) fn containers(pod: Pod<'_>, path: &Path<'_>, errors: &mut Vec<FieldEr
                         &["Always", "Never", "OnFailure"],
                     ));
                 }
+                restart::rules(container, &at, errors);
                 for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
                     if object::get(container, field).is_some() {
                         errors.push(FieldError::forbidden(
@@ -101,6 +103,12 @@ fn common<'a>(
     errors.extend(one_of(container, "imagePullPolicy", at, &["Always", "IfNotPresent", "Never"]));
     if let Some(requirements) = object::get(container, "resources") {
         errors.extend(resources::requirements(requirements, &at.field("resources")));
+        errors.extend(claims::used(pod.spec, requirements, &at.field("resources")));
+    }
+    resize_policy(pod, container, at, errors);
+    if let Some(signal) = object::get(container, "lifecycle.stopSignal").and_then(Value::as_str) {
+        let lifecycle = at.field("lifecycle");
+        errors.extend(os::stop_signal(pod.spec, signal, &lifecycle.field("stopSignal")));
     }
     errors.extend(security::container(pod.spec, container, &at.field("securityContext")));
 }
@@ -123,7 +131,9 @@ fn lifecycle(pod: Pod<'_>, container: &Value, at: &Path<'_>, errors: &mut Vec<Fi
 }
 
 fn ephemeral(pod: Pod<'_>, container: &Value, at: &Path<'_>, errors: &mut Vec<FieldError>) {
-    for field in ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {
+    for field in
+        ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy"]
+    {
         if object::get(container, field).is_some() {
             errors.push(FieldError::forbidden(
                 at.field(field),
@@ -139,11 +149,52 @@ fn ephemeral(pod: Pod<'_>, container: &Value, at: &Path<'_>, errors: &mut Vec<Fi
             "cannot be set for an Ephemeral Container",
         ));
     }
+    let mounts = at.field("volumeMounts");
+    for (i, mount) in object::list(container, "volumeMounts").iter().enumerate() {
+        for field in ["subPath", "subPathExpr"] {
+            if !object::text(mount, field).is_empty() {
+                errors.push(FieldError::forbidden(
+                    mounts.index(i).field(field),
+                    "cannot be set for an Ephemeral Container",
+                ));
+            }
+        }
+    }
     let target = object::text(container, "targetContainerName");
     let mut all =
         object::list(pod.spec, "containers").iter().chain(object::list(pod.spec, "initContainers"));
     if !target.is_empty() && !all.any(|it| object::text(it, "name") == target) {
         errors.push(FieldError::not_found(at.field("targetContainerName"), target));
+    }
+}
+
+fn resize_policy(pod: Pod<'_>, container: &Value, at: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let path = at.field("resizePolicy");
+    let mut seen = BTreeSet::new();
+    for policy in object::list(container, "resizePolicy") {
+        let name = object::text(policy, "resourceName");
+        if !seen.insert(name) {
+            errors.push(FieldError::duplicate(path, name));
+        }
+        if !matches!(name, "cpu" | "memory") {
+            errors.push(FieldError::not_supported(path, name, &["cpu", "memory"]));
+        }
+        match object::text(policy, "restartPolicy") {
+            "" => errors.push(FieldError::required(path, "")),
+            "NotRequired" => {}
+            "RestartContainer" if object::text(pod.spec, "restartPolicy") == "Never" => {
+                errors.push(FieldError::invalid(
+                    path,
+                    "RestartContainer",
+                    "must be 'NotRequired' when `restartPolicy` is 'Never'",
+                ));
+            }
+            "RestartContainer" => {}
+            other => {
+                let known = &["NotRequired", "RestartContainer"];
+                errors.push(FieldError::not_supported(path, other, known));
+            }
+        }
     }
 }
 
@@ -253,6 +304,7 @@ fn mounts(pod: Pod<'_>, container: &Value, path: &Path<'_>, errors: &mut Vec<Fie
             &at,
             &["Bidirectional", "HostToContainer", "None"],
         ));
+        errors.extend(recursive(mount, &at));
         if object::text(mount, "mountPropagation") == "Bidirectional" && !privileged {
             errors.push(FieldError::forbidden(
                 at.field("mountPropagation"),
@@ -262,7 +314,32 @@ fn mounts(pod: Pod<'_>, container: &Value, path: &Path<'_>, errors: &mut Vec<Fie
     }
 }
 
+/// A mount that is read-only all the way down must be read-only, and come from nowhere else.
+fn recursive(mount: &Value, at: &Path<'_>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = at.field("recursiveReadOnly");
+    match object::text(mount, "recursiveReadOnly") {
+        "" | "Disabled" => {}
+        "Enabled" | "IfPossible" => {
+            if !object::flag(mount, "readOnly") {
+                let why = "may only be specified when readOnly is true";
+                errors.push(FieldError::forbidden(path, why));
+            }
+            if !matches!(object::text(mount, "mountPropagation"), "" | "None") {
+                let why = "may only be specified when mountPropagation is None or not specified";
+                errors.push(FieldError::forbidden(path, why));
+            }
+        }
+        other => {
+            let known = &["Disabled", "Enabled", "IfPossible"];
+            errors.push(FieldError::not_supported(path, other, known));
+        }
+    }
+    errors
+}
+
 fn devices(pod: Pod<'_>, container: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let mut seen = BTreeSet::new();
     for (i, device) in object::list(container, "volumeDevices").iter().enumerate() {
         let at = path.index(i);
         let name = object::text(device, "name");
@@ -282,8 +359,20 @@ fn devices(pod: Pod<'_>, container: &Value, path: &Path<'_>, errors: &mut Vec<Fi
                 }
             }
         }
-        if object::text(device, "devicePath").is_empty() {
-            errors.push(FieldError::required(at.field("devicePath"), ""));
+        let target = object::text(device, "devicePath");
+        let path_at = at.field("devicePath");
+        if target.is_empty() {
+            errors.push(FieldError::required(path_at, ""));
+        } else {
+            errors.extend(no_back_steps(target, &path_at));
+            let mounted = object::list(container, "volumeMounts");
+            if mounted.iter().any(|it| object::text(it, "mountPath") == target) {
+                let why = "must not already exist in volumeMounts";
+                errors.push(FieldError::invalid(path_at, target, why));
+            }
+            if !seen.insert(target) {
+                errors.push(FieldError::invalid(path_at, target, "must be unique"));
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::super::quantity as parse;
 use crate::names;
 use crate::object;
 use crate::path::Path;
@@ -43,6 +44,53 @@ pub(super) fn requirements(resources: &Value, path: &Path<'_>) -> Vec<FieldError
                 "Limit must be set for non overcommitable resources",
             )),
             None => {}
+        }
+    }
+    let names = |list: &str| resources.get(list).and_then(Value::as_object).into_iter().flatten();
+    let mut all = names("limits").chain(names("requests")).map(|it| it.0.as_str());
+    let huge = all.clone().any(|it| it.starts_with("hugepages-"));
+    if huge && !all.any(|it| matches!(it, "cpu" | "memory")) {
+        errors.push(FieldError::forbidden(*path, "HugePages require cpu or memory"));
+    }
+    errors
+}
+
+/// Checks the resources of a pod as a whole: its containers share them.
+pub(super) fn of_pod(spec: &Value, resources: &Value, path: &Path<'_>) -> Vec<FieldError> {
+    let mut errors = requirements(resources, path);
+    if !object::list(resources, "claims").is_empty() {
+        let why = "claims may not be set for Resources at pod-level";
+        errors.push(FieldError::forbidden(path.field("claims"), why));
+    }
+    for list in ["limits", "requests"] {
+        let at = path.field(list);
+        for (name, amount) in resources.get(list).and_then(Value::as_object).into_iter().flatten() {
+            let known = &["cpu", "hugepages-", "memory"];
+            let fits = matches!(name.as_str(), "cpu" | "memory") || name.starts_with("hugepages-");
+            if !fits {
+                errors.push(FieldError::not_supported(at.key(name), name.as_str(), known));
+                continue;
+            }
+            let Some(amount) = parse(amount) else { continue };
+            let of = |container: &Value| {
+                container.get("resources")?.get(list)?.get(name.as_str()).and_then(parse)
+            };
+            let containers = object::list(spec, "containers").iter();
+            if list == "requests" {
+                let sum: i128 = containers.filter_map(of).map(Quantity::nano_value).sum();
+                if amount.nano_value() < sum {
+                    let why = format!(
+                        "must be greater than or equal to aggregate container requests of {}",
+                        Quantity::from_nano(sum, amount.format())
+                    );
+                    errors.push(FieldError::invalid(at.key(name), amount.to_string(), why));
+                }
+                continue;
+            }
+            for most in containers.filter_map(of).filter(|it| *it > amount) {
+                let why = format!("must be greater than or equal to container limits of {most}");
+                errors.push(FieldError::invalid(at.key(name), amount.to_string(), why));
+            }
         }
     }
     errors
@@ -92,12 +140,4 @@ pub(super) fn list(list: &Value, path: &Path<'_>) -> Vec<FieldError> {
 
 fn extended(name: &str) -> bool {
     name.contains('/') && !name.starts_with("requests.")
-}
-
-fn parse(amount: &Value) -> Option<Quantity> {
-    match amount {
-        Value::String(text) => Quantity::parse(text).ok(),
-        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    }
 }

@@ -145,6 +145,7 @@ pub(super) fn topology_spread(spec: &Value, path: &Path<'_>) -> Vec<FieldError> 
         if let Some(it) = object::get(constraint, "labelSelector") {
             errors.extend(selector::label_selector(it, &at.field("labelSelector")));
         }
+        errors.extend(label_keys(constraint, "matchLabelKeys", &at));
     }
     errors
 }
@@ -257,11 +258,38 @@ fn node_term(term: &Value, path: &Path<'_>) -> Vec<FieldError> {
     errors
 }
 
+/// Checks keys of labels whose values are those of the pod itself.
+fn label_keys(holder: &Value, field: &str, path: &Path<'_>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let at = path.field(field);
+    let keys = object::list(holder, field);
+    if !keys.is_empty() && object::get(holder, "labelSelector").is_none() {
+        let why = "must not be specified when labelSelector is not set";
+        errors.push(FieldError::forbidden(at, why));
+    }
+    for (i, key) in keys.iter().filter_map(Value::as_str).enumerate() {
+        for wrong in names::qualified_name(key) {
+            errors.push(FieldError::invalid(at.index(i), key, wrong));
+        }
+    }
+    errors
+}
+
 fn pod_term(term: &Value, path: &Path<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for field in ["labelSelector", "namespaceSelector"] {
         if let Some(it) = object::get(term, field) {
             errors.extend(selector::label_selector(it, &path.field(field)));
+        }
+    }
+    errors.extend(label_keys(term, "matchLabelKeys", path));
+    errors.extend(label_keys(term, "mismatchLabelKeys", path));
+    let mismatched = object::list(term, "mismatchLabelKeys");
+    for (i, key) in object::list(term, "matchLabelKeys").iter().enumerate() {
+        if mismatched.contains(key) {
+            let why = "exists in both matchLabelKeys and mismatchLabelKeys";
+            let at = path.field("matchLabelKeys");
+            errors.push(FieldError::invalid(at.index(i), key.clone(), why));
         }
     }
     let namespaces = path.field("namespaces");

@@ -8,6 +8,8 @@ use crate::object;
 use crate::path::Path;
 use crate::status::FieldError;
 
+/// Bytes of the name of an AppArmor profile: what the kernel takes.
+const MAX_APP_ARMOR_PROFILE: usize = 4095;
 const ID_RANGE: &str = "must be between 0 and 2147483647, inclusive";
 
 pub(super) fn pod(spec: &Value, path: &Path<'_>) -> Vec<FieldError> {
@@ -41,6 +43,12 @@ pub(super) fn pod(spec: &Value, path: &Path<'_>) -> Vec<FieldError> {
         "fsGroupChangePolicy",
         &at,
         &["Always", "OnRootMismatch"],
+    ));
+    errors.extend(optional_one_of(
+        context,
+        "seLinuxChangePolicy",
+        &at,
+        &["MountOption", "Recursive"],
     ));
     errors.extend(optional_one_of(context, "supplementalGroupsPolicy", &at, &["Merge", "Strict"]));
     let sysctls = at.field("sysctls");
@@ -92,40 +100,55 @@ pub(super) fn container(spec: &Value, container: &Value, path: &Path<'_>) -> Vec
 
 fn profiles(context: &Value, path: &Path<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    for (field, types) in [
-        ("seccompProfile", ["Localhost", "RuntimeDefault", "Unconfined"]),
-        ("appArmorProfile", ["Localhost", "RuntimeDefault", "Unconfined"]),
-    ] {
-        let Some(profile) = object::get(context, field) else {
-            continue;
-        };
-        let at = path.field(field);
-        let ty = object::text(profile, "type");
-        let file = object::get(profile, "localhostProfile");
-        match (ty, file) {
-            ("Localhost", None) => errors.push(FieldError::required(
-                at.field("localhostProfile"),
-                "must be set when seccomp type is Localhost",
-            )),
-            ("Localhost", Some(file)) => {
-                let file = file.as_str().unwrap_or_default();
-                errors.extend(descending(file, &at.field("localhostProfile")));
+    for (field, short) in [("seccompProfile", "seccomp"), ("appArmorProfile", "AppArmor")] {
+        if let Some(profile) = object::get(context, field) {
+            errors.extend(self::profile(profile, field, short, &path.field(field)));
+        }
+    }
+    errors
+}
+
+fn profile(profile: &Value, field: &str, short: &str, at: &Path<'_>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = at.field("localhostProfile");
+    let ty = object::text(profile, "type");
+    let file = object::get(profile, "localhostProfile").and_then(Value::as_str);
+    match (ty, file) {
+        ("Localhost", None) => {
+            let why = format!("must be set when {short} type is Localhost");
+            errors.push(FieldError::required(path, why));
+        }
+        ("Localhost", Some(file)) if field == "seccompProfile" => {
+            errors.extend(descending(file, &path));
+        }
+        ("Localhost", Some(file)) => {
+            if file.trim().is_empty() {
+                let why = format!("must be set when {short} type is Localhost");
+                errors.push(FieldError::required(path, why));
+            } else if file.trim() != file {
+                errors.push(FieldError::invalid(path, file, "must not be padded with whitespace"));
             }
-            (_, Some(file)) => errors.push(FieldError::invalid(
-                at.field("localhostProfile"),
-                file.clone(),
-                "can only be set when seccomp type is Localhost",
-            )),
-            (_, None) => {}
+            if file.len() > MAX_APP_ARMOR_PROFILE {
+                errors.push(FieldError::too_long(path, MAX_APP_ARMOR_PROFILE));
+            }
         }
-        match ty {
-            "" => errors.push(FieldError::required(
-                at.field("type"),
-                "type is required when seccompProfile is set",
-            )),
-            ty if types.contains(&ty) => {}
-            ty => errors.push(FieldError::not_supported(at.field("type"), ty, &types)),
+        (_, Some(file)) => {
+            let why = format!("can only be set when {short} type is Localhost");
+            errors.push(FieldError::invalid(path, file, why));
         }
+        (_, None) => {}
+    }
+    match ty {
+        "" => {
+            let why = format!("type is required when {field} is set");
+            errors.push(FieldError::required(at.field("type"), why));
+        }
+        "Localhost" | "RuntimeDefault" | "Unconfined" => {}
+        ty => errors.push(FieldError::not_supported(
+            at.field("type"),
+            ty,
+            &["Localhost", "RuntimeDefault", "Unconfined"],
+        )),
     }
     errors
 }
