@@ -12,6 +12,7 @@ pub mod endpoints;
 pub mod engine;
 pub mod event_expiry;
 pub mod garbage;
+pub mod job;
 pub mod namespace;
 pub mod node_ipam;
 pub mod node_lifecycle;
@@ -103,6 +104,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(garbage::GarbageCollector),
         Box::new(pod_gc::PodGcController),
         Box::new(disruption::DisruptionController),
+        Box::new(job::JobController),
         Box::new(event_expiry::EventExpiryController),
     ]
 }

@@ -32,9 +32,9 @@ fn check(objects: Vec<(Kind, Value)>, expect: (i64, i64, i64, i64, &str)) {
     let world = world(objects);
     let key = Kind::BUDGET.key(&Name::new("default", "b"));
     let plan = DisruptionController.reconcile(&key, &world, now());
-    let status = plan.writes.iter().find_map(|write| match write {
-        Write::Patch { patch, subresource: Some("status"), .. } => Some(&patch["status"]),
-        _ => None,
+    let status = plan.writes.iter().find_map(|write| {
+        let Write::Patch { patch, subresource: Some("status"), .. } = write else { return None };
+        Some(&patch["status"])
     });
     let status = status.unwrap();
     let number = |field: &str| status[field].as_i64().unwrap_or_default();
