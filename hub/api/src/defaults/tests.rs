@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use crate::resources;
 
+mod workloads;
+
 /// Fills in an object twice, since defaults must not depend on what they filled in themselves.
 fn defaulted(plural: &str, mut object: Value) -> Value {
     let row = resources::builtin().iter().find(|it| it.plural == plural).unwrap();

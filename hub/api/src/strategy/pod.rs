@@ -50,6 +50,10 @@ impl Strategy for Pod {
         validation::pod::update(new, old)
     }
 
+    fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validation::pod::status_update(new, old)
+    }
+
     fn generation_fields(&self) -> &'static [&'static str] {
         &["spec"]
     }

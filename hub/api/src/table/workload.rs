@@ -167,3 +167,26 @@ pub(super) fn quota_requests(object: &Value) -> Value {
 pub(super) fn quota_limits(object: &Value) -> Value {
     quota(object, true)
 }
+
+/// Whether a component is healthy, in a word.
+pub(super) fn component_status(object: &Value) -> Value {
+    let known = healthy(object).map(|it| text(it, "/status"));
+    match known {
+        Some("True") => "Healthy",
+        Some("False") => "Unhealthy",
+        Some(_) | None => "Unknown",
+    }
+    .into()
+}
+
+pub(super) fn component_message(object: &Value) -> Value {
+    healthy(object).map(|it| text(it, "/message")).unwrap_or_default().into()
+}
+
+pub(super) fn component_error(object: &Value) -> Value {
+    healthy(object).map(|it| text(it, "/error")).unwrap_or_default().into()
+}
+
+fn healthy(object: &Value) -> Option<&Value> {
+    list(object, "/conditions").iter().find(|it| text(it, "/type") == "Healthy")
+}

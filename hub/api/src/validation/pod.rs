@@ -20,10 +20,12 @@ mod resources;
 mod restart;
 mod scheduling;
 mod security;
+mod status;
 mod update;
 mod volume;
 
 pub(super) use container::no_back_steps;
+pub use status::status_update;
 pub(super) use update::{changes, keep};
 pub use update::{ephemeral_containers_update, resize, update};
 

@@ -8,4 +8,5 @@ mod objects;
 mod registry;
 mod status;
 mod streams;
+mod versions;
 mod watch;

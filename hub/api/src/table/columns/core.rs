@@ -8,6 +8,7 @@ use crate::table::{event, network, node, pod, storage, workload};
 /// The columns of a resource of the group, where it has its own.
 pub(super) fn of(plural: &str) -> Option<&'static [Column]> {
     match plural {
+        "componentstatuses" => Some(COMPONENT_STATUSES),
         "configmaps" => Some(CONFIG_MAPS),
         "endpoints" => Some(ENDPOINTS),
         "events" => Some(EVENTS),
@@ -154,4 +155,11 @@ const SERVICES: &[Column] = &[
     computed("Port(s)", network::service_ports, "Ports, with node ports where there are any."),
     AGE,
     PLAIN_SELECTOR,
+];
+
+const COMPONENT_STATUSES: &[Column] = &[
+    NAME,
+    computed("Status", workload::component_status, "Whether the component is healthy."),
+    computed("Message", workload::component_message, "What it says of itself."),
+    computed("Error", workload::component_error, "What is wrong with it."),
 ];
