@@ -6,18 +6,21 @@
 
 pub mod condition;
 pub mod config;
+pub mod daemonset;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod engine;
 pub mod event_expiry;
 pub mod garbage;
+pub mod history;
 pub mod job;
 pub mod namespace;
 pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod object;
 pub mod owned;
+pub mod placement;
 pub mod pod_gc;
 pub mod pods;
 pub mod replicaset;
@@ -105,6 +108,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(pod_gc::PodGcController),
         Box::new(disruption::DisruptionController),
         Box::new(job::JobController),
+        Box::new(daemonset::DaemonSetController),
         Box::new(event_expiry::EventExpiryController),
     ]
 }
