@@ -26,6 +26,7 @@ pub mod pods;
 pub mod replicaset;
 pub mod selector;
 pub mod serviceaccount;
+pub mod statefulset;
 pub mod taint;
 pub mod value;
 pub mod world;
@@ -109,6 +110,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(disruption::DisruptionController),
         Box::new(job::JobController),
         Box::new(daemonset::DaemonSetController),
+        Box::new(statefulset::StatefulSetController),
         Box::new(event_expiry::EventExpiryController),
     ]
 }
