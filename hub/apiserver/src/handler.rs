@@ -146,10 +146,12 @@ pub(crate) async fn handle(shared: Arc<Shared>, peer: Peer, request: Request<Inc
     let audit_id = audit_id(request.headers());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let pretty = render::wants_pretty(&query, request.headers());
     let answer = AssertUnwindSafe(route(shared, peer, request)).catch_unwind().await;
     let mut answer = match answer {
         Ok(Ok(answer)) => answer,
-        Ok(Err(status)) => response::status(&status),
+        Ok(Err(status)) => response::status_as(&status, pretty),
         Err(_) => {
             tracing::error!(%method, path, "A request panicked");
             response::status(&Status::internal(format!(

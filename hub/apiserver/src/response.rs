@@ -144,8 +144,16 @@ pub(crate) fn text(code: StatusCode, text: impl Into<String>) -> Answer {
 
 /// A `Status` as an answer.
 pub(crate) fn status(status: &Status) -> Answer {
+    status_as(status, false)
+}
+
+/// A `Status` as an answer, indented for people.
+pub(crate) fn status_as(status: &Status, pretty: bool) -> Answer {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut answer = json(code, &status.to_value());
+    let value = status.to_value();
+    let text =
+        if pretty { serde_json::to_vec_pretty(&value).unwrap_or_default() } else { encode(&value) };
+    let mut answer = ready(code, JSON, text);
     let retry_after = status.details.as_ref().and_then(|it| it.retry_after_seconds);
     if let Some(seconds) = retry_after {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

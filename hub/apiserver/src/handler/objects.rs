@@ -215,12 +215,9 @@ async fn delete(call: &Call, request: Request<Incoming>) -> Result<Answer, Statu
         }
         Deleted::Removed(last) => {
             let (resource, value) = (&call.resource, last.value());
-            response::status(&Status::success_deleted(
-                &resource.group,
-                &resource.plural,
-                object::name(value),
-                object::uid(value),
-            ))
+            let (group, plural) = (&resource.group, &resource.plural);
+            let (name, uid) = (object::name(value), object::uid(value));
+            response::status_as(&Status::success_deleted(group, plural, name, uid), view.pretty)
         }
     })
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use hub_api::table::{IncludeObject, TableMeta, table};
 use hub_api::{Resource, Status};
 use hub_storage::Entry;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use super::Call;
 use crate::registry::List;
 use crate::request::accept::Form;
+use crate::request::query::Query;
 use crate::response::{Pieces, encode};
 
 /// How objects of one request are shown.
@@ -34,7 +36,7 @@ impl View {
                 )));
             }
         };
-        Ok(Self { form, include, pretty: pretty(call) })
+        Ok(Self { form, include, pretty: wants_pretty(&call.query, &call.headers) })
     }
 
     /// One object.
@@ -117,9 +119,10 @@ impl View {
 }
 
 /// Whether the answer is to be indented: asked for, or the client is a person's.
-fn pretty(call: &Call) -> bool {
-    call.query.optional_flag("pretty").unwrap_or_else(|| {
-        let agent = call.header(http::header::USER_AGENT).unwrap_or_default();
+pub(super) fn wants_pretty(query: &Query, headers: &HeaderMap) -> bool {
+    query.optional_flag("pretty").unwrap_or_else(|| {
+        let agent = headers.get(http::header::USER_AGENT).and_then(|it| it.to_str().ok());
+        let agent = agent.unwrap_or_default();
         ["curl", "Wget", "Mozilla/5.0"].iter().any(|it| agent.starts_with(it))
     })
 }

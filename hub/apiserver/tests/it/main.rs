@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests may fail")]
 
 mod auth;
+mod forms;
 mod harness;
+mod lists;
 mod objects;
 mod registry;
 mod status;
