@@ -23,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{Attributes, Authorizer, Decision, TokenFile, User};
-use crate::limits::{DRAIN_TIMEOUT, MAX_REQUESTS_IN_FLIGHT};
+use crate::flow::{Digest, Flows, Ticket, What};
+use crate::limits::{DRAIN_TIMEOUT, MAX_READS_IN_FLIGHT, MAX_WRITES_IN_FLIGHT};
 use crate::metrics::{Gauge, Labels, Metrics};
 use crate::registry::Registry;
 use crate::request::path::{ResourcePath, Route};
@@ -42,7 +43,9 @@ pub(crate) struct Shared {
     version: VersionInfo,
     documents: Documents,
     metrics: Metrics,
-    places: Semaphore,
+    pub(crate) flows: Flows,
+    reads: Semaphore,
+    writes: Semaphore,
     /// Streams that outlive their request's answer.
     streams: TaskTracker,
     /// Fires when the server is to be stopped: others should look elsewhere.
@@ -68,7 +71,9 @@ impl Shared {
             version,
             documents: Documents::new(address),
             metrics: Metrics::default(),
-            places: Semaphore::new(MAX_REQUESTS_IN_FLIGHT),
+            flows: Flows::default(),
+            reads: Semaphore::new(MAX_READS_IN_FLIGHT),
+            writes: Semaphore::new(MAX_WRITES_IN_FLIGHT),
             streams: TaskTracker::new(),
             unready: CancellationToken::new(),
             stopping: CancellationToken::new(),
@@ -148,7 +153,8 @@ pub(crate) async fn handle(shared: Arc<Shared>, peer: Peer, request: Request<Inc
     let path = request.uri().path().to_owned();
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let pretty = render::wants_pretty(&query, request.headers());
-    let answer = AssertUnwindSafe(route(shared, peer, request)).catch_unwind().await;
+    let mut marks = Marks::default();
+    let answer = AssertUnwindSafe(route(shared, peer, request, &mut marks)).catch_unwind().await;
     let mut answer = match answer {
         Ok(Ok(answer)) => answer,
         Ok(Err(status)) => response::status_as(&status, pretty),
@@ -161,6 +167,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, peer: Peer, request: Request<Inc
         }
     };
     response::finish(answer.headers_mut(), &audit_id);
+    marks.put(answer.headers_mut());
     tracing::debug!(%method, path, code = answer.status().as_u16(), "Answered a request");
     answer
 }
@@ -177,6 +184,7 @@ async fn route(
     shared: Arc<Shared>,
     peer: Peer,
     mut request: Request<Incoming>,
+    marks: &mut Marks,
 ) -> Result<Answer, Status> {
     let user = Arc::new(authenticate::user(&shared, &peer, request.headers())?);
     if !user.is_anonymous() && !peer.seat.authenticated() {
@@ -188,10 +196,14 @@ async fn route(
     let path = request.uri().path().to_owned();
     let route = Route::parse(&path);
     let Route::Resource(path) = route else {
+        let method = request.method().as_str().to_ascii_lowercase();
+        let digest = Digest { user: &user, verb: &method, what: What::Path(&path) };
+        let _ticket = enter(&shared, &digest, marks).await?;
         authorize_path(&shared, &user, request.method(), &path, &route)?;
         return plain::answer(&shared, &route, &request, &query);
     };
     let verb = verb(request.method(), &path, &query)?;
+    let _ticket = enter_for(&shared, &user, verb, &path, marks).await?;
     // Before anything is looked up: who may not know must not learn what there is.
     authorize(&shared, &user, verb, &path)?;
     let catalog = shared.registry.catalog();
@@ -203,6 +215,63 @@ async fn route(
     let call = Call { shared, user, registry, resource, path, verb, query, headers };
     let subresource = check_path(&call)?;
     serve(call, subresource, request).await
+}
+
+/// Which FlowSchema and priority level a request had, for its answer.
+#[derive(Debug, Default)]
+struct Marks {
+    schema_uid: String,
+    level_uid: String,
+}
+
+impl Marks {
+    fn put(&self, headers: &mut HeaderMap) {
+        for (name, uid) in [
+            ("x-kubernetes-pf-flowschema-uid", &self.schema_uid),
+            ("x-kubernetes-pf-prioritylevel-uid", &self.level_uid),
+        ] {
+            if let Some(uid) = HeaderValue::from_str(uid).ok().filter(|it| !it.is_empty()) {
+                headers.insert(name, uid);
+            }
+        }
+    }
+}
+
+/// Waits for the request's turn.
+async fn enter(shared: &Shared, digest: &Digest<'_>, marks: &mut Marks) -> Result<Ticket, Status> {
+    match shared.flows.enter(digest).await {
+        Ok(ticket) => {
+            marks.schema_uid.clone_from(&ticket.schema_uid);
+            marks.level_uid.clone_from(&ticket.level_uid);
+            Ok(ticket)
+        }
+        Err(rejected) => {
+            marks.schema_uid.clone_from(&rejected.schema_uid);
+            marks.level_uid.clone_from(&rejected.level_uid);
+            Err(rejected.status())
+        }
+    }
+}
+
+/// As [`enter`], for what is not over with its answer's head: streams take no seat, watches only while they begin.
+async fn enter_for(
+    shared: &Shared,
+    user: &User,
+    verb: &str,
+    path: &ResourcePath,
+    marks: &mut Marks,
+) -> Result<Option<Ticket>, Status> {
+    let subresource = path.subresource.as_deref().unwrap_or_default();
+    if matches!(subresource, "log" | "exec" | "attach" | "portforward") {
+        return Ok(None);
+    }
+    let what = What::Resource {
+        group: &path.group,
+        resource: &path.plural,
+        subresource,
+        namespace: path.namespace.as_deref().unwrap_or_default(),
+    };
+    enter(shared, &Digest { user, verb, what }, marks).await.map(Some)
 }
 
 async fn serve(
@@ -225,7 +294,9 @@ async fn serve(
     let result = if long_running {
         objects::serve(call, request).await
     } else {
-        let Ok(_place) = shared.places.try_acquire() else {
+        let is_read = matches!(call.verb, "get" | "list");
+        let places = if is_read { &shared.reads } else { &shared.writes };
+        let Ok(_place) = places.try_acquire() else {
             return Err(Status::too_many_requests("too many requests, please try again later", 1));
         };
         let _gauge = Gauge::raise(&shared.metrics.in_flight);

@@ -10,6 +10,7 @@
 
 mod admission;
 pub mod auth;
+mod flow;
 mod handler;
 pub mod limits;
 mod metrics;

@@ -14,8 +14,14 @@ pub const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub const GUEST_LIFE: Duration = Duration::from_mins(1);
 /// Time for the last answers of a connection that is ended.
 pub const PARTING_TIMEOUT: Duration = Duration::from_secs(5);
-/// Requests that are neither watches nor streams, served at once; more are told to come again.
-pub const MAX_REQUESTS_IN_FLIGHT: usize = 1024;
+/// Reads that are neither watches nor streams, served at once, whoever asks; more are told to come again.
+pub const MAX_READS_IN_FLIGHT: usize = 1024;
+/// Writes served at once, whoever asks.
+pub const MAX_WRITES_IN_FLIGHT: usize = 1024;
+/// Seats that the priority levels share.
+pub const FLOW_SEATS: u64 = 600;
+/// A request waits no longer for a seat.
+pub const FLOW_WAIT: Duration = Duration::from_secs(15);
 /// Time for the TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two requests of an HTTP/1.1 connection, and for the head of one.

@@ -144,6 +144,7 @@ impl ApiServer {
                 tracing::debug!(n_expired, "Expired events");
             }
         };
+        self.shared.flows.load(&self.shared.registry);
         let stopping = async {
             shutdown.cancelled().await;
             self.shared.not_ready();
@@ -153,6 +154,7 @@ impl ApiServer {
             () = stopping => {}
             () = accepting => {}
             () = expiring => {}
+            () = self.shared.flows.follow(&self.shared.registry) => {}
         }
         drop(listener);
         self.shared.stop();

@@ -92,6 +92,73 @@ async fn metadata_alone_is_enough_for_those_who_ask() {
 }
 
 #[tokio::test]
+async fn every_answer_says_which_flow_it_was_of() {
+    let mut world = World::new().await;
+    let uid = |world: &World, plural: &str, name: &str| {
+        let row = hub_api::resources::find("flowcontrol.apiserver.k8s.io", "v1", plural).unwrap();
+        let entry = world.registry.get(row, None, name).unwrap();
+        hub_api::object::uid(entry.value()).to_owned()
+    };
+    for (token, path, code, schema, level) in [
+        ("boss", CMS, 200, "exempt", "exempt"),
+        ("boss", "/api/v1/namespaces/default/configmaps/nope", 404, "exempt", "exempt"),
+        ("guest", CMS, 403, "global-default", "global-default"),
+        ("guest", "/openapi/v2", 200, "global-default", "global-default"),
+    ] {
+        let token = format!("Bearer {token}");
+        let reply = world.send("GET", path, &[("authorization", &token)], "").await;
+        assert_eq!(reply.code, code, "{path}");
+        let expect = uid(&world, "flowschemas", schema);
+        assert_eq!(reply.headers["x-kubernetes-pf-flowschema-uid"], expect.as_str(), "{path}");
+        let expect = uid(&world, "prioritylevelconfigurations", level);
+        assert_eq!(reply.headers["x-kubernetes-pf-prioritylevel-uid"], expect.as_str(), "{path}");
+    }
+    world.stop().await;
+}
+
+/// A level without a seat that lets nobody wait.
+#[tokio::test]
+async fn who_has_no_seat_is_told_when_to_come_again() {
+    let mut world = World::new().await;
+    let base = "/apis/flowcontrol.apiserver.k8s.io/v1";
+    let level = json!({
+        "apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "PriorityLevelConfiguration",
+        "metadata": {"name": "none"},
+        "spec": {"type": "Limited", "limited": {
+            "nominalConcurrencyShares": 0, "limitResponse": {"type": "Reject"},
+        }},
+    });
+    let schema = json!({
+        "apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema",
+        "metadata": {"name": "shut-out"},
+        "spec": {
+            "matchingPrecedence": 2,
+            "priorityLevelConfiguration": {"name": "none"},
+            "rules": [{
+                "subjects": [{"kind": "User", "user": {"name": "bob"}}],
+                "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["/version"]}],
+            }],
+        },
+    });
+    for (path, body) in [("prioritylevelconfigurations", level), ("flowschemas", schema)] {
+        let made = world.post(&format!("{base}/{path}"), &body).await;
+        assert_eq!(made.code, 201, "{:?}", made.body);
+    }
+    // The server follows the objects: it knows of them soon.
+    let guest = [("authorization", "Bearer guest")];
+    let refused = loop {
+        let reply = world.send("GET", "/version", &guest, "").await;
+        if reply.code == 429 {
+            break reply;
+        }
+    };
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert_eq!(refused.json()["reason"], "TooManyRequests");
+    assert_eq!(world.get("/version").await.code, 200, "others are served");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn methods_that_objects_do_not_have_are_refused() {
     let mut world = World::new().await;
     for (method, path, code) in [
