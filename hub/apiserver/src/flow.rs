@@ -88,15 +88,7 @@ impl Flows {
         let (schema_uid, level_uid) = (schema.uid.clone(), level.uid.clone());
         match level.enter(flow_hash(&schema.name, schema.flow(request))).await {
             Ok(seat) => Ok(Ticket { schema_uid, level_uid, _seat: seat }),
-            Err(why) => {
-                tracing::debug!(
-                    user = request.user.name,
-                    schema = schema.name,
-                    ?why,
-                    "Rejected a request"
-                );
-                Err(Rejected { schema_uid, level_uid, why })
-            }
+            Err(why) => Err(Rejected { schema_uid, level_uid, why }),
         }
     }
 

@@ -246,6 +246,7 @@ async fn enter(shared: &Shared, digest: &Digest<'_>, marks: &mut Marks) -> Resul
             Ok(ticket)
         }
         Err(rejected) => {
+            tracing::debug!(user = digest.user.name, why = ?rejected.why, "Rejected a request");
             marks.schema_uid.clone_from(&rejected.schema_uid);
             marks.level_uid.clone_from(&rejected.level_uid);
             Err(rejected.status())

@@ -151,9 +151,11 @@ pub(crate) fn status(status: &Status) -> Answer {
 pub(crate) fn status_as(status: &Status, pretty: bool) -> Answer {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let value = status.to_value();
-    let text =
-        if pretty { serde_json::to_vec_pretty(&value).unwrap_or_default() } else { encode(&value) };
-    let mut answer = ready(code, JSON, text);
+    let mut answer = if pretty {
+        ready(code, JSON, serde_json::to_vec_pretty(&value).unwrap_or_default())
+    } else {
+        json(code, &value)
+    };
     let retry_after = status.details.as_ref().and_then(|it| it.retry_after_seconds);
     if let Some(seconds) = retry_after {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
