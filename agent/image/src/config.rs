@@ -19,6 +19,8 @@ pub struct ImageConfig {
     pub limits: Limits,
     /// Layers fetched at the same time.
     pub concurrent_layers: usize,
+    /// Layers, of all images, unpacked at the same time. Other work of the node goes beside it.
+    pub concurrent_unpacks: usize,
     /// Attempts for one manifest, and for one blob without any progress in between.
     pub attempts: u32,
     /// Pause before the second attempt; doubles with each further one, up to 32 times this.
@@ -37,6 +39,7 @@ impl ImageConfig {
             platform: Platform::host(),
             limits: Limits::standard(),
             concurrent_layers: 3,
+            concurrent_unpacks: 2,
             attempts: 5,
             retry_pause: Duration::from_millis(500),
             read_timeout: Duration::from_secs(60),

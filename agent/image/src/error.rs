@@ -41,6 +41,15 @@ pub enum PullError {
         /// What the registry said.
         message: String,
     },
+    /// This machine knows no certificate authority, so that TLS cannot be trusted.
+    #[error(
+        "could not trust the registry of {image}: this machine has no certificate authorities; \
+         install the package ca-certificates, or allow plain HTTP for the registry"
+    )]
+    NoAuthorities {
+        /// What was asked for.
+        image: ImageRef,
+    },
     /// The registry could not be reached, or broke off, or was unwell.
     #[error("could not reach the registry of {image}: {message}")]
     Network {
@@ -114,9 +123,10 @@ impl PullError {
     /// Whether trying again, with nothing changed, can succeed.
     pub fn is_retryable(&self) -> bool {
         match self {
-            // Links come back; tags and credentials are mended on the registry's side; space is
-            // freed; a mangled transfer may pass the next time.
+            // Links come back; tags and credentials are mended on the registry's side; packages
+            // are installed; space is freed; a mangled transfer may pass the next time.
             Self::NotFound { .. }
+            | Self::NoAuthorities { .. }
             | Self::Unauthorized { .. }
             | Self::Network { .. }
             | Self::DigestMismatch { .. }

@@ -18,6 +18,7 @@ mod reference;
 mod store;
 
 mod blob;
+mod challenge;
 mod collect;
 mod keyed_lock;
 mod layer;
@@ -29,6 +30,7 @@ mod record;
 mod registry;
 mod snapshot;
 mod state;
+mod unpackers;
 
 pub use auth::Auth;
 pub use collect::GcReport;

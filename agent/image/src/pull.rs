@@ -230,7 +230,7 @@ impl Source {
         };
         let _raised_on_drop = RaiseOnDrop(interrupt);
         let (state, pins) = (inner.state.clone(), Arc::clone(pins));
-        let result = tokio::task::spawn_blocking(move || {
+        let result = inner.unpackers.run(move || {
             // These outlive a pull that is given up, for this thread may still be writing.
             let _held = (guard, pins);
             let record = work.run()?;

@@ -1,17 +1,20 @@
 //! Talks to one registry host about one image. Knows the failures of HTTP, and which of them pass.
+//!
+//! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>
 
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use oci_client::{
-    Client, Reference, RegistryOperation,
-    client::{BlobResponse, Certificate, CertificateEncoding, ClientConfig, ClientProtocol},
-    errors::{DigestError, OciDistributionError, OciErrorCode},
-    secrets::RegistryAuth,
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use reqwest::{RequestBuilder, Response, StatusCode, header};
+use serde::Deserialize;
+
+use crate::{
+    Auth, Digest, ImageConfig, ImageRef, MalformedImage, PullError,
+    challenge::{self, Challenge},
 };
 
-use crate::{Auth, Digest, ImageConfig, ImageRef, MalformedImage, PullError};
-
 const USER_AGENT: &str = concat!("outbye-agent/", env!("CARGO_PKG_VERSION"));
+/// Longest answer that is a token or an error, in bytes.
+const MAX_ANSWER: u64 = 1 << 20;
 
 const MANIFEST_TYPES: &[&str] = &[
     "application/vnd.oci.image.index.v1+json",
@@ -21,14 +24,13 @@ const MANIFEST_TYPES: &[&str] = &[
 ];
 
 pub(crate) struct Registry {
-    /// Signs in, and moves blobs.
-    client: Client,
-    /// Fetches manifests: the other client would keep whatever a registry sends in memory.
     http: reqwest::Client,
     image: ImageRef,
-    reference: Reference,
+    host: String,
     credentials: Auth,
     config: ImageConfig,
+    /// There is no certificate authority on this machine.
+    trusts_nobody: bool,
 }
 
 /// A blob's bytes from some offset on.
@@ -46,47 +48,98 @@ impl Registry {
         auth: &Auth,
         mirror: Option<&str>,
     ) -> Result<Self, PullError> {
-        let reference = reference(image, mirror);
-        let auth = match auth {
-            // What is meant for the registry is not shown to its mirrors.
-            _ if mirror.is_some() => RegistryAuth::Anonymous,
-            Auth::Anonymous => RegistryAuth::Anonymous,
-            Auth::Basic { username, password } => {
-                RegistryAuth::Basic(username.clone(), password.clone())
-            }
-            Auth::Bearer(token) => RegistryAuth::Bearer(token.clone()),
+        let host = match (mirror, image.registry()) {
+            (Some(mirror), _) => mirror,
+            (None, "docker.io") => "index.docker.io",
+            (None, registry) => registry,
         };
-        let client = Client::try_from(client_config(config)).map_err(|err| explain(image, err))?;
-        let http = http_client(config).map_err(|err| explain(image, err.into()))?;
+        // What is meant for the registry is not shown to its mirrors.
+        let auth = if mirror.is_some() { &Auth::Anonymous } else { auth };
+        let (built, trusts_nobody) = match http_client(config, Trust::Machine) {
+            // The client finds out by itself whether the machine has any authority.
+            Err(err) if err.is_builder() && config.registry_ca_pem.is_empty() => {
+                (http_client(config, Trust::Nobody), true)
+            }
+            built => (built, false),
+        };
         let mut it = Self {
-            client,
-            http,
+            http: built.map_err(|err| explain(image, &err))?,
             image: image.clone(),
-            reference,
+            host: host.to_owned(),
             credentials: Auth::Anonymous,
             config: config.clone(),
+            trusts_nobody,
         };
-        it.sign_in(&auth).await?;
+        if trusts_nobody && !it.is_plain() {
+            return Err(PullError::NoAuthorities { image: image.clone() });
+        }
+        it.sign_in(auth).await?;
         Ok(it)
     }
 
+    fn is_plain(&self) -> bool {
+        self.config.plain_http.contains(&self.host)
+    }
+
+    fn url(&self, path: &str) -> String {
+        let scheme = if self.is_plain() { "http" } else { "https" };
+        format!("{scheme}://{}/v2/{path}", self.host)
+    }
+
     /// Learns how to answer the registry's challenge, or that there is none.
-    async fn sign_in(&mut self, auth: &RegistryAuth) -> Result<(), PullError> {
+    async fn sign_in(&mut self, auth: &Auth) -> Result<(), PullError> {
         let mut n_failed = 0;
-        let token = loop {
-            match self.client.auth(&self.reference, auth, RegistryOperation::Pull).await {
-                Ok(token) => break token,
-                Err(err) => self.bear(explain(&self.image, err), &mut n_failed).await?,
+        self.credentials = loop {
+            match self.greet(auth).await {
+                Ok(credentials) => break credentials,
+                Err(err) => self.bear(err, &mut n_failed).await?,
             }
-        };
-        self.credentials = match (token, auth) {
-            (Some(token), _) => Auth::Bearer(token),
-            (None, RegistryAuth::Basic(username, password)) => {
-                Auth::Basic { username: username.clone(), password: password.clone() }
-            }
-            (None, RegistryAuth::Anonymous | RegistryAuth::Bearer(_)) => Auth::Anonymous,
         };
         Ok(())
+    }
+
+    async fn greet(&self, auth: &Auth) -> Result<Auth, PullError> {
+        if let Auth::Bearer(_) = auth {
+            return Ok(auth.clone());
+        }
+        let answer = self.send(self.http.get(self.url(""))).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            // Whatever else is wrong will be wrong with the image too, and be told then.
+            return Ok(auth.clone());
+        }
+        let headers = answer.headers().get_all(header::WWW_AUTHENTICATE);
+        let challenges = headers.iter().filter_map(|it| Challenge::parse(it.to_str().ok()?));
+        let refused = |message: &str| {
+            Err(PullError::Unauthorized { image: self.image.clone(), message: message.to_owned() })
+        };
+        match challenges.max_by_key(|it| matches!(it, Challenge::Bearer { .. })) {
+            Some(Challenge::Bearer { realm, service }) => {
+                self.token(&realm, service.as_deref(), auth).await.map(Auth::Bearer)
+            }
+            Some(Challenge::Basic) if *auth == Auth::Anonymous => {
+                refused("it wants a user name and a password")
+            }
+            Some(Challenge::Basic) => Ok(auth.clone()),
+            None => refused("it wants credentials of a kind that is not known here"),
+        }
+    }
+
+    async fn token(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        auth: &Auth,
+    ) -> Result<String, PullError> {
+        let rejected = |message: String| PullError::Rejected { image: self.image.clone(), message };
+        let repository = self.image.repository();
+        let url = challenge::token_url(realm, service, repository, self.is_plain())
+            .ok_or_else(|| rejected(tidy(&format!("it sends us to {realm:?} for a token"))))?;
+        let answer = self.send(authorized(self.http.get(url), auth)).await?;
+        let (status, bytes) = self.read(answer, MAX_ANSWER, "bytes in a token").await?;
+        if !status.is_success() {
+            return Err(self.refused(status, &bytes));
+        }
+        challenge::token(&bytes).ok_or_else(|| rejected("its token does not parse".to_owned()))
     }
 
     pub(crate) fn image(&self) -> &ImageRef {
@@ -104,13 +157,9 @@ impl Registry {
     ) -> Result<(Vec<u8>, Digest), PullError> {
         let name = match digest {
             Some(digest) => digest.as_str(),
-            None => self.reference.tag().unwrap_or("latest"),
+            None => self.image.tag().unwrap_or("latest"),
         };
-        let host = self.reference.resolve_registry();
-        let scheme =
-            if self.config.plain_http.iter().any(|it| it == host) { "http" } else { "https" };
-        let repository = self.image.repository();
-        let url = format!("{scheme}://{host}/v2/{repository}/manifests/{name}");
+        let url = self.url(&format!("{}/manifests/{name}", self.image.repository()));
         let mut n_failed = 0;
         let bytes = loop {
             match self.document(&url).await {
@@ -131,49 +180,89 @@ impl Registry {
 
     /// One request for a document of bounded size.
     async fn document(&self, url: &str) -> Result<Vec<u8>, PullError> {
-        let failed = |err: reqwest::Error| explain(&self.image, err.without_url().into());
-        let request = self.http.get(url).header("accept", MANIFEST_TYPES.join(", "));
-        let request = match &self.credentials {
-            Auth::Anonymous => request,
-            Auth::Basic { username, password } => request.basic_auth(username, Some(password)),
-            Auth::Bearer(token) => request.bearer_auth(token),
-        };
-        let mut answer = request.send().await.map_err(failed)?;
-        let status = answer.status();
+        let request = self.http.get(url).header(header::ACCEPT, MANIFEST_TYPES.join(", "));
+        let answer = self.send(authorized(request, &self.credentials)).await?;
         let limit = self.config.limits.manifest_bytes;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            bytes.extend_from_slice(&chunk);
-            if u64::try_from(bytes.len()).is_ok_and(|len| len > limit) {
-                let why = MalformedImage::TooBig { what: "bytes in a manifest", limit };
-                return Err(PullError::Malformed { image: self.image.clone(), why });
-            }
-        }
-        if status.is_success() {
-            return Ok(bytes);
-        }
-        let said = tidy(&String::from_utf8_lossy(&bytes));
-        Err(by_status(self.image.clone(), status.as_u16(), format!("{status}: {said}")))
+        let (status, bytes) = self.read(answer, limit, "bytes in a manifest").await?;
+        if status.is_success() { Ok(bytes) } else { Err(self.refused(status, &bytes)) }
     }
 
     /// Begins one transfer. Verifying the whole is the caller's, and so is trying again.
     pub(crate) async fn blob(&self, digest: &Digest, offset: u64) -> Result<BlobStream, PullError> {
-        let explain = |err| explain(&self.image, err);
-        let digest = digest.as_str();
-        if offset == 0 {
-            let stream =
-                self.client.pull_blob_stream(&self.reference, digest).await.map_err(explain)?;
-            return Ok(BlobStream { at_offset: true, bytes: stream.stream });
+        let url = self.url(&format!("{}/blobs/{digest}", self.image.repository()));
+        let mut request = authorized(self.http.get(url), &self.credentials);
+        if offset > 0 {
+            request = request.header(header::RANGE, format!("bytes={offset}-"));
         }
-        let response = self
-            .client
-            .pull_blob_stream_partial(&self.reference, digest, offset, None)
-            .await
-            .map_err(explain)?;
-        Ok(match response {
-            BlobResponse::Partial(stream) => BlobStream { at_offset: true, bytes: stream.stream },
-            BlobResponse::Full(stream) => BlobStream { at_offset: false, bytes: stream.stream },
-        })
+        let answer = self.send(request).await?;
+        let status = answer.status();
+        if !status.is_success() {
+            let (status, bytes) = self.read(answer, MAX_ANSWER, "bytes in an error").await?;
+            return Err(self.refused(status, &bytes));
+        }
+        let at_offset = match status {
+            StatusCode::PARTIAL_CONTENT => {
+                let range = answer.headers().get(header::CONTENT_RANGE);
+                let begin = range.and_then(|it| it.to_str().ok()).and_then(range_begin);
+                if begin.is_some_and(|it| it != offset) {
+                    let message = "it sent another part than was asked for".to_owned();
+                    return Err(PullError::Rejected { image: self.image.clone(), message });
+                }
+                true
+            }
+            _ => offset == 0,
+        };
+        let bytes = answer.bytes_stream().map_err(|err| std::io::Error::other(err.without_url()));
+        Ok(BlobStream { at_offset, bytes: bytes.boxed() })
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, PullError> {
+        request.send().await.map_err(|err| self.explain(err))
+    }
+
+    async fn read(
+        &self,
+        mut answer: Response,
+        limit: u64,
+        what: &'static str,
+    ) -> Result<(StatusCode, Vec<u8>), PullError> {
+        let status = answer.status();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|err| self.explain(err))? {
+            bytes.extend_from_slice(&chunk);
+            if u64::try_from(bytes.len()).is_ok_and(|len| len > limit) {
+                let why = MalformedImage::TooBig { what, limit };
+                return Err(PullError::Malformed { image: self.image.clone(), why });
+            }
+        }
+        Ok((status, bytes))
+    }
+
+    fn explain(&self, err: reqwest::Error) -> PullError {
+        let err = err.without_url();
+        // A registry without TLS may send us on to a place with it.
+        if self.trusts_nobody && chain(&err).contains("certificate") {
+            return PullError::NoAuthorities { image: self.image.clone() };
+        }
+        explain(&self.image, &err)
+    }
+
+    /// What an answer means that is no success: by the registry's own code, else by the status.
+    fn refused(&self, status: StatusCode, body: &[u8]) -> PullError {
+        let image = self.image.clone();
+        let message = tidy(&format!("{status}: {}", String::from_utf8_lossy(body)));
+        match error_code(body).as_deref() {
+            Some(
+                "MANIFEST_UNKNOWN"
+                | "NAME_UNKNOWN"
+                | "NOT_FOUND"
+                | "BLOB_UNKNOWN"
+                | "MANIFEST_BLOB_UNKNOWN",
+            ) => PullError::NotFound { image },
+            Some("UNAUTHORIZED" | "DENIED") => PullError::Unauthorized { image, message },
+            Some("TOOMANYREQUESTS") => PullError::Network { image, message },
+            _ => by_status(image, status.as_u16(), message),
+        }
     }
 
     /// Waits until a failed request may be tried again, or says that it may not.
@@ -193,83 +282,62 @@ pub(crate) async fn pause(config: &ImageConfig, n: u32) {
     tokio::time::sleep(config.retry_pause * (1 << n.saturating_sub(1).min(5))).await;
 }
 
-fn reference(image: &ImageRef, mirror: Option<&str>) -> Reference {
-    let (registry, repository) = (image.registry().to_owned(), image.repository().to_owned());
-    let mut reference = match (image.digest(), image.tag()) {
-        (Some(digest), _) => Reference::with_digest(registry, repository, digest.to_string()),
-        (None, tag) => {
-            Reference::with_tag(registry, repository, tag.unwrap_or("latest").to_owned())
-        }
-    };
-    if let Some(mirror) = mirror {
-        reference.set_mirror_registry(mirror.to_owned());
+fn authorized(request: RequestBuilder, credentials: &Auth) -> RequestBuilder {
+    match credentials {
+        Auth::Anonymous => request,
+        Auth::Basic { username, password } => request.basic_auth(username, Some(password)),
+        Auth::Bearer(token) => request.bearer_auth(token),
     }
-    reference
 }
 
-/// The same as the other client in all that concerns trust.
-fn http_client(config: &ImageConfig) -> reqwest::Result<reqwest::Client> {
+/// Who vouches for registries.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Trust {
+    /// The machine's authorities and those of the configuration.
+    Machine,
+    /// Nobody, for there are none: what needs TLS fails, what does not goes on.
+    Nobody,
+}
+
+fn http_client(config: &ImageConfig, trust: Trust) -> reqwest::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder();
     let authorities = config.registry_ca_pem.iter().map(|pem| reqwest::Certificate::from_pem(pem));
-    reqwest::Client::builder()
-        .tls_certs_merge(authorities.collect::<Result<Vec<_>, _>>()?)
+    let builder = match trust {
+        Trust::Machine => builder.tls_certs_merge(authorities.collect::<Result<Vec<_>, _>>()?),
+        Trust::Nobody => builder.tls_certs_only([]),
+    };
+    builder
         .read_timeout(config.read_timeout)
         .connect_timeout(config.read_timeout)
         .user_agent(USER_AGENT)
         .build()
 }
 
-fn client_config(config: &ImageConfig) -> ClientConfig {
-    let certificate =
-        |pem: &Vec<u8>| Certificate { encoding: CertificateEncoding::Pem, data: pem.clone() };
-    ClientConfig {
-        protocol: ClientProtocol::HttpsExcept(config.plain_http.clone()),
-        extra_root_certificates: config.registry_ca_pem.iter().map(certificate).collect(),
-        read_timeout: Some(config.read_timeout),
-        connect_timeout: Some(config.read_timeout),
-        user_agent: USER_AGENT,
-        ..ClientConfig::default()
+fn explain(image: &ImageRef, err: &reqwest::Error) -> PullError {
+    let (image, message) = (image.clone(), chain(err));
+    match err.is_builder() || err.is_redirect() {
+        true => PullError::Rejected { image, message },
+        false => PullError::Network { image, message },
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the rest are words for a registry's nonsense")]
-fn explain(image: &ImageRef, err: OciDistributionError) -> PullError {
-    use OciDistributionError as E;
-
-    let image = image.clone();
-    let message = chain(&err);
-    match err {
-        E::RequestError(err) if err.is_builder() || err.is_redirect() => {
-            PullError::Rejected { image, message }
-        }
-        E::RequestError(_) | E::IoError(_) => PullError::Network { image, message },
-        E::UnauthorizedError { .. } | E::AuthenticationFailure(_) => {
-            PullError::Unauthorized { image, message }
-        }
-        E::ServerError { code, .. } => by_status(image, code, message),
-        E::RegistryError { envelope, .. } => {
-            match envelope.errors.into_iter().next().map(|it| it.code) {
-                Some(
-                    OciErrorCode::ManifestUnknown
-                    | OciErrorCode::NameUnknown
-                    | OciErrorCode::NotFound
-                    | OciErrorCode::BlobUnknown
-                    | OciErrorCode::ManifestBlobUnknown,
-                ) => PullError::NotFound { image },
-                Some(OciErrorCode::Unauthorized | OciErrorCode::Denied) => {
-                    PullError::Unauthorized { image, message }
-                }
-                Some(OciErrorCode::Toomanyrequests) => PullError::Network { image, message },
-                _ => PullError::Rejected { image, message },
-            }
-        }
-        E::DigestError(DigestError::VerificationError { expected, actual }) => {
-            match (expected.parse(), actual.parse()) {
-                (Ok(expected), Ok(found)) => PullError::DigestMismatch { image, expected, found },
-                _ => PullError::Rejected { image, message },
-            }
-        }
-        _ => PullError::Rejected { image, message },
+/// The first code of a registry's error document.
+fn error_code(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Document {
+        errors: Vec<Entry>,
     }
+    #[derive(Deserialize)]
+    struct Entry {
+        code: String,
+    }
+    let document: Document = serde_json::from_slice(body).ok()?;
+    document.errors.into_iter().next().map(|it| it.code)
+}
+
+/// First byte of `bytes 5-9/10`.
+fn range_begin(range: &str) -> Option<u64> {
+    range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
 }
 
 fn by_status(image: ImageRef, code: u16, message: String) -> PullError {

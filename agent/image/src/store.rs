@@ -24,6 +24,7 @@ use crate::{
     open::{self, OpenReport},
     pull::Pull,
     state,
+    unpackers::Unpackers,
 };
 
 /// All images of a node. Cheap to clone; clones share pulls.
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) state: state::Shared,
     pub(crate) blob_locks: KeyedLock,
     pub(crate) snapshot_locks: KeyedLock,
+    pub(crate) unpackers: Unpackers,
     pulls: Mutex<BTreeMap<PullKey, WeakShared<PullFuture>>>,
     report: OpenReport,
     counter: AtomicU64,
@@ -56,6 +58,7 @@ impl ImageStore {
         let opened = open::open(&layout)?;
         let inner = Inner {
             layout,
+            unpackers: Unpackers::new(config.concurrent_unpacks),
             config,
             state: state::Shared::new(opened.state),
             blob_locks: KeyedLock::default(),

@@ -418,3 +418,34 @@ impl Drop for SmallDisk<'_> {
         let _ = unmount(self.0, UnmountFlags::DETACH);
     }
 }
+
+/// Runs itself once more on what looks like a machine without the package ca-certificates.
+#[tokio::test]
+async fn without_authorities_plain_http_works_and_https_says_what_is_missing() {
+    const THIS: &str = "pull::without_authorities_plain_http_works_and_https_says_what_is_missing";
+    const HOST: &str = "TEST_REGISTRY_WITHOUT_AUTHORITIES";
+    if let Ok(host) = std::env::var(HOST) {
+        return pull_without_authorities(&host).await;
+    }
+    let registry = Registry::start();
+    registry.push("a/busybox:1", &busybox()).await;
+    #[expect(clippy::disallowed_methods, reason = "the environment of a process is its own")]
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", THIS, "--nocapture"]).env(HOST, &registry.host);
+    // Where the client looks for authorities.
+    again.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
+    let again = tokio::task::spawn_blocking(move || again.output().unwrap()).await.unwrap();
+    let said = String::from_utf8_lossy(&again.stdout);
+    assert!(again.status.success() && said.contains("1 passed"), "{said}");
+}
+
+async fn pull_without_authorities(host: &str) {
+    // The provider is the program's to choose.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let temp = tempfile::tempdir().unwrap();
+    let store = open(temp.path(), host);
+    ensure(&store, &name(host, "a/busybox:1")).await.unwrap();
+    let err = ensure(&store, &name("localhost:1", "a/busybox:1")).await.unwrap_err();
+    assert!(matches!(err, PullError::NoAuthorities { .. }), "{err}");
+    assert!(err.to_string().contains("ca-certificates"), "{err}");
+}
