@@ -6,6 +6,7 @@
 #[cfg(test)]
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::LazyLock;
 
 use oci_spec::runtime::Capability;
 use rustix::thread::{self, CapabilitySet, CapabilitySets};
@@ -123,17 +124,23 @@ pub(crate) fn from_spec<'a>(
     names.into_iter().try_fold(0, |set, name| Ok(set | 1 << number(&name.to_string())?))
 }
 
-fn known_to_kernel() -> Vec<u32> {
+/// How many capabilities the kernel knows. A child of a process that has asked need not ask again.
+static COUNT: LazyLock<u32> = LazyLock::new(|| {
     let known = |it: &u32| {
         let bit = CapabilitySet::from_bits_retain(1 << it);
         thread::capability_is_in_bounding_set(bit).is_ok()
     };
-    (0..64).take_while(known).collect()
+    (0..64).find(|it| !known(it)).unwrap_or(64)
+});
+
+/// Asks the kernel now what every container's start needs to know.
+pub(crate) fn learn() {
+    LazyLock::force(&COUNT);
 }
 
 /// Takes everything out of the bounding set but `bits`. Needs `CAP_SETPCAP`, so it comes before `limit`.
 pub(crate) fn limit_bounding_set(bits: u64) -> io::Result<()> {
-    for number in known_to_kernel() {
+    for number in 0..*COUNT {
         if bits & (1 << number) == 0 {
             let bit = CapabilitySet::from_bits_retain(1 << number);
             thread::remove_capability_from_bounding_set(bit)?;

@@ -81,6 +81,37 @@ pub(crate) enum Step {
     Execute,
 }
 
+impl Step {
+    /// What the step is for, in an operator's words; the last one's reason says it all.
+    fn purpose(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Session => "begin a session",
+            Self::Limits => "set resource limits",
+            Self::Cgroup => "enter the cgroup",
+            Self::Namespaces => "enter the sandbox's namespaces",
+            Self::Join => "enter the container's namespaces",
+            Self::Sources => "open a mount",
+            Self::Propagation => "separate mounts from the host's",
+            Self::Overlay => "mount the image's layers",
+            Self::Mounts => "mount",
+            Self::Devices => "make devices",
+            Self::Masks => "hide parts of /proc and /sys",
+            Self::ReadOnlyRoot => "make the root read-only",
+            Self::Pivot => "change the root",
+            Self::User => "find the user",
+            Self::Stdio => "open standard input and output",
+            Self::Keyring => "begin a keyring",
+            Self::Descriptors => "close descriptors",
+            Self::WorkingDirectory => "enter the working directory",
+            Self::NoNewPrivileges => "forbid new privileges",
+            Self::EarlySeccomp | Self::LateSeccomp => "load the system call filter",
+            Self::BoundingSet | Self::Capabilities => "drop capabilities",
+            Self::Ids => "become the user",
+            Self::Execute => return None,
+        })
+    }
+}
+
 type StepFn = fn(&mut Start<'_>) -> io::Result<()>;
 
 /// A new container.
@@ -152,7 +183,10 @@ pub(crate) struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "could not start container: {:?}: {}", self.step, self.reason)
+        match self.step.purpose() {
+            Some(purpose) => write!(f, "could not {purpose}: {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
     }
 }
 
@@ -257,7 +291,7 @@ fn walk(start: &mut Start<'_>, steps: &[(Step, StepFn)]) -> i32 {
         if let Err(err) = run(start) {
             let errno = err.raw_os_error();
             let reason = match (step, start.command.args.first()) {
-                (Step::Execute, Some(name)) => format!("{name:?}: {err}"),
+                (Step::Execute, Some(name)) => cannot_execute(name, &err),
                 _ => err.to_string(),
             };
             let failure = Failure { step: *step, errno, reason };
@@ -267,6 +301,21 @@ fn walk(start: &mut Start<'_>, steps: &[(Step, StepFn)]) -> i32 {
         }
     }
     127
+}
+
+/// Why a command does not run, as other runtimes say it.
+fn cannot_execute(name: &str, err: &io::Error) -> String {
+    let why = match err.raw_os_error() {
+        Some(nix::libc::ENOENT) if name.contains('/') => "no such file or directory".to_owned(),
+        Some(nix::libc::ENOENT) => "executable file not found in $PATH".to_owned(),
+        Some(nix::libc::EACCES) => "permission denied".to_owned(),
+        Some(nix::libc::ENOEXEC) => {
+            "exec format error: is it made for another kind of processor, or a script without #!?"
+                .to_owned()
+        }
+        _ => err.to_string(),
+    };
+    format!("exec: {name:?}: {why}")
 }
 
 fn report(start: &Start<'_>, report: &Report, fds: &[BorrowedFd<'_>]) -> io::Result<()> {

@@ -19,6 +19,7 @@ mod boot;
 mod clients;
 mod containers;
 mod execs;
+mod flow;
 mod output;
 mod record;
 mod sandboxes;
@@ -31,8 +32,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use rustix::event::epoll;
+use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::thread::move_into_link_name_space;
 
@@ -44,11 +46,14 @@ use crate::seccomp::{self, Profile};
 use clients::Client;
 use containers::Container;
 use execs::Exec;
+use output::Scratch;
 use record::{Layout, ProcessRecord};
 use sandboxes::Sandbox;
 
-/// How often something that the kernel was not done with is tried again.
-const RETRY: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+/// Something that the kernel was not done with is tried again after this long, then after twice as long
+/// each time, up to [`MAX_RETRY`].
+const MIN_RETRY: Duration = Duration::from_millis(1);
+const MAX_RETRY: Duration = Duration::from_millis(16);
 
 /// What an event of the loop is about.
 #[derive(Clone, Debug)]
@@ -106,6 +111,11 @@ struct Keeper {
     next_exec: u64,
     /// When each kind of trouble was last complained about.
     complaints: RefCell<BTreeMap<String, jiff::Timestamp>>,
+    /// Containers that log too fast, and when their output is read again.
+    held: BTreeMap<ContainerId, Instant>,
+    scratch: Scratch,
+    /// The next pause before what is unfinished is tried again.
+    retry: Duration,
     retired: bool,
 }
 
@@ -169,6 +179,7 @@ impl Keeper {
         nix::unistd::setsid()?;
         let lock = boot::lock(&layout.run_dir)?;
         let nofile = boot::protect()?;
+        crate::capability::learn();
         let cgroups = cgroup::driver()?;
         let own = format!("{}/keeper", args.cgroup_root);
         cgroups.create(&own)?;
@@ -194,6 +205,9 @@ impl Keeper {
             // No agent must take a command of this keeper for one of an earlier keeper.
             next_exec: u64::try_from(crate::clock::now().as_microsecond()).unwrap_or(1),
             complaints: RefCell::new(BTreeMap::new()),
+            held: BTreeMap::new(),
+            scratch: Scratch::default(),
+            retry: MIN_RETRY,
             retired: false,
             layout,
         };
@@ -207,7 +221,9 @@ impl Keeper {
     fn serve(&mut self) -> i32 {
         let mut events = Vec::with_capacity(256);
         while !self.retired {
-            let timeout = self.has_unfinished().then_some(RETRY);
+            let timeout = self.timeout();
+            self.retry =
+                if self.has_unfinished() { (self.retry * 2).min(MAX_RETRY) } else { MIN_RETRY };
             events.clear();
             let spare = rustix::buffer::spare_capacity(&mut events);
             match epoll::wait(&self.epoll, spare, timeout.as_ref()) {
@@ -218,6 +234,7 @@ impl Keeper {
                 self.handle(event.data.u64(), event.flags);
             }
             self.retry_unfinished();
+            self.release_output();
         }
         0
     }
@@ -238,6 +255,14 @@ impl Keeper {
             Source::Process(Owner::Sandbox(id)) => self.handle_sandbox_exit(&id),
             Source::Output(id, stream) => self.handle_output(&id, stream),
         }
+    }
+
+    /// When to look again though nothing happens.
+    fn timeout(&self) -> Option<Timespec> {
+        let unfinished = self.has_unfinished().then_some(self.retry);
+        // Rounded up to the milliseconds of the kernel: never a loop that finds nothing to do.
+        let held = self.next_release().map(|it| it + Duration::from_millis(1));
+        Timespec::try_from(unfinished.into_iter().chain(held).min()?).ok()
     }
 
     fn has_unfinished(&self) -> bool {
@@ -281,7 +306,7 @@ impl Keeper {
     fn ensure_profile(&mut self, capabilities: u64) -> io::Result<()> {
         if let std::collections::btree_map::Entry::Vacant(entry) = self.profiles.entry(capabilities)
         {
-            entry.insert(seccomp::compile(capabilities).map_err(io::Error::other)?);
+            entry.insert(seccomp::compile(capabilities)?);
         }
         Ok(())
     }

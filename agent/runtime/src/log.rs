@@ -34,6 +34,16 @@ impl Stream {
     }
 }
 
+/// The time in front of lines that were read together.
+#[derive(Debug)]
+pub(crate) struct Stamp(String);
+
+impl Stamp {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self(format!("{now:.9} "))
+    }
+}
+
 /// Cuts one stream into log lines.
 #[derive(Debug)]
 pub(crate) struct Lines {
@@ -53,38 +63,40 @@ impl Lines {
     }
 
     /// Appends what `bytes` completes to `out`.
-    pub(crate) fn push(&mut self, mut bytes: &[u8], now: Timestamp, out: &mut Vec<u8>) {
+    pub(crate) fn push(&mut self, mut bytes: &[u8], stamp: &Stamp, out: &mut Vec<u8>) {
         while !bytes.is_empty() {
             let room = MAX_LINE - self.rest.len();
             let head = bytes.get(..room.min(bytes.len())).unwrap_or(bytes);
             match head.iter().position(|it| *it == b'\n') {
                 Some(end) => {
-                    self.rest.extend_from_slice(head.get(..end).unwrap_or_default());
-                    self.emit('F', now, out);
+                    self.emit(b" F ", head.get(..end).unwrap_or_default(), stamp, out);
                     bytes = bytes.get(end + 1..).unwrap_or_default();
+                }
+                None if head.len() == room => {
+                    self.emit(b" P ", head, stamp, out);
+                    bytes = bytes.get(head.len()..).unwrap_or_default();
                 }
                 None => {
                     self.rest.extend_from_slice(head);
-                    bytes = bytes.get(head.len()..).unwrap_or_default();
-                    if self.rest.len() == MAX_LINE {
-                        self.emit('P', now, out);
-                    }
+                    return;
                 }
             }
         }
     }
 
     /// Appends what is left when the stream has ended.
-    pub(crate) fn finish(&mut self, now: Timestamp, out: &mut Vec<u8>) {
+    pub(crate) fn finish(&mut self, stamp: &Stamp, out: &mut Vec<u8>) {
         if !self.rest.is_empty() {
-            self.emit('F', now, out);
+            self.emit(b" F ", &[], stamp, out);
         }
     }
 
-    fn emit(&mut self, tag: char, now: Timestamp, out: &mut Vec<u8>) {
-        let head = format!("{now:.9} {} {tag} ", self.stream.name());
-        out.extend_from_slice(head.as_bytes());
+    fn emit(&mut self, tag: &[u8], end: &[u8], stamp: &Stamp, out: &mut Vec<u8>) {
+        out.extend_from_slice(stamp.0.as_bytes());
+        out.extend_from_slice(self.stream.name().as_bytes());
+        out.extend_from_slice(tag);
         out.append(&mut self.rest);
+        out.extend_from_slice(end);
         out.push(b'\n');
     }
 }
@@ -182,11 +194,12 @@ mod tests {
 
     fn check(pieces: &[&[u8]], expected: &str) {
         let now: Timestamp = "2026-11-20T08:00:00.12Z".parse().unwrap();
+        let stamp = Stamp::new(now);
         let (mut lines, mut out) = (Lines::new(Stream::Stdout), Vec::new());
         for piece in pieces {
-            lines.push(piece, now, &mut out);
+            lines.push(piece, &stamp, &mut out);
         }
-        lines.finish(now, &mut out);
+        lines.finish(&stamp, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 

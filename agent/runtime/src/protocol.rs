@@ -35,6 +35,9 @@ pub(crate) struct Request {
     /// Chosen by the agent, comes back in the answer.
     pub(crate) id: u64,
     pub(crate) call: Call,
+    /// It is at least this late, as the agent knows.
+    #[serde(default)]
+    pub(crate) least_time: Option<jiff::Timestamp>,
 }
 
 /// What the keeper can be asked for.

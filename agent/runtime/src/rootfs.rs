@@ -26,6 +26,9 @@ pub(crate) use mounts::{Prepared, attach, prepare};
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
 
+/// What `mount(2)` takes of options, with the zero at their end.
+const MAX_OPTIONS: usize = 4096;
+
 /// A directory that nothing below it leads out of.
 #[derive(Debug)]
 pub(crate) struct Root(OwnedFd);
@@ -205,7 +208,8 @@ pub(crate) fn mount_overlay(
     target: &Path,
 ) -> io::Result<Root> {
     match mount_overlay_by_descriptor(layers, upper, work, target) {
-        // Kernels before 6.5 take any option here and refuse the whole at the end.
+        // Kernels before 6.5 take any option and refuse the whole at the end; those before 6.8 do not
+        // know this one.
         Err(Errno::INVAL) => mount_overlay_by_options(layers, upper, work, target),
         result => Ok(result?),
     }
@@ -247,6 +251,11 @@ fn mount_overlay_by_options(
     let lower: Vec<String> = layers.iter().map(name).collect();
     let options =
         format!("lowerdir={},upperdir={},workdir={}", lower.join(":"), name(&upper), name(&work));
+    if options.len() >= MAX_OPTIONS {
+        // The kernel would cut them off, and mount what is left.
+        let text = format!("{} layers are too many for this kernel", layers.len());
+        return Err(io::Error::other(text));
+    }
     let options = CString::new(options).map_err(io::Error::from)?;
     rustix::mount::mount(
         "overlay",

@@ -71,7 +71,7 @@ pub(crate) fn make(spec: &SandboxSpec, entry: Entry) -> io::Result<Made> {
 }
 
 fn prepare(spec: &SandboxSpec, entry: &Entry) -> io::Result<()> {
-    agent_sys::reset_signals()?;
+    agent_sys::reset_pipe_signal()?;
     if !spec.host_network {
         nix::unistd::sethostname(&spec.hostname)?;
         agent_sys::set_link_up("lo")?;

@@ -10,6 +10,7 @@ mod device_filter;
 mod fd;
 mod keyring;
 mod link;
+mod memory;
 mod mount;
 mod seccomp;
 mod signal;
@@ -19,9 +20,10 @@ pub use device_filter::{DeviceRule, attach_cgroup_device_filter};
 pub use fd::{close_all_but, inherited_fd};
 pub use keyring::join_new_session_keyring;
 pub use link::set_link_up;
+pub use memory::limit_heaps;
 pub use mount::{MountAttr, Propagation, mount_setattr};
 pub use seccomp::{BpfInstruction, seccomp_set_mode_filter};
-pub use signal::{pidfd_send_signal, reset_signals};
+pub use signal::{ignore_pipe_signal, pidfd_send_signal, reset_pipe_signal, reset_signals};
 
 use std::io;
 

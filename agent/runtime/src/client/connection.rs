@@ -62,8 +62,8 @@ impl Connection {
             }
             waiting.calls.insert(id, reply_tx);
         }
-        let frame =
-            protocol::encode(&Request { id, call }, fds.len()).map_err(|_| unreachable())?;
+        let request = Request { id, call, least_time: crate::clock::least() };
+        let frame = protocol::encode(&request, fds.len()).map_err(|_| unreachable())?;
         self.write(&frame, fds).await.map_err(|_| unreachable())?;
         match reply_rx.await {
             Ok(Ok(reply)) => Ok(reply),

@@ -22,7 +22,7 @@ pub(super) fn missing() -> io::Error {
 }
 
 pub(super) fn session(_: &mut Start<'_>) -> io::Result<()> {
-    agent_sys::reset_signals()?;
+    agent_sys::reset_pipe_signal()?;
     rustix::process::setsid()?;
     rustix::process::umask(Mode::empty());
     Ok(())

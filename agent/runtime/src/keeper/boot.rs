@@ -44,6 +44,9 @@ pub(super) fn lock(run_dir: &Path) -> io::Result<OwnedFd> {
 /// Makes this process hard to kill by accident and impossible to look into. Returns the limits of open
 /// files that it had before.
 pub(super) fn protect() -> io::Result<(u64, u64)> {
+    // Every child begins with these, and need not look at all of them again.
+    agent_sys::reset_signals()?;
+    agent_sys::ignore_pipe_signal()?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     if let Err(err) = write_oom_score_adj("-999") {
         // Without CAP_SYS_RESOURCE the score cannot be lowered; go on with what we have.

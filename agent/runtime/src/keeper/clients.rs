@@ -17,6 +17,7 @@ use rustix::net::{
 };
 
 use super::{Keeper, Source, Waiter};
+use crate::clock;
 use crate::error::{Refusal, RefusalKind};
 use crate::protocol::{self, Answer, Call, Inbox, Message, Request};
 use crate::types::Inventory;
@@ -114,6 +115,9 @@ impl Keeper {
             let Some((request, fds)) = client.inbox.next::<Request>()? else {
                 break;
             };
+            if let Some(floor) = request.least_time {
+                clock::raise_floor(floor);
+            }
             let waiter = Waiter { client: id, request: request.id };
             self.handle_call(waiter, request.call, fds);
         }
@@ -241,6 +245,11 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// The kernel's reason, where the question says what was tried.
+pub(super) fn refused(err: &io::Error) -> Refusal {
+    Refusal::new(RefusalKind::Kernel, err.to_string())
 }
 
 /// The keeper's word for something that the kernel refused.

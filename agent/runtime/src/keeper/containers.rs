@@ -8,8 +8,8 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::RecvAncillaryMessage;
 
-use super::clients::kernel;
-use super::output::{Output, open_fifo};
+use super::clients::{kernel, refused};
+use super::output::{Output, flow_of, open_fifo};
 use super::record::{self, CreateRecord, ExitRecord, RunRecord};
 use super::{Keeper, Owner, Process, Source, Waiter};
 use crate::cgroup::{self, DeviceRule};
@@ -141,7 +141,7 @@ impl Keeper {
             .and_then(|process| {
                 let channel = started.channel;
                 let token = self.watch(channel.as_fd(), Source::Channel(owner), EventFlags::IN)?;
-                self.watch_output(&id, &mut output)?;
+                self.watch_streams(&id, &mut output.streams)?;
                 let starting = Starting {
                     channel,
                     token,
@@ -353,7 +353,8 @@ impl Starting {
         match &self.failure {
             None if self.executing => None,
             None => {
-                let text = "could not start container: its process ended while it was set up";
+                let text =
+                    "its process was ended while it was set up: is its memory limit too small?";
                 Some(Refusal::new(RefusalKind::Setup, text))
             }
             Some(failure) => {
@@ -384,7 +385,7 @@ impl Keeper {
                 RefusalKind::InvalidSpec,
                 format!("no signal has number {signal}"),
             )),
-            other => other.map_err(|err| kernel("send a signal", &err)),
+            other => other.map_err(|err| refused(&err)),
         }
     }
 
@@ -394,10 +395,10 @@ impl Keeper {
         // The first process first: where it is an init, the kernel ends the others with it.
         match agent_sys::pidfd_send_signal(process.pidfd.as_fd(), nix::libc::SIGKILL) {
             Err(err) if err.raw_os_error() == Some(nix::libc::ESRCH) => {}
-            other => other.map_err(|err| kernel("kill a container", &err))?,
+            other => other.map_err(|err| refused(&err))?,
         }
         if let Some(made) = &container.made {
-            self.cgroups.kill(&made.cgroup).map_err(|err| kernel("kill a container", &err))?;
+            self.cgroups.kill(&made.cgroup).map_err(|err| refused(&err))?;
         }
         Ok(())
     }
@@ -405,7 +406,7 @@ impl Keeper {
     pub(super) fn container_stats(&mut self, id: &ContainerId) -> Result<Stats, Refusal> {
         let container = self.containers.get(id).ok_or_else(|| not_found(id))?;
         let (made, _) = container.running().ok_or_else(|| not_running(id))?;
-        self.cgroups.stats(&made.cgroup).map_err(|err| kernel("read statistics", &err))
+        self.cgroups.stats(&made.cgroup).map_err(|err| refused(&err))
     }
 }
 
@@ -437,7 +438,7 @@ impl Keeper {
     /// Writes down how a container ended, tells everybody, and goes on with what waited for it.
     fn container_ended(&mut self, id: &ContainerId, ended: Option<(i32, Option<i32>)>) {
         let Some(container) = self.containers.get_mut(id) else { return };
-        let (streams, trouble) = container.output.finish();
+        let (streams, trouble) = container.output.finish(&mut self.scratch);
         container.output = Output::default();
         let failure = container.failure.take();
         let started_at = match &container.phase {
@@ -611,7 +612,8 @@ impl Keeper {
                     output.streams.insert(at, (reader, Lines::new(stream)));
                 }
             }
-            self.watch_output(&id, &mut output)?;
+            output.flow = Some(flow_of(&run.spec));
+            self.watch_streams(&id, &mut output.streams)?;
         }
         let (pid, started_at) = (run.process.pid, run.started_at);
         let made = self.build(run.spec).ok();

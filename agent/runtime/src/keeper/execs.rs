@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rustix::event::epoll::EventFlags;
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
-use super::clients::kernel;
+use super::clients::{kernel, refused};
 use super::containers::{Heard, Starting, not_running};
 use super::{Keeper, Owner, Process, Source, Waiter};
 use crate::clock;
@@ -117,7 +117,7 @@ impl Keeper {
             },
             || container::exec(start),
         )
-        .map_err(|err| kernel("start a command", &err))
+        .map_err(|err| refused(&err))
     }
 
     pub(super) fn handle_exec_channel(&mut self, id: u64) {
@@ -185,7 +185,7 @@ impl Keeper {
             return Err(Refusal::new(RefusalKind::NotRunning, "the command has ended"));
         };
         agent_sys::pidfd_send_signal(exec.process.pidfd.as_fd(), signal)
-            .map_err(|err| kernel("send a signal", &err))
+            .map_err(|err| refused(&err))
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rustix::event::epoll::EventFlags;
 use rustix::mount::UnmountFlags;
 
-use super::clients::kernel;
+use super::clients::refused;
 use super::record::{self, ProcessRecord, SandboxRecord};
 use super::{Keeper, Owner, Process, Source, Waiter};
 use crate::clock;
@@ -83,7 +83,7 @@ impl Keeper {
             }
             Ok(None) => self.sandbox_is_ready(&id, vec![waiter]),
             Err(err) => {
-                self.answer(waiter, Err(kernel(&format!("make sandbox {id}"), &err)));
+                self.answer(waiter, Err(refused(&err)));
             }
         }
     }
@@ -174,7 +174,7 @@ impl Keeper {
             Err(err) => {
                 self.discard_sandbox(id);
                 for waiter in making.waiters {
-                    self.answer(waiter, Err(kernel(&format!("make sandbox {id}"), &err)));
+                    self.answer(waiter, Err(refused(&err)));
                 }
             }
         }
@@ -230,7 +230,7 @@ impl Keeper {
         let netns = self.sandboxes.get(id).and_then(|it| it.namespaces.get("net"));
         match netns.map(OwnedFd::try_clone) {
             Some(Ok(netns)) => self.answer_with(waiter, Ok(Answer::Done), vec![netns]),
-            Some(Err(err)) => self.answer(waiter, Err(kernel("copy a descriptor", &err))),
+            Some(Err(err)) => self.answer(waiter, Err(refused(&err))),
             None => {
                 let text = format!("sandbox {id} has no network namespace of its own");
                 self.answer(waiter, Err(Refusal::new(RefusalKind::NotFound, text)));

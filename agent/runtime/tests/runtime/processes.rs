@@ -22,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     ("processes_can_be_shared_in_a_sandbox", shared_processes),
     ("removing_a_sandbox_ends_what_is_in_it", remove_sandbox),
     ("long_output_is_all_in_the_log", long_output),
+    ("a_flood_of_output_is_held_up_and_nobody_else_is", flood),
     ("containers_outlive_their_agent", reconnect),
     ("containers_outlive_their_keeper", keeper_killed),
     ("many_containers_start_at_once", many),
@@ -234,6 +235,35 @@ fn long_output(w: &mut World) -> Result {
     let expected: String = (1..=50000).map(|it| format!("{it}\n")).collect();
     assert_eq!(ended.stdout.len(), expected.len() + 40001);
     assert!(ended.stdout.starts_with(&expected));
+    Ok(())
+}
+
+fn flood(w: &mut World) -> Result {
+    const RATE: u64 = 64 << 10;
+    w.sandbox("s")?;
+    let mut flood = w.sh("yes; echo over");
+    flood.log_rate = Some(RATE);
+    let size = |spec: &ContainerSpec| {
+        let rotated = spec.log_path.with_extension("log.1");
+        let len = |path| fs::metadata(path).map_or(0, |it| it.len());
+        len(spec.log_path.clone()) + len(rotated)
+    };
+    let since = std::time::Instant::now();
+    w.start(&flood)?;
+    // Four seconds' worth come at once, then it waits.
+    wait_until(|| size(&flood) > 4 * RATE);
+    let mut quiet = w.sh("echo in between");
+    quiet.log_rate = Some(RATE);
+    assert_eq!(w.run_to_end(&quiet)?.stdout, "in between\n");
+    wait_until(|| size(&flood) > 5 * RATE);
+    let taken = size(&flood);
+    let allowed = RATE as f64 * (4.0 + since.elapsed().as_secs_f64());
+    // One chunk of a pipe, as lines of two bytes, may be more than what was left.
+    let chunk = (64 << 10) / 2 * "2026-11-20T08:00:00.123456789Z stdout F y\n".len();
+    assert!((taken as f64) < allowed + 2.0 * chunk as f64, "{taken} bytes, {allowed} allowed");
+    // It ends like any other, also while it is held up.
+    w.block(w.runtime.kill(&flood.id))?;
+    w.block(w.runtime.remove_container(&flood.id))?;
     Ok(())
 }
 

@@ -282,7 +282,7 @@ fn hostile_exe(w: &mut World) -> Result {
     spec.args = vec!["/proc/self/exe".to_owned(), "keeper".to_owned()];
     match w.run_to_end(&spec) {
         Ok(ended) => assert_ne!(ended.exit.code, 0),
-        Err(err) => assert!(err.to_string().contains("Execute"), "{err}"),
+        Err(err) => assert!(err.to_string().contains("exec: \"/proc/self/exe\""), "{err}"),
     }
     let shares =
         agent_runtime::SandboxSpec { share_process_namespace: true, ..w.sandbox_spec("p") };
