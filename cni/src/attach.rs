@@ -168,9 +168,8 @@ pub fn attached() -> io::Result<Vec<String>> {
 pub fn attach(config: &BridgeConfig, wanted: &Attach<'_>) -> Result<Attachment, AttachError> {
     let link = host_ifname(wanted.id);
     let host_error = |err| AttachError::Host { id: wanted.id.into(), link: link.clone(), err };
+    let netns_error = |err| AttachError::Netns { id: wanted.id.into(), err };
     let mut host = Netlink::open().map_err(AttachError::Socket)?;
-    let mut inside = Netlink::open_in(wanted.netns)
-        .map_err(|err| AttachError::Netns { id: wanted.id.into(), err })?;
     let inside_error =
         |err| AttachError::Inside { id: wanted.id.into(), link: wanted.ifname.into(), err };
     let bridge = host.link(&config.name).map_err(host_error)?;
@@ -181,19 +180,28 @@ pub fn attach(config: &BridgeConfig, wanted: &Attach<'_>) -> Result<Attachment, 
     match host.change(veth(), NLM_F_CREATE | NLM_F_EXCL) {
         Err(err) if err.raw_os_error() == Some(libc::EEXIST) => {
             // Our own earlier half, or a left-over of another life of this id: then only the name is right.
+            let mut inside = Netlink::open_in(wanted.netns).map_err(netns_error)?;
             let ours = inside.link(wanted.ifname).map_err(host_error)?;
             if ours.as_ref().and_then(mac_of) != Some(mac) {
                 remove_link(&mut host, &link).map_err(host_error)?;
                 host.change(veth(), NLM_F_CREATE | NLM_F_EXCL).map_err(host_error)?;
             }
         }
-        other => other.map_err(host_error)?,
+        Err(err) => {
+            // The kernel does not say which of the two names of namespaces it does not like.
+            in_netns(wanted.netns, || Ok(())).map_err(netns_error)?;
+            return Err(host_error(err));
+        }
+        Ok(()) => {}
     }
     let made = host.link(&link).map_err(host_error)?;
     let made = made.ok_or_else(|| host_error(io::ErrorKind::NotFound.into()))?;
     host.change(port(made.header.index, bridge), 0).map_err(host_error)?;
-    configure(&mut inside, config, wanted).map_err(inside_error)?;
-    in_netns(wanted.netns, || ignore_redirects(wanted.ifname)).map_err(inside_error)?;
+    let inside = in_netns(wanted.netns, || {
+        configure(&mut Netlink::open()?, config, wanted)?;
+        ignore_redirects(wanted.ifname)
+    });
+    inside.map_err(inside_error)?;
     Ok(Attachment { host_mac: mac_of(&made), host_ifname: link, mac })
 }
 
@@ -293,15 +301,16 @@ fn port(index: u32, bridge: u32) -> RouteNetlinkMessage {
 
 fn configure(inside: &mut Netlink, config: &BridgeConfig, wanted: &Attach<'_>) -> io::Result<()> {
     let loopback = inside.link("lo")?.ok_or(io::ErrorKind::NotFound)?;
-    inside.change(up(loopback.header.index), 0)?;
     let eth = inside.link(wanted.ifname)?.ok_or(io::ErrorKind::NotFound)?.header.index;
     let flags = NLM_F_CREATE | NLM_F_REPLACE;
     let address = address_message(eth, wanted.address, PREFIX_LEN);
-    inside.change(RouteNetlinkMessage::NewAddress(address), flags)?;
-    inside.change(up(eth), 0)?;
-    let gateway = RouteNetlinkMessage::NewRoute(gateway_route(config.gateway, eth));
-    inside.change(gateway, flags)?;
-    inside.change(RouteNetlinkMessage::NewRoute(default_route(config.gateway, eth)), flags)
+    inside.change_all([
+        (up(loopback.header.index), 0),
+        (RouteNetlinkMessage::NewAddress(address), flags),
+        (up(eth), 0),
+        (RouteNetlinkMessage::NewRoute(gateway_route(config.gateway, eth)), flags),
+        (RouteNetlinkMessage::NewRoute(default_route(config.gateway, eth)), flags),
+    ])
 }
 
 /// What goes from one sandbox through the host to another leaves by the bridge it came from. A host may tell of the

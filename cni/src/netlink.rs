@@ -118,11 +118,35 @@ impl Netlink {
         Ok(found)
     }
 
+    /// Asks for several changes at once, done in this order. Goes on after one that fails, and returns the
+    /// first failure.
+    pub(crate) fn change_all(
+        &mut self,
+        messages: impl IntoIterator<Item = (RouteNetlinkMessage, u16)>,
+    ) -> io::Result<()> {
+        let (mut bytes, first) = (Vec::new(), self.sequence + 1);
+        for (message, flags) in messages {
+            bytes.extend(self.request(message, NLM_F_ACK | flags));
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        self.socket.send(&bytes, 0)?;
+        let last = self.sequence;
+        (first..=last)
+            .map(|sequence| self.answers(sequence).map(drop))
+            .fold(Ok(()), io::Result::and)
+    }
+
     fn exchange(
         &mut self,
         message: RouteNetlinkMessage,
         flags: u16,
     ) -> io::Result<Vec<RouteNetlinkMessage>> {
+        let bytes = self.request(message, flags);
+        self.socket.send(&bytes, 0)?;
+        self.answers(self.sequence)
+    }
+
+    fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
         self.sequence += 1;
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
@@ -131,7 +155,11 @@ impl Netlink {
         request.finalize();
         let mut bytes = vec![0; request.buffer_len()];
         request.serialize(&mut bytes);
-        self.socket.send(&bytes, 0)?;
+        bytes
+    }
+
+    /// What the kernel says to one request; its answers come in the order of the requests.
+    fn answers(&mut self, sequence: u32) -> io::Result<Vec<RouteNetlinkMessage>> {
         let mut answers = Vec::new();
         loop {
             let (bytes, _) = self.socket.recv_from_full()?;
@@ -141,7 +169,7 @@ impl Netlink {
                     .map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))?;
                 let length = usize::try_from(answer.header.length).unwrap_or(usize::MAX);
                 rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
-                if answer.header.sequence_number != self.sequence {
+                if answer.header.sequence_number != sequence {
                     continue;
                 }
                 match answer.payload {

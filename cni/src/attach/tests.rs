@@ -183,6 +183,7 @@ fn errors_name_what_is_missing() {
         let a = netns();
         let err = attach(&config(), &wanted("a", &a, 2)).unwrap_err();
         assert_eq!(err.to_string(), "could not find bridge obtest0");
+        ensure_bridge(&config()).unwrap();
         let file: OwnedFd = File::open("/dev/null").unwrap().into();
         let err = attach(&config(), &wanted("a", &file, 2)).unwrap_err();
         assert_eq!(err.to_string(), "could not enter the network namespace of a");
