@@ -3,7 +3,7 @@
 //! `container_start <rootfs>`: each start is what a pod needs that nobody has asked for before: a sandbox with its
 //! namespaces, a veth pair on a bridge with an address, an overlay over `rootfs`, limits of memory, processor and
 //! processes, the default seccomp profile. One line of JSON for each: microseconds from the request to `execve`, and to
-//! the end with everything removed again. Whoever measures starts another runtime in between, on the same machine.
+//! the end with everything removed again but the link, which the kernel removes by itself. Whoever measures starts another runtime in between, on the same machine.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -116,7 +116,7 @@ async fn start(
     runtime.ensure_container(&spec).await?;
     let running = begin.elapsed();
     while !matches!(events.recv().await?, RuntimeEvent::Exited { id, .. } if id == container) {}
-    cni::detach(&id)?;
+    // As the agent does it: the link goes with its namespace, when the kernel gets to it.
     runtime.remove_sandbox(&sandbox.id).await?;
     Ok(json!({
         "sandbox_us": made.as_micros(),

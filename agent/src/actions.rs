@@ -15,7 +15,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{chain, http, node::Node, pod_worker::rt};
+use crate::{chain, grpc, http, node::Node, pod_worker::rt};
 
 /// A hook that takes longer is cut off by the end of the grace period anyway.
 pub const HOOK_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -64,6 +64,12 @@ pub async fn run(
             };
             tcp(address, timeout).await
         }
+        ProbeAction::Grpc { port, service } => {
+            let Some(address) = resolve(None, *port, pod_ip).await else {
+                return ActionOutcome::Error("no address to connect to".to_owned());
+            };
+            grpc::check(address, service, timeout).await
+        }
         ProbeAction::Sleep { seconds } => {
             let seconds = u64::try_from(*seconds).unwrap_or(0);
             tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -83,11 +89,14 @@ async fn resolve(host: Option<&str>, port: u16, pod_ip: Option<IpAddr>) -> Optio
 }
 
 async fn http_get(get: &HttpGet, address: SocketAddr, timeout: Duration) -> ActionOutcome {
-    if get.https {
-        return ActionOutcome::Error("https requests are not supported on this node".to_owned());
-    }
-    let url = format!("http://{address}{}", get.path);
-    match tokio::time::timeout(timeout, http::get(address, &get.path, &get.headers)).await {
+    let place = http::Place {
+        https: get.https,
+        host: get.host.clone().unwrap_or_else(|| address.ip().to_string()),
+        port: address.port(),
+        path: get.path.clone(),
+    };
+    let url = place.to_string();
+    match tokio::time::timeout(timeout, http::get(address.ip(), place, &get.headers)).await {
         Err(_elapsed) => ActionOutcome::Failure(format!(
             "Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
         )),
@@ -136,7 +145,8 @@ async fn exec(
                 tracing::debug!(container = %id, error = chain(&err), "Could not kill a command");
             }
             ActionOutcome::Failure(format!(
-                "command timed out: {command:?} timed out after {timeout:?}"
+                "command timed out: {:?} timed out after {timeout:?}",
+                command.join(" ")
             ))
         }
     }

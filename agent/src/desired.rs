@@ -8,11 +8,12 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
 use agent_ledger::{Ledger, Table};
 use agent_sync::{Change, ObjectKey};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 
@@ -27,7 +28,37 @@ const COMPLETE_KEY: &str = "desired-complete";
 #[derive(Clone, Debug)]
 pub struct StoredObject {
     pub revision: u64,
-    pub value: Arc<Value>,
+    pub body: Arc<Body>,
+}
+
+/// An object's JSON. As text: a tree of values takes ten times as much.
+#[derive(Debug)]
+pub struct Body {
+    json: Box<[u8]>,
+    value: OnceLock<Value>,
+}
+
+impl Body {
+    /// `None` if it is no JSON.
+    pub fn new(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<serde::de::IgnoredAny>(json).ok()?;
+        Some(Self { json: json.into(), value: OnceLock::new() })
+    }
+
+    /// The JSON as it came.
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// Reads it as something in particular.
+    pub fn parse<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_slice(&self.json).ok()
+    }
+
+    /// The tree of values, kept from the first time on: for what is looked at over and over.
+    pub fn value(&self) -> &Value {
+        self.value.get_or_init(|| self.parse().unwrap_or_default())
+    }
 }
 
 /// The whole view at one moment.
@@ -121,12 +152,12 @@ impl DesiredStore {
         for change in changes {
             match change {
                 Change::Upsert { key, revision, body } => {
-                    let Ok(value) = serde_json::from_slice::<Value>(&body) else {
+                    let Some(parsed) = Body::new(&body) else {
                         tracing::warn!(object = %key, "Left out a desired object that is no JSON");
                         continue;
                     };
                     records.push(put(&key.to_string(), encode_record(revision, &body)));
-                    next.objects.insert(key, StoredObject { revision, value: Arc::new(value) });
+                    next.objects.insert(key, StoredObject { revision, body: Arc::new(parsed) });
                 }
                 Change::Delete { key } => {
                     records.push(agent_ledger::Change::Delete {
@@ -183,8 +214,8 @@ fn decode_record(record: &[u8]) -> Option<StoredObject> {
     if version != RECORD_VERSION {
         return None;
     }
-    let value = Arc::new(serde_json::from_slice(body).ok()?);
-    Some(StoredObject { revision: u64::from_be_bytes(*revision), value })
+    let body = Arc::new(Body::new(body)?);
+    Some(StoredObject { revision: u64::from_be_bytes(*revision), body })
 }
 
 #[cfg(test)]
@@ -205,8 +236,9 @@ mod tests {
 
     fn shown(store: &DesiredStore) -> String {
         let view = store.snapshot();
-        let objects =
-            view.objects.iter().map(|(key, it)| format!("{key}@{}={}", it.revision, it.value));
+        let objects = view.objects.iter().map(|(key, it)| {
+            format!("{key}@{}={}", it.revision, String::from_utf8_lossy(it.body.json()))
+        });
         let list: Vec<String> = objects.collect();
         format!("{} complete={}", list.join(" "), view.complete)
     }

@@ -8,35 +8,38 @@ use agent_core::{
     desired::{DesiredPod, DesiredSet, References, referred_names},
     ids::PodUid,
 };
+use agent_sync::ObjectKey;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Service};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::Deserialize;
 
-use crate::desired::DesiredObjects;
+use crate::desired::{Body, DesiredObjects};
 
 /// Objects that a pod was made of, by identity.
-type Inputs = Vec<Arc<Value>>;
+type Inputs = Vec<Arc<Body>>;
 
 /// Remembers what was put together.
 #[derive(Debug, Default)]
 pub(crate) struct DesiredPods {
     pods: BTreeMap<PodUid, (Inputs, Arc<DesiredPod>)>,
     services: BTreeMap<String, (Inputs, Vec<Arc<Service>>)>,
+    /// Which pod an object is.
+    uids: BTreeMap<ObjectKey, (Arc<Body>, PodUid)>,
 }
 
 impl DesiredPods {
     /// All pods of the view.
     pub(crate) fn update(&mut self, view: &DesiredObjects) -> DesiredSet {
-        let mut pods = BTreeMap::new();
+        let (mut pods, mut uids) = (BTreeMap::new(), BTreeMap::new());
         for (key, object) in view.of_kind("Pod") {
-            match self.pod(view, &object.value) {
+            match self.pod(view, key, &object.body) {
                 Some((uid, inputs, pod)) => {
+                    uids.insert(key.clone(), (Arc::clone(&object.body), uid));
                     pods.insert(uid, (inputs, pod));
                 }
                 None => tracing::warn!(pod = %key, "Left out a Pod that cannot be read"),
             }
         }
-        self.pods = pods;
+        (self.pods, self.uids) = (pods, uids);
         let set = self.pods.iter().map(|(uid, (_, pod))| (*uid, Arc::clone(pod))).collect();
         if view.complete { DesiredSet::Complete(set) } else { DesiredSet::Partial(set) }
     }
@@ -44,19 +47,23 @@ impl DesiredPods {
     fn pod(
         &mut self,
         view: &DesiredObjects,
-        value: &Arc<Value>,
+        key: &ObjectKey,
+        body: &Arc<Body>,
     ) -> Option<(PodUid, Inputs, Arc<DesiredPod>)> {
-        let uid = value["metadata"]["uid"].as_str()?.parse::<PodUid>().ok()?;
-        let namespace = value["metadata"]["namespace"].as_str()?.to_owned();
+        let uid = match self.uids.get(key) {
+            Some((known, uid)) if Arc::ptr_eq(known, body) => *uid,
+            _ => body.parse::<Head>()?.metadata.uid.parse::<PodUid>().ok()?,
+        };
         let known = self.pods.get(&uid).cloned();
         // The names that it refers to cannot change without the Pod.
         let parsed: Arc<Pod> = match &known {
-            Some((inputs, pod)) if inputs.first().is_some_and(|it| Arc::ptr_eq(it, value)) => {
+            Some((inputs, pod)) if inputs.first().is_some_and(|it| Arc::ptr_eq(it, body)) => {
                 Arc::clone(&pod.pod)
             }
-            _ => Arc::new(parse(value)?),
+            _ => Arc::new(body.parse()?),
         };
-        let (inputs, references) = self.references(view, &namespace, parsed.spec.as_ref()?, value);
+        let (inputs, references) =
+            self.references(view, &key.namespace, parsed.spec.as_ref()?, body);
         if let Some((before, pod)) = known
             && before.len() == inputs.len()
             && before.iter().zip(&inputs).all(|(a, b)| Arc::ptr_eq(a, b))
@@ -72,22 +79,22 @@ impl DesiredPods {
         view: &DesiredObjects,
         namespace: &str,
         spec: &PodSpec,
-        pod: &Arc<Value>,
+        pod: &Arc<Body>,
     ) -> (Inputs, References) {
         let names = referred_names(spec);
         let mut inputs = vec![Arc::clone(pod)];
         let mut references = References::default();
         for name in names.config_maps {
             let Some(found) = view.find("ConfigMap", namespace, &name) else { continue };
-            if let Some(map) = parse(&found.value) {
-                inputs.push(Arc::clone(&found.value));
+            if let Some(map) = found.body.parse() {
+                inputs.push(Arc::clone(&found.body));
                 references.config_maps.insert(name, Arc::new(map));
             }
         }
         for name in names.secrets {
             let Some(found) = view.find("Secret", namespace, &name) else { continue };
-            if let Some(secret) = parse(&found.value) {
-                inputs.push(Arc::clone(&found.value));
+            if let Some(secret) = found.body.parse() {
+                inputs.push(Arc::clone(&found.body));
                 references.secrets.insert(name, Arc::new(secret));
             }
         }
@@ -104,7 +111,7 @@ impl DesiredPods {
                 key.namespace == namespace
                     || (key.namespace == "default" && key.name == "kubernetes")
             })
-            .map(|(_, object)| Arc::clone(&object.value))
+            .map(|(_, object)| Arc::clone(&object.body))
             .collect();
         if let Some((before, services)) = self.services.get(namespace)
             && before.len() == inputs.len()
@@ -113,20 +120,26 @@ impl DesiredPods {
             return (inputs, services.clone());
         }
         let services: Vec<Arc<Service>> =
-            inputs.iter().filter_map(|it| parse(it).map(Arc::new)).collect();
+            inputs.iter().filter_map(|it| it.parse().map(Arc::new)).collect();
         self.services.insert(namespace.to_owned(), (inputs.clone(), services.clone()));
         (inputs, services)
     }
 }
 
-fn parse<T: DeserializeOwned>(value: &Value) -> Option<T> {
-    T::deserialize(value).ok()
+/// What of a Pod is needed to find out which it is.
+#[derive(Deserialize)]
+struct Head {
+    metadata: Meta,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    uid: String,
 }
 
 #[cfg(test)]
 mod tests {
-    use agent_sync::ObjectKey;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::desired::StoredObject;
@@ -135,7 +148,8 @@ mod tests {
 
     fn put(view: &mut DesiredObjects, kind: &str, name: &str, value: Value) {
         let key = ObjectKey::new(kind, "d", name);
-        view.objects.insert(key, StoredObject { revision: 1, value: Arc::new(value) });
+        let body = Arc::new(Body::new(value.to_string().as_bytes()).unwrap());
+        view.objects.insert(key, StoredObject { revision: 1, body });
     }
 
     #[test]

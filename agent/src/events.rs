@@ -2,16 +2,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use agent_core::event::{Happening, Recorder, Severity, Subject};
-use hub_api::Clock;
+use agent_core::{
+    event::{Happening, Recorder, Severity, Subject},
+    record::Rejection,
+};
 
-use crate::outbox::Outbox;
+use crate::{clock::NodeClock, outbox::Outbox};
 
 /// The node's voice.
 pub struct Events {
     recorder: Mutex<Recorder>,
     outbox: Arc<Outbox>,
-    clock: Arc<dyn Clock>,
+    clock: NodeClock,
 }
 
 impl std::fmt::Debug for Events {
@@ -21,18 +23,37 @@ impl std::fmt::Debug for Events {
 }
 
 impl Events {
-    pub fn new(node: &str, outbox: Arc<Outbox>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(node: &str, outbox: Arc<Outbox>, clock: NodeClock) -> Self {
         Self { recorder: Mutex::new(Recorder::new(node.to_owned())), outbox, clock }
     }
 
     /// As it should be.
     pub async fn normal(&self, subject: Subject, reason: &'static str, message: String) {
-        self.emit(Happening { subject, severity: Severity::Normal, reason, message }).await;
+        self.emit(Happening {
+            subject,
+            severity: Severity::Normal,
+            reason: reason.into(),
+            message,
+        })
+        .await;
     }
 
     /// Not as it should be.
     pub async fn warning(&self, subject: Subject, reason: &'static str, message: String) {
-        self.emit(Happening { subject, severity: Severity::Warning, reason, message }).await;
+        self.emit(Happening {
+            subject,
+            severity: Severity::Warning,
+            reason: reason.into(),
+            message,
+        })
+        .await;
+    }
+
+    /// A pod that this node does not take.
+    pub async fn rejection(&self, subject: Subject, rejection: Rejection) {
+        let Rejection { reason, message } = rejection;
+        let severity = Severity::Warning;
+        self.emit(Happening { subject, severity, reason: reason.into(), message }).await;
     }
 
     async fn emit(&self, happening: Happening) {

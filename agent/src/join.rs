@@ -3,16 +3,18 @@
 //! The key is made on this machine, kept in the ledger before it is first used, and never leaves
 //! it. A join that was cut off anywhere can be repeated: the same key asks again.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use agent_ledger::{Change, Ledger, Table, Vital};
 use agent_sync::join::{JoinRequest, JoinToken, ParseTokenError};
-use hub_api::Clock;
 use jiff::Timestamp;
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
-use crate::link::{self, DialError, tls};
+use crate::{
+    clock::NodeClock,
+    link::{self, DialError, tls},
+};
 
 /// The machine could not become a node.
 #[derive(Debug, thiserror::Error)]
@@ -39,18 +41,12 @@ pub enum JoinError {
 ///
 /// # Errors
 /// The token is wrong, used or expired, the name is taken, or the hub is out of reach.
-pub async fn run(
-    state_dir: &Path,
-    hub: &str,
-    token: &str,
-    node: &str,
-    clock: Arc<dyn Clock>,
-) -> Result<(), JoinError> {
+pub async fn run(state_dir: &Path, hub: &str, token: &str, node: &str) -> Result<(), JoinError> {
     let token: JoinToken = token.parse()?;
     let (ledger, _report) = Ledger::open(&state_dir.join("ledger")).map_err(JoinError::Ledger)?;
     let vital = prepare(&ledger, node).await?;
-    let tls =
-        tls::pinned(clock, vital.time_floor, &token.authority_hash).map_err(DialError::Tls)?;
+    let clock = NodeClock::new(vital.time_floor);
+    let tls = tls::pinned(clock, &token.authority_hash).map_err(DialError::Tls)?;
     let request = JoinRequest::Join {
         token_id: token.id,
         token_secret: token.secret,
@@ -84,20 +80,16 @@ async fn prepare(ledger: &Ledger, node: &str) -> Result<Vital, JoinError> {
 /// Whether two thirds of the certificate's life are over.
 pub(crate) fn wants_renewal(vital: &Vital, now: Timestamp) -> bool {
     let Some((begin, end)) = tls::validity(&vital.cert_pem) else { return true };
-    now.as_second().max(vital.time_floor) >= begin + (end - begin) / 3 * 2
+    now.as_second() >= begin + (end - begin) / 3 * 2
 }
 
 /// Gets a new certificate for the same key. Works with one that has expired.
-pub(crate) async fn renew(
-    hub: &str,
-    ledger: &Ledger,
-    clock: Arc<dyn Clock>,
-) -> Result<(), JoinError> {
+pub(crate) async fn renew(hub: &str, ledger: &Ledger, clock: NodeClock) -> Result<(), JoinError> {
     let vital = ledger.vital();
     let authority =
         CertificateDer::from_pem_slice(vital.ca_pem.as_bytes()).map_err(|_| JoinError::Identity)?;
     let hash = tls::key_hash(&authority).ok_or(JoinError::Identity)?;
-    let tls = tls::pinned(clock, vital.time_floor, &hash).map_err(DialError::Tls)?;
+    let tls = tls::pinned(clock, &hash).map_err(DialError::Tls)?;
     let request = JoinRequest::Renew {
         node: vital.node_name.clone(),
         cert_pem: vital.cert_pem.clone(),

@@ -7,12 +7,14 @@ pub mod node;
 pub mod supervisor;
 
 mod desired_pods;
+mod host_ports;
 mod pod_worker;
 
 pub mod records;
 pub mod runtime_view;
 
 pub mod actions;
+pub mod grpc;
 pub mod http;
 pub mod network;
 pub mod probes;

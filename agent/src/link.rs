@@ -19,10 +19,13 @@ use std::{
 use agent_ledger::Ledger;
 use agent_sync::stream::StreamRequest;
 use futures_util::future::BoxFuture;
-use hub_api::Clock;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{clock, desired::DesiredStore, outbox::Outbox};
+use crate::{
+    clock::{self, NodeClock},
+    desired::DesiredStore,
+    outbox::Outbox,
+};
 
 pub use dial::DialError;
 pub(crate) use dial::{HUB_ADDRESS, exchange};
@@ -50,7 +53,7 @@ pub struct LinkConfig {
     pub ledger: Ledger,
     pub desired: Arc<DesiredStore>,
     pub outbox: Arc<Outbox>,
-    pub clock: Arc<dyn Clock>,
+    pub clock: NodeClock,
     pub on_stream: StreamHandler,
     /// Follow a hub whose storage was replaced.
     pub accept_new_epoch: bool,

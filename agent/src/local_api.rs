@@ -184,7 +184,7 @@ async fn put_desired(node: &Node, objects: &[Value]) -> Result<Value, String> {
             ObjectKey::new(text(&object["kind"]), text(&meta["namespace"]), text(&meta["name"]));
         gone.retain(|it| *it != key);
         let known = before.objects.get(&key);
-        if known.is_some_and(|it| *it.value == *object) {
+        if known.is_some_and(|it| it.body.parse::<Value>().as_ref() == Some(object)) {
             continue;
         }
         let revision = known.map_or(1, |it| it.revision + 1);

@@ -1,10 +1,9 @@
 //! `outbye-agent`: one process for each machine, and the commands to look at it.
 
-use std::{net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{net::IpAddr, path::PathBuf, process::ExitCode};
 
 use agent::{
     cli::{self, Target},
-    clock::SystemClock,
     config::AgentConfig,
     join, program, reset,
 };
@@ -12,7 +11,12 @@ use agent_sync::stream::StreamKind;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use ipnet::Ipv4Net;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// Worker threads; most of what the agent does is waiting.
 const WORKERS: usize = 2;
@@ -20,6 +24,8 @@ const WORKERS: usize = 2;
 const MAX_BLOCKING: usize = 8;
 const THREAD_IDLE: std::time::Duration = std::time::Duration::from_secs(5);
 const STACK: usize = 1 << 20;
+/// One for each thread that works most of the time would be two; they share it without trouble.
+const HEAPS: i32 = 1;
 
 /// Runs containers on this machine, with or without its hub.
 #[derive(Parser)]
@@ -187,9 +193,12 @@ fn main() -> ExitCode {
     if let Some(code) = agent_runtime::dispatch(&args) {
         return code;
     }
+    agent_sys::limit_heaps(HEAPS);
     let cli = Cli::parse_from(args);
-    let filter = EnvFilter::try_from_env("OUTBYE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let wanted = std::env::var("OUTBYE_LOG").ok().and_then(|it| it.parse::<Targets>().ok());
+    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     let result = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(MAX_BLOCKING)
@@ -221,7 +230,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run { settings } => program::run(config(cli.dirs, settings)).await?,
         Command::Join { hub, token, node_name } => {
             let name = node_name.unwrap_or_else(program::hostname);
-            join::run(&cli.dirs.state_dir, &hub, &token, &name, Arc::new(SystemClock)).await?;
+            join::run(&cli.dirs.state_dir, &hub, &token, &name).await?;
         }
         Command::Status { json } => cli::status(&socket, json).await?,
         Command::Ps { json } => cli::pods(&socket, json).await?,

@@ -8,19 +8,23 @@ use std::{
     net::Ipv4Addr,
     os::fd::{AsFd, OwnedFd},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use agent_core::ids::{PodUid, SandboxId};
 use cni::{Attach, BridgeConfig, ipam::Pool};
 use ipnet::Ipv4Net;
+use tokio::sync::watch;
 
 /// Name of the link inside of a pod.
 const IFNAME: &str = "eth0";
+/// How long the kernel has to remove the link of a namespace that is gone.
+const LINK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A pod cannot have its network.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    #[error("the node has no pod CIDR yet")]
+    #[error("the node has no pod CIDR yet: it comes from the hub, or with --pod-cidr")]
     NoCidr,
     #[error("no address is free in {cidr}")]
     Exhausted { cidr: Ipv4Net },
@@ -34,6 +38,8 @@ pub enum NetworkError {
     Attach(cni::AttachError),
     #[error(transparent)]
     Detach(cni::DetachError),
+    #[error("could not list links")]
+    Links(#[source] std::io::Error),
     #[error("a network task was cut off")]
     Cancelled,
 }
@@ -47,7 +53,11 @@ pub struct Network {
     state: Mutex<State>,
     /// The bridge that was made, so that it is made once.
     made: tokio::sync::Mutex<Option<BridgeConfig>>,
-    changed: tokio::sync::Notify,
+    /// Sandboxes that were removed, until their links are known to be gone.
+    abandoned: Mutex<BTreeSet<String>>,
+    swept: tokio::sync::Notify,
+    cidr_tx: watch::Sender<Option<Ipv4Net>>,
+    leases_tx: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -67,8 +77,16 @@ impl Network {
     ) -> Self {
         let last = leases.values().max().copied();
         let state = Mutex::new(State { cidr, leases, last });
-        let changed = tokio::sync::Notify::new();
-        Self { bridge, mtu, state, made: tokio::sync::Mutex::new(None), changed }
+        Self {
+            bridge,
+            mtu,
+            state,
+            made: tokio::sync::Mutex::new(None),
+            abandoned: Mutex::default(),
+            swept: tokio::sync::Notify::new(),
+            cidr_tx: watch::Sender::new(cidr),
+            leases_tx: watch::Sender::new(()),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -80,13 +98,23 @@ impl Network {
         let before = self.lock().cidr.replace(cidr);
         if before != Some(cidr) {
             tracing::info!(%cidr, "The node has a pod CIDR");
-            self.changed.notify_one();
+            self.cidr_tx.send_replace(Some(cidr));
         }
     }
 
-    /// Ends when the node got another range of addresses.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
+    /// Tells when the node gets another range of addresses.
+    pub fn subscribe(&self) -> watch::Receiver<Option<Ipv4Net>> {
+        self.cidr_tx.subscribe()
+    }
+
+    /// Tells when a pod gets an address, or gives it back.
+    pub fn subscribe_leases(&self) -> watch::Receiver<()> {
+        self.leases_tx.subscribe()
+    }
+
+    /// The pod's address, if it has one.
+    pub fn lease(&self, uid: &PodUid) -> Option<Ipv4Addr> {
+        self.lock().leases.get(uid).copied()
     }
 
     pub fn cidr(&self) -> Option<Ipv4Net> {
@@ -109,12 +137,15 @@ impl Network {
             .ok_or(NetworkError::Exhausted { cidr })?;
         state.leases.insert(*uid, address);
         state.last = Some(address);
+        drop(state);
+        self.leases_tx.send_replace(());
         Ok(address)
     }
 
     /// Gives an address back. The caller has made that durable.
     pub fn release(&self, uid: &PodUid) {
         self.lock().leases.remove(uid);
+        self.leases_tx.send_replace(());
     }
 
     /// Gives a sandbox its link and address. Doing it again is fine.
@@ -136,13 +167,43 @@ impl Network {
         .await
     }
 
-    /// Takes a sandbox's link away. It need not have one.
+    /// Takes a sandbox's link away, now: its address is needed again. It need not have one.
     ///
     /// # Errors
     /// The kernel refused.
     pub async fn detach(&self, sandbox: &SandboxId) -> Result<(), NetworkError> {
         let id = sandbox.to_string();
         blocking(move || cni::detach(&id).map_err(NetworkError::Detach)).await
+    }
+
+    /// Sees to it that the link of a sandbox that is gone goes too. The kernel does that by itself, some
+    /// time after the network namespace has lost its last user; should something still hold the
+    /// namespace, the link is taken away all the same.
+    pub fn abandon(&self, sandbox: &SandboxId) {
+        let mut abandoned = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        abandoned.insert(sandbox.to_string());
+        self.swept.notify_one();
+    }
+
+    /// Takes links away that stayed behind. Runs until it is dropped.
+    pub async fn sweep(&self) {
+        loop {
+            self.swept.notified().await;
+            tokio::time::sleep(LINK_PATIENCE).await;
+            let ids =
+                std::mem::take(&mut *self.abandoned.lock().unwrap_or_else(PoisonError::into_inner));
+            let result = blocking(move || {
+                let left = cni::attached().map_err(NetworkError::Links)?;
+                for id in ids.iter().filter(|id| left.contains(&cni::host_ifname(id))) {
+                    cni::detach(id).map_err(NetworkError::Detach)?;
+                }
+                Ok(())
+            });
+            if let Err(err) = result.await {
+                // It costs a name; the next pod with this one would take it over.
+                tracing::warn!(error = crate::chain(&err), "Could not remove a link");
+            }
+        }
     }
 
     /// Makes the bridge, once for each address range.

@@ -1,7 +1,7 @@
 //! Everything that the parts of the agent share, put together once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
@@ -14,18 +14,17 @@ use agent_core::{
 use agent_image::ImageStore;
 use agent_ledger::Ledger;
 use agent_runtime::Runtime;
-use hub_api::Clock;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::AgentConfig, desired::DesiredStore, events::Events, link::LinkHandle, network::Network,
-    outbox::Outbox, runtime_view::RuntimeView,
+    clock::NodeClock, config::AgentConfig, desired::DesiredStore, events::Events, link::LinkHandle,
+    network::Network, outbox::Outbox, runtime_view::RuntimeView,
 };
 
 /// One agent's parts. Nothing here decides anything.
 pub struct Node {
     pub config: AgentConfig,
-    pub clock: Arc<dyn Clock>,
+    pub clock: NodeClock,
     pub ledger: Ledger,
     pub desired: Arc<DesiredStore>,
     pub outbox: Arc<Outbox>,
@@ -63,9 +62,9 @@ pub struct Parts {
 }
 
 impl Node {
-    pub fn new(parts: Parts, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(parts: Parts, clock: NodeClock) -> Self {
         let Parts { config, ledger, desired, outbox, runtime, images, network, machine } = parts;
-        let events = Events::new(&config.node_name, Arc::clone(&outbox), Arc::clone(&clock));
+        let events = Events::new(&config.node_name, Arc::clone(&outbox), clock.clone());
         Self {
             config,
             clock,
@@ -114,7 +113,14 @@ impl Node {
 /// What every pod last said of itself, for the local commands.
 #[derive(Debug, Default)]
 pub struct PodTable {
-    rows: Mutex<BTreeMap<PodUid, PodRow>>,
+    rows: Mutex<BTreeMap<PodUid, Kept>>,
+}
+
+/// A row as text: a tree of values takes ten times as much, and is seldom looked at.
+#[derive(Debug)]
+struct Kept {
+    json: Box<str>,
+    ended: bool,
 }
 
 /// One pod.
@@ -130,17 +136,27 @@ pub struct PodRow {
 
 impl PodTable {
     pub fn set(&self, row: PodRow) {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner).insert(row.uid, row);
+        let ended = matches!(row.status["phase"].as_str(), Some("Succeeded" | "Failed"));
+        let json = serde_json::to_string(&row).unwrap_or_default().into_boxed_str();
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.insert(row.uid, Kept { json, ended });
     }
 
     pub fn remove(&self, uid: &PodUid) {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
+    /// Pods that run to no end any more: they succeeded or failed.
+    pub fn ended(&self) -> BTreeSet<PodUid> {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.iter().filter(|(_, it)| it.ended).map(|(uid, _)| *uid).collect()
+    }
+
     /// All pods, by namespace and name.
     pub fn list(&self) -> Vec<PodRow> {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rows: Vec<PodRow> = rows.values().cloned().collect();
+        let mut rows: Vec<PodRow> =
+            rows.values().filter_map(|it| serde_json::from_str(&it.json).ok()).collect();
         rows.sort_by(|a, b| a.pod.cmp(&b.pod));
         rows
     }

@@ -19,6 +19,7 @@ const COLLECT_ABOVE_PERCENT: u64 = 85;
 /// Runs until the agent stops.
 pub async fn run(node: Arc<Node>, shutdown: CancellationToken) {
     let mut sent: Option<(Value, Duration)> = None;
+    let mut cidr_rx = node.network.subscribe();
     loop {
         look(&node).await;
         let machine = node.machine();
@@ -44,7 +45,8 @@ pub async fn run(node: Arc<Node>, shutdown: CancellationToken) {
         // Both are cancel-safe.
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = node.network.changed() => {}
+            // The network lives as long as the node.
+            _ = cidr_rx.changed() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
     }

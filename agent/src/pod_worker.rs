@@ -15,9 +15,10 @@ use std::{sync::Arc, time::Duration};
 
 use agent_core::{
     desired::{DesiredPod, Verdict},
+    event::Subject,
     ids::{ContainerName, PodRef, PodUid},
     pod::{self, Plan},
-    record::PodRecord,
+    record::{Lifecycle, PodRecord, Rejection, TeardownReason},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
@@ -27,7 +28,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{node::Node, records::PodRecords};
+use crate::{
+    node::Node,
+    records::{self, PodRecords},
+};
 pub(crate) use apply::{rt, rt_sandbox};
 use memory::PodMemory;
 
@@ -65,6 +69,10 @@ pub(crate) struct PodWorker {
     pod: Option<Arc<DesiredPod>>,
     last_status: Option<PodStatus>,
     gone_reported: bool,
+    /// Events on their way: written together with the status that they go with.
+    told: Vec<(Subject, &'static str, String)>,
+    /// Why the node does not take the pod, as long as that is not written down.
+    rejection: Option<Rejection>,
     shutdown: CancellationToken,
 }
 
@@ -72,7 +80,7 @@ impl PodWorker {
     pub(crate) fn new(
         node: Arc<Node>,
         uid: PodUid,
-        records: PodRecords,
+        (records, rejection): (PodRecords, Option<Rejection>),
         handle: &WorkerHandle,
         shutdown: CancellationToken,
     ) -> Self {
@@ -87,6 +95,8 @@ impl PodWorker {
             pod: None,
             last_status: None,
             gone_reported: false,
+            told: Vec::new(),
+            rejection,
             shutdown,
         }
     }
@@ -97,6 +107,7 @@ impl PodWorker {
         loop {
             self.collect_finished();
             let verdict = self.verdict();
+            self.reject().await;
             let observed = self.observe();
             let plan = pod::plan(&verdict, &observed, self.node.clock.now());
             let outcome = self.apply(&plan).await;
@@ -176,6 +187,27 @@ impl PodWorker {
         }
     }
 
+    /// Writes down that the pod was not taken: nothing of it is ever made.
+    async fn reject(&mut self) {
+        let Some(rejection) = self.rejection.clone() else { return };
+        let at = self.node.clock.now();
+        let Some(record) = self.pod_record() else { return };
+        record.lifecycle = Lifecycle::Terminated { at, reason: TeardownReason::Rejected };
+        record.rejection = Some(rejection.clone());
+        let record = record.clone();
+        match records::put_pod(&self.node.ledger, &record, None).await {
+            Ok(()) => self.rejection = None,
+            // Tried again when the worker looks again; nothing is started meanwhile.
+            Err(err) => {
+                tracing::warn!(pod = %record.pod, error = crate::chain(&err), "Could not keep a rejection");
+                return;
+            }
+        }
+        tracing::warn!(pod = %record.pod, reason = rejection.reason, "Did not take a pod");
+        let subject = Subject::Pod { uid: self.uid, pod: record.pod, container: None };
+        self.node.events.rejection(subject, rejection).await;
+    }
+
     /// The pod's record; a pod that the node meets for the first time gets a fresh one.
     fn pod_record(&mut self) -> Option<&mut PodRecord> {
         if self.records.pod.is_none() {
@@ -214,8 +246,9 @@ fn fresh_record(pod: PodRef, grace_seconds: i64, uid: PodUid, started_at: Timest
         pod,
         grace_seconds,
         started_at,
-        lifecycle: agent_core::record::Lifecycle::Syncing,
+        lifecycle: Lifecycle::Syncing,
         sandbox: None,
+        rejection: None,
     }
 }
 

@@ -6,12 +6,11 @@ use agent_core::event::Subject;
 use agent_image::{ImageConfig, ImageStore};
 use agent_ledger::Ledger;
 use agent_runtime::Runtime;
-use hub_api::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    clock::SystemClock,
+    clock::NodeClock,
     config::AgentConfig,
     desired::DesiredStore,
     link::{self, LinkConfig, StreamHandler},
@@ -66,6 +65,8 @@ pub async fn run(config: AgentConfig) -> Result<(), RunError> {
     tasks.spawn(local_api::serve(Arc::clone(&node), listener, shutdown.clone()));
     tasks.spawn(services::run(Arc::clone(&node), shutdown.clone()));
     tasks.spawn(node_status::run(Arc::clone(&node), shutdown.clone()));
+    let (sweeping, stop) = (Arc::clone(&node), shutdown.clone());
+    tasks.spawn(async move { stop.run_until_cancelled(sweeping.network.sweep()).await });
     let handle = link::spawn(link_config(&node), &tasks, shutdown.clone());
     // Set once, here.
     let _ = node.link.set(handle);
@@ -111,8 +112,9 @@ async fn start(mut config: AgentConfig) -> Result<Node, RunError> {
     }
     // It is an error only if another one was there first, and then that one does.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (ledger, report) = Ledger::open(&config.ledger_dir()).map_err(RunError::Ledger)?;
+    // Before the keeper is asked for anything: with it, it hears of the floor.
+    let clock = NodeClock::new(ledger.vital().time_floor);
     if config.node_name.is_empty() {
         let joined = ledger.vital().node_name;
         config.node_name = if joined.is_empty() { hostname() } else { joined };
@@ -161,7 +163,7 @@ fn link_config(node: &Arc<Node>) -> LinkConfig {
         ledger: node.ledger.clone(),
         desired: Arc::clone(&node.desired),
         outbox: Arc::clone(&node.outbox),
-        clock: Arc::clone(&node.clock),
+        clock: node.clock.clone(),
         on_stream,
         accept_new_epoch: node.config.accept_new_epoch,
     }

@@ -54,6 +54,11 @@ impl RuntimeView {
         self.lock().keys().copied().collect()
     }
 
+    /// Whether the keeper holds anything of this pod.
+    pub fn holds(&self, uid: &PodUid) -> bool {
+        self.lock().get(uid).is_some_and(|it| !it.sandboxes.is_empty() || !it.containers.is_empty())
+    }
+
     pub fn phase(&self, id: &ContainerId) -> Option<Phase> {
         self.lock().get(&id.pod)?.containers.get(id).cloned()
     }

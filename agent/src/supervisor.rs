@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use agent_core::{
+    admission::{Admitted, Claims},
     desired::{DesiredSet, Verdict},
     ids::{ContainerId, PodUid},
+    record::{Lifecycle, Rejection},
 };
 use agent_runtime::{CallError, Phase, RuntimeEvent};
 use ipnet::Ipv4Net;
@@ -32,6 +34,7 @@ pub struct Supervisor {
     records: BTreeMap<PodUid, PodRecords>,
     desired_pods: DesiredPods,
     set: DesiredSet,
+    admitted: Admitted,
 }
 
 impl std::fmt::Debug for Supervisor {
@@ -51,6 +54,7 @@ impl Supervisor {
             records,
             desired_pods: DesiredPods::default(),
             set: DesiredSet::Partial(BTreeMap::new()),
+            admitted: Admitted::default(),
         }
     }
 
@@ -86,7 +90,7 @@ impl Supervisor {
     fn sync(&mut self) {
         let view = self.node.desired.snapshot();
         let own = view.find("Node", "", &self.node.config.node_name);
-        if let Some(cidr) = own.and_then(|it| it.value["spec"]["podCIDR"].as_str()) {
+        if let Some(cidr) = own.and_then(|it| it.body.value()["spec"]["podCIDR"].as_str()) {
             match cidr.parse::<Ipv4Net>() {
                 Ok(cidr) => {
                     if self.node.network.cidr() != Some(cidr) {
@@ -115,6 +119,10 @@ impl Supervisor {
         let mut uids: Vec<PodUid> = self.set.pods().keys().copied().collect();
         uids.extend(self.records.keys().copied());
         uids.extend(self.node.view.uids());
+        // A pod that ended, or that is not wanted any more, takes nothing.
+        let ended = self.node.pods.ended();
+        let pods = self.set.pods();
+        self.admitted.retain(|uid| pods.contains_key(uid) && !ended.contains(uid));
         for uid in uids {
             if !self.workers.contains_key(&uid) {
                 self.start(uid);
@@ -124,14 +132,37 @@ impl Supervisor {
 
     fn start(&mut self, uid: PodUid) {
         let records = self.records.remove(&uid).unwrap_or_default();
-        let handle = WorkerHandle {
-            desired_tx: watch::Sender::new(self.set.verdict(&uid)),
-            wake: Arc::new(Notify::new()),
-        };
+        let verdict = self.set.verdict(&uid);
+        let rejection = self.admit(uid, &verdict, &records).err();
+        let handle =
+            WorkerHandle { desired_tx: watch::Sender::new(verdict), wake: Arc::new(Notify::new()) };
         let node = Arc::clone(&self.node);
-        let worker = PodWorker::new(node, uid, records, &handle, self.shutdown.clone());
+        let worker =
+            PodWorker::new(node, uid, (records, rejection), &handle, self.shutdown.clone());
         self.tasks.spawn(worker.run());
         self.workers.insert(uid, handle);
+    }
+
+    /// Whether the node takes a pod. What it took once stays taken.
+    fn admit(
+        &mut self,
+        uid: PodUid,
+        verdict: &Verdict,
+        records: &PodRecords,
+    ) -> Result<(), Rejection> {
+        let Verdict::Wanted(pod) = verdict else { return Ok(()) };
+        let claims = Claims::of(pod.spec());
+        let lifecycle = records.pod.as_ref().map(|it| &it.lifecycle);
+        match lifecycle {
+            Some(Lifecycle::Terminated { .. }) => Ok(()),
+            None if pod.deletion.is_none() && !self.node.view.holds(&uid) => {
+                self.admitted.admit(uid, claims, &self.node.machine().allocatable())
+            }
+            Some(Lifecycle::Syncing | Lifecycle::Terminating { .. }) | None => {
+                self.admitted.add(uid, claims);
+                Ok(())
+            }
+        }
     }
 
     async fn handle_event(&mut self, event: Result<RuntimeEvent, RecvError>) {

@@ -13,13 +13,15 @@ use crate::config::AgentConfig;
 /// A volume could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
-    #[error("MountVolume.SetUp failed for volume \"{volume}\"")]
+    // The cause follows after a colon.
+    #[error("MountVolume.SetUp failed for volume \"{volume}\" ")]
     EmptyDir {
         volume: String,
         #[source]
         err: agent_volume::EmptyDirError,
     },
-    #[error("MountVolume.SetUp failed for volume \"{volume}\"")]
+    // The cause follows after a colon.
+    #[error("MountVolume.SetUp failed for volume \"{volume}\" ")]
     HostPath {
         volume: String,
         #[source]
@@ -34,7 +36,8 @@ pub enum VolumeError {
         #[source]
         err: agent_volume::RelPathError,
     },
-    #[error("MountVolume.SetUp failed for volume \"{volume}\"")]
+    // The cause follows after a colon.
+    #[error("MountVolume.SetUp failed for volume \"{volume}\" ")]
     Files {
         volume: String,
         #[source]

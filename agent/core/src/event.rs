@@ -1,6 +1,6 @@
 //! Events: what happened, in Kubernetes' reasons, repeated ones counted instead of repeated.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -94,7 +94,7 @@ impl Subject {
 pub struct Happening {
     pub subject: Subject,
     pub severity: Severity,
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     pub message: String,
 }
 
@@ -253,7 +253,7 @@ mod tests {
             false,
         );
         let message = message.to_owned();
-        Happening { subject, severity: Severity::Normal, reason: "Started", message }
+        Happening { subject, severity: Severity::Normal, reason: "Started".into(), message }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod pod;
 pub mod record;
 pub mod status;
 
+pub mod admission;
 pub mod backoff;
 pub mod event;
 pub mod probe;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::event::seconds;
 
 /// Pods that one node takes.
-const MAX_PODS: u32 = 1000;
+pub(crate) const MAX_PODS: u32 = 1000;
 /// Memory below which the node is under pressure.
 const MIN_MEMORY: u64 = 100 << 20;
 /// Part of the disk, in percent, below which the node is under pressure.

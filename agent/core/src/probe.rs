@@ -51,6 +51,11 @@ pub enum ProbeAction {
         host: Option<String>,
         port: u16,
     },
+    /// The health protocol of gRPC.
+    Grpc {
+        port: u16,
+        service: String,
+    },
     Sleep {
         seconds: i64,
     },
@@ -111,7 +116,12 @@ fn parse(kind: ProbeKind, probe: &Probe, container: &Container) -> ProbeSpec {
         sleep: None,
     };
     let action = match &probe.grpc {
-        Some(_) => ProbeAction::Unsupported { what: "grpc probes".to_owned() },
+        Some(grpc) => match u16::try_from(grpc.port) {
+            Ok(port) => {
+                ProbeAction::Grpc { port, service: grpc.service.clone().unwrap_or_default() }
+            }
+            Err(_) => ProbeAction::Unsupported { what: format!("port {}", grpc.port) },
+        },
         None => action(&handler, container),
     };
     ProbeSpec {

@@ -35,6 +35,15 @@ pub enum TeardownReason {
     DeadlineExceeded,
     /// The complete desired set does not have it.
     Removed,
+    /// The node did not take it.
+    Rejected,
+}
+
+/// Why a node did not take a pod, in Kubernetes' words.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Rejection {
+    pub reason: String,
+    pub message: String,
 }
 
 /// One pod.
@@ -49,6 +58,9 @@ pub struct PodRecord {
     pub lifecycle: Lifecycle,
     /// The latest sandbox that was begun.
     pub sandbox: Option<SandboxRecord>,
+    /// Why the pod was not taken at all.
+    #[serde(default)]
+    pub rejection: Option<Rejection>,
 }
 
 /// One attempt at a sandbox.

@@ -114,28 +114,40 @@ pub fn container_limits(container: &Container) -> Limits {
     }
 }
 
-/// Limits of the pod as a whole: set where every container has one. Init containers run one after
-/// the other before the rest, and those that restart always run beside all that follow them.
-pub fn pod_limits(spec: &PodSpec) -> Limits {
-    let sum = |pick: &dyn Fn(&Container) -> Option<u64>| -> Option<u64> {
-        let (mut beside, mut top) = (0_u64, 0);
-        for init in spec.init_containers.iter().flatten() {
-            let own = pick(init)?;
-            top = top.max(beside.saturating_add(own));
-            if init.restart_policy.as_deref() == Some("Always") {
-                beside = beside.saturating_add(own);
-            }
-        }
-        for main in &spec.containers {
-            beside = beside.saturating_add(pick(main)?);
-        }
-        Some(top.max(beside)).filter(|total| *total > 0)
-    };
+/// What all containers of a pod ask for at most at one time: thousandths of a processor, and bytes.
+pub fn pod_requests(spec: &PodSpec) -> (u64, u64) {
+    let cpu = |it: &Container| unsigned(request(it, "cpu").and_then(quantity::milli_value));
+    let memory = |it: &Container| unsigned(request(it, "memory").and_then(quantity::value));
+    let overhead = |resource| quantity_of(spec.overhead.as_ref(), resource);
+    let cpu_overhead = unsigned(overhead("cpu").and_then(quantity::milli_value)).unwrap_or(0);
+    let memory_overhead = unsigned(overhead("memory").and_then(quantity::value)).unwrap_or(0);
     // A container that asks for nothing counts for nothing.
-    let asked = |it: &Container| {
-        Some(unsigned(request(it, "cpu").and_then(quantity::milli_value)).unwrap_or(0))
-    };
-    let requested = sum(&asked).unwrap_or(0);
+    let cpu = peak(spec, &|it| Some(cpu(it).unwrap_or(0))).unwrap_or(0);
+    let memory = peak(spec, &|it| Some(memory(it).unwrap_or(0))).unwrap_or(0);
+    (cpu.saturating_add(cpu_overhead), memory.saturating_add(memory_overhead))
+}
+
+/// The most that containers have together: init containers run one after the other before the rest,
+/// and those that restart always run beside all that follow them. `None` if one has no number.
+fn peak(spec: &PodSpec, pick: &dyn Fn(&Container) -> Option<u64>) -> Option<u64> {
+    let (mut beside, mut top) = (0_u64, 0);
+    for init in spec.init_containers.iter().flatten() {
+        let own = pick(init)?;
+        top = top.max(beside.saturating_add(own));
+        if init.restart_policy.as_deref() == Some("Always") {
+            beside = beside.saturating_add(own);
+        }
+    }
+    for main in &spec.containers {
+        beside = beside.saturating_add(pick(main)?);
+    }
+    Some(top.max(beside)).filter(|total| *total > 0)
+}
+
+/// Limits of the pod as a whole: set where every container has one.
+pub fn pod_limits(spec: &PodSpec) -> Limits {
+    let (requested, _) = pod_requests(spec);
+    let sum = |pick: &dyn Fn(&Container) -> Option<u64>| peak(spec, pick);
     Limits {
         cpu_shares: Some(shares(requested)),
         cpu_quota: sum(&|it| unsigned(limit(it, "cpu").and_then(quantity::milli_value))).map(quota),

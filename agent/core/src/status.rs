@@ -15,7 +15,7 @@ use k8s_openapi::{
 use crate::{
     desired::{DesiredPod, Role},
     pod::ObservedPod,
-    record::{Lifecycle, TeardownReason},
+    record::{Lifecycle, Rejection, TeardownReason},
     resources,
 };
 
@@ -31,6 +31,9 @@ pub fn pod_status(
     previous: Option<&PodStatus>,
     now: Timestamp,
 ) -> PodStatus {
+    if let Some(rejection) = &observed.rejection {
+        return rejected(pod, observed, rejection, previous);
+    }
     let statuses = |roles: &[Role]| -> Vec<ContainerStatus> {
         pod.containers
             .iter()
@@ -87,6 +90,25 @@ pub fn pod_status(
         observed_generation: pod.pod.metadata.generation,
         reason,
         message,
+        ..PodStatus::default()
+    }
+}
+
+/// A pod that never had anything on this node.
+fn rejected(
+    pod: &DesiredPod,
+    observed: &ObservedPod,
+    rejection: &Rejection,
+    previous: Option<&PodStatus>,
+) -> PodStatus {
+    PodStatus {
+        phase: Some("Failed".to_owned()),
+        reason: Some(rejection.reason.clone()),
+        message: Some(format!("Pod was rejected: {}", rejection.message)),
+        qos_class: Some(resources::qos(pod.spec()).as_str().to_owned()),
+        start_time: Some(time(observed.started_at)),
+        observed_generation: pod.pod.metadata.generation,
+        conditions: previous.and_then(|it| it.conditions.clone()),
         ..PodStatus::default()
     }
 }

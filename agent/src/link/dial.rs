@@ -81,13 +81,7 @@ pub(super) async fn connect(config: &LinkConfig, timeout: Duration) -> Result<Di
         tracing::warn!(error = crate::chain(&err), "Could not renew the node's certificate");
     }
     let vital = config.ledger.vital();
-    let tls = tls::session(
-        config.clock.clone(),
-        vital.time_floor,
-        &vital.ca_pem,
-        &vital.cert_pem,
-        &vital.key_pem,
-    )?;
+    let tls = tls::session(config.clock.clone(), &vital.ca_pem, &vital.cert_pem, &vital.key_pem)?;
     let (endpoint, connection) = open(&hub, tls, timeout).await?;
     Ok(Dialled { hub, connection, _endpoint: endpoint })
 }

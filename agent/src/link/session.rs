@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use agent_ledger::{Ledger, Table};
+use agent_ledger::Table;
 use agent_sync::{Epoch, NodeConfig, NodeEvent, NodeSession, Persist, digest, stream};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::{sync::mpsc, task::JoinSet};
@@ -69,10 +69,7 @@ fn node_config(config: &LinkConfig) -> NodeConfig {
         .snapshot()
         .objects
         .iter()
-        .map(|(key, object)| {
-            let body = serde_json::to_vec(&*object.value).unwrap_or_default();
-            (key.clone(), digest::object(key, &body))
-        })
+        .map(|(key, object)| (key.clone(), digest::object(key, object.body.json())))
         .collect();
     NodeConfig {
         node: vital.node_name,
@@ -203,7 +200,7 @@ impl Driver<'_> {
             match event {
                 NodeEvent::Welcome { hub_unix_micros } => {
                     self.config.outbox.retell();
-                    raise_floor(&self.config.ledger, hub_unix_micros / 1_000_000).await;
+                    raise_floor(self.config, hub_unix_micros / 1_000_000).await;
                 }
                 NodeEvent::Done { seq } => {
                     self.in_flight.remove(&seq);
@@ -254,14 +251,15 @@ async fn accept(config: &LinkConfig, epoch: Epoch, revision: u64) -> Result<(), 
 }
 
 /// The floor moves in steps, so that a healthy clock does not wear out the flash.
-async fn raise_floor(ledger: &Ledger, hub_seconds: i64) {
+async fn raise_floor(config: &LinkConfig, hub_seconds: i64) {
     const STEP_SECONDS: i64 = 3600;
-    let mut vital = ledger.vital();
+    let mut vital = config.ledger.vital();
     if hub_seconds < vital.time_floor.saturating_add(STEP_SECONDS) {
         return;
     }
     vital.time_floor = hub_seconds;
-    if let Err(err) = ledger.set_vital(vital).await {
-        tracing::warn!(error = crate::chain(&err), "Could not raise the time floor");
+    match config.ledger.set_vital(vital).await {
+        Ok(()) => config.clock.raise(hub_seconds),
+        Err(err) => tracing::warn!(error = crate::chain(&err), "Could not raise the time floor"),
     }
 }

@@ -5,7 +5,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hub_api::Clock;
 use quinn::{IdleTimeout, TransportConfig};
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -18,6 +17,8 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use x509_parser::prelude::FromDer;
+
+use crate::clock::NodeClock;
 
 /// The name in every hub's certificate, whatever its address.
 pub(crate) const SERVER_NAME: &str = "outbye-hub";
@@ -45,29 +46,20 @@ pub enum TlsError {
     Quic(#[source] quinn::crypto::rustls::NoInitialCipherSuite),
 }
 
-/// A clock that does not fall below a floor.
-struct FlooredTime {
-    clock: Arc<dyn Clock>,
-    floor: i64,
-}
+/// The node's clock in TLS' words.
+#[derive(Debug)]
+struct NodeTime(NodeClock);
 
-impl std::fmt::Debug for FlooredTime {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FlooredTime").field("floor", &self.floor).finish_non_exhaustive()
-    }
-}
-
-impl TimeProvider for FlooredTime {
+impl TimeProvider for NodeTime {
     fn current_time(&self) -> Option<UnixTime> {
-        let now = self.clock.now().as_second().max(self.floor);
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or(0))))
+        let now = u64::try_from(self.0.now().as_second()).unwrap_or(0);
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(now)))
     }
 }
 
 /// Configuration of a session: both sides show certificates.
 pub(crate) fn session(
-    clock: Arc<dyn Clock>,
-    floor: i64,
+    clock: NodeClock,
     authority_pem: &str,
     cert_pem: &str,
     key_pem: &str,
@@ -80,7 +72,7 @@ pub(crate) fn session(
     let cert =
         CertificateDer::from_pem_slice(cert_pem.as_bytes()).map_err(pem("node's certificate"))?;
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(pem("node's key"))?;
-    let mut tls = builder(clock, floor)?
+    let mut tls = builder(clock)?
         .with_root_certificates(roots)
         .with_client_auth_cert(vec![cert], key)
         .map_err(TlsError::Config)?;
@@ -90,13 +82,12 @@ pub(crate) fn session(
 
 /// Configuration of a join or a renewal: the hub's authority must have this key.
 pub(crate) fn pinned(
-    clock: Arc<dyn Clock>,
-    floor: i64,
+    clock: NodeClock,
     authority_hash: &str,
 ) -> Result<quinn::ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Pinned { authority_hash: authority_hash.to_owned(), provider };
-    let mut tls = builder(clock, floor)?
+    let mut tls = builder(clock)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
@@ -120,11 +111,10 @@ pub(crate) fn validity(cert_pem: &str) -> Option<(i64, i64)> {
 }
 
 fn builder(
-    clock: Arc<dyn Clock>,
-    floor: i64,
+    clock: NodeClock,
 ) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    ClientConfig::builder_with_details(provider, Arc::new(FlooredTime { clock, floor }))
+    ClientConfig::builder_with_details(provider, Arc::new(NodeTime(clock)))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Config)
 }

@@ -122,7 +122,7 @@ impl PodWorker {
         let subject =
             Subject::container(self.uid, &pod.pod_ref, &id.name, desired.role != Role::Main);
         let Err(err) = started else {
-            self.started(&pod, desired, id, subject).await;
+            self.started(&pod, desired, id, subject);
             return Ok(());
         };
         let (reason, message) = if let ApplyError::Noted { reason, message } = &err {
@@ -233,7 +233,7 @@ impl PodWorker {
         Ok(())
     }
 
-    async fn started(
+    fn started(
         &mut self,
         pod: &Arc<DesiredPod>,
         desired: &DesiredContainer,
@@ -241,9 +241,8 @@ impl PodWorker {
         subject: Subject,
     ) {
         let name = &id.name;
-        let events = &self.node.events;
-        events.normal(subject.clone(), "Created", format!("Created container: {name}")).await;
-        events.normal(subject.clone(), "Started", format!("Started container {name}")).await;
+        self.tell_later(subject.clone(), "Created", format!("Created container: {name}"));
+        self.tell_later(subject.clone(), "Started", format!("Started container {name}"));
         tracing::info!(pod = %pod.pod_ref, container = %name, attempt = %id.attempt, "Started a container");
         let memory = self.memory.container(name);
         if desired.pull_policy == agent_core::desired::PullPolicy::Always {

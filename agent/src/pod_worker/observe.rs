@@ -45,6 +45,7 @@ impl PodWorker {
             containers: Default::default(),
             stray: self.strays(&inventory),
             address: self.records.address,
+            rejection: record.and_then(|it| it.rejection.clone()),
         };
         let described = self.pod.iter().flat_map(|it| it.containers.iter().map(|it| &it.name));
         let names: BTreeSet<ContainerName> =

@@ -91,9 +91,12 @@ async fn pull(node: &Node, pod: &DesiredPod, name: &ContainerName) -> PullResult
             Ok(())
         }
         // A node without a road runs what it has.
-        Err(PullError::Network { message, .. }) if node.images.lookup(&reference).is_some() => {
+        Err(err @ (PullError::Network { .. } | PullError::NoAuthorities { .. }))
+            if node.images.lookup(&reference).is_some() =>
+        {
             let message = format!(
-                "The registry is out of reach, using the image {image:?} that is here: {message}"
+                "The registry is out of reach, using the image {image:?} that is here: {}",
+                chain(&err)
             );
             node.events.warning(subject(), "Pulled", message).await;
             Ok(())

@@ -138,8 +138,15 @@ impl PodWorker {
     }
 
     pub(super) async fn remove_sandbox(&mut self, id: &SandboxId) -> Result<(), ApplyError> {
-        self.node.network.detach(id).await?;
+        let is_replaced =
+            self.records.pod.as_ref().is_none_or(|it| it.lifecycle == Lifecycle::Syncing);
+        if is_replaced {
+            // The next sandbox of the pod has the same address.
+            self.node.network.detach(id).await?;
+        }
         self.node.runtime.remove_sandbox(&rt_sandbox(id)).await?;
+        // The link goes with the namespace that one end of it lay in, as soon as the kernel gets to it.
+        self.node.network.abandon(id);
         self.node.view.sandbox_removed(id);
         Ok(())
     }

@@ -298,6 +298,7 @@ fn records_are_read_as_they_were_written() {
         started_at: model.now,
         lifecycle: Lifecycle::Syncing,
         sandbox: model.observed.sandbox,
+        rejection: None,
     };
     assert_eq!(crate::record::decode(&crate::record::encode(&record)), Some(record));
     for container in model.observed.containers.into_values() {

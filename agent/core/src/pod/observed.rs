@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     backoff,
     ids::{Attempt, ContainerId, ContainerName, PodUid, SandboxId},
-    record::{ContainerRecord, ExitRecord, Lifecycle, SandboxRecord},
+    record::{ContainerRecord, ExitRecord, Lifecycle, Rejection, SandboxRecord},
 };
 
 /// Everything the planner may know about a pod.
@@ -35,6 +35,8 @@ pub struct ObservedPod {
     pub stray: BTreeSet<ContainerId>,
     /// An address is leased to the pod.
     pub address: Option<Ipv4Addr>,
+    /// The node did not take the pod, for this reason.
+    pub rejection: Option<Rejection>,
 }
 
 impl ObservedPod {
@@ -53,6 +55,7 @@ impl ObservedPod {
             containers: BTreeMap::new(),
             stray: BTreeSet::new(),
             address: None,
+            rejection: None,
         }
     }
 
