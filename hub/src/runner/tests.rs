@@ -223,6 +223,91 @@ async fn a_deployment_runs_rolls_over_and_goes() {
     fixture.storage.close();
 }
 
+/// A template of pods with these labels.
+fn template(app: &str, restarts: &str) -> Value {
+    json!({
+        "metadata": {"labels": {"app": app}},
+        "spec": {"restartPolicy": restarts, "containers": [{"name": "main", "image": "i"}]},
+    })
+}
+
+/// What the rows of the server allow, the controllers of these kinds write.
+#[tokio::test]
+async fn jobs_daemon_sets_and_stateful_sets_run() {
+    let fixture = Fixture::new().await;
+    let (mut task, _recording) = fixture.task();
+    fixture.add_node("a").await;
+    fixture.add_node("b").await;
+    let selector = |app: &str| json!({"matchLabels": {"app": app}});
+    let (daemon, stateful) = (template("daemon", "Always"), template("stateful", "Always"));
+    let spec = json!({"selector": selector("daemon"), "template": daemon});
+    fixture.create("daemonsets", json!({"metadata": {"name": "daemon"}, "spec": spec})).await;
+    let spec = json!({
+        "selector": selector("stateful"), "template": stateful, "replicas": 3, "serviceName": "s",
+    });
+    fixture.create("statefulsets", json!({"metadata": {"name": "stateful"}, "spec": spec})).await;
+    let spec = json!({"template": template("job", "Never"), "completions": 3, "parallelism": 2});
+    fixture.create("jobs", json!({"metadata": {"name": "job"}, "spec": spec})).await;
+    let budget = json!({"minAvailable": "50%", "selector": selector("stateful")});
+    let budget = json!({"metadata": {"name": "budget"}, "spec": budget});
+    fixture.create("poddisruptionbudgets", budget).await;
+    fixture.settle(&mut task).await;
+
+    let pods_of = |app: &str| -> Vec<Value> {
+        let pods = fixture.list("pods").into_iter();
+        pods.filter(|it| it["metadata"]["labels"]["app"] == app).collect()
+    };
+    let mut nodes: Vec<Value> =
+        pods_of("daemon").iter().map(|it| it["spec"]["nodeName"].clone()).collect();
+    nodes.sort_by_key(Value::to_string);
+    assert_eq!(nodes, ["a", "b"]);
+    assert_eq!(fixture.list("daemonsets")[0]["status"]["numberAvailable"], 2);
+    let names: Vec<Value> =
+        pods_of("stateful").iter().map(|it| it["metadata"]["name"].clone()).collect();
+    assert_eq!(names, ["stateful-0", "stateful-1", "stateful-2"]);
+    let status = fixture.list("statefulsets")[0]["status"].clone();
+    assert_eq!((&status["readyReplicas"], &status["updatedReplicas"]), (&json!(3), &json!(3)));
+    assert_eq!(status["currentRevision"], status["updateRevision"]);
+    let status = fixture.list("poddisruptionbudgets")[0]["status"].clone();
+    assert_eq!((&status["expectedPods"], &status["disruptionsAllowed"]), (&json!(3), &json!(1)));
+    assert_eq!(fixture.list("jobs")[0]["status"]["active"], 2);
+
+    for _ in 0..2 {
+        for pod in pods_of("job").iter().filter(|it| it["status"]["phase"] == "Running") {
+            let name = pod["metadata"]["name"].as_str().unwrap();
+            let done = json!({"status": {"phase": "Succeeded"}});
+            fixture.patch("pods", name, true, &done).await;
+        }
+        fixture.settle(&mut task).await;
+    }
+    let job = fixture.list("jobs")[0].clone();
+    assert_eq!(job["status"]["succeeded"], 3, "{}", job["status"]);
+    let conditions = job["status"]["conditions"].as_array().unwrap();
+    assert_eq!(conditions.last().unwrap()["type"], "Complete");
+
+    let image =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "j"}]}}}});
+    for plural in ["daemonsets", "statefulsets"] {
+        fixture.patch(plural, plural.trim_end_matches("sets"), false, &image).await;
+    }
+    fixture.settle(&mut task).await;
+    for app in ["daemon", "stateful"] {
+        for pod in pods_of(app) {
+            assert_eq!(pod["spec"]["containers"][0]["image"], "j", "{app}");
+        }
+    }
+    assert_eq!(fixture.list("controllerrevisions").len(), 4);
+    for plural in ["daemonsets", "statefulsets", "jobs"] {
+        let options = hub_api::DeleteOptions::default();
+        let name = fixture.list(plural)[0]["metadata"]["name"].as_str().unwrap().to_owned();
+        fixture.registry.delete(resource(plural), Some("default"), &name, &options).await.unwrap();
+    }
+    fixture.settle(&mut task).await;
+    for plural in ["pods", "daemonsets", "statefulsets", "jobs", "controllerrevisions"] {
+        assert_eq!(fixture.list(plural), Vec::<Value>::new(), "{plural}");
+    }
+}
+
 #[tokio::test]
 async fn a_restarted_runner_writes_nothing_without_need() {
     let fixture = Fixture::new().await;
