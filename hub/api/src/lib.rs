@@ -29,6 +29,7 @@ pub mod versions;
 pub mod write;
 
 pub mod discovery;
+pub mod managed;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;

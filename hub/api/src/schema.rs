@@ -50,6 +50,10 @@ pub struct Schema {
     /// Whether Go leaves the field out when it is zero: absent and zero are one value.
     #[serde(skip)]
     pub omits_zero: bool,
+    /// Fields that Go shows even where nobody set them: structs that are no pointers, and lists and
+    /// maps that are not left out when they are empty.
+    #[serde(skip)]
+    pub implied: Vec<String>,
 }
 
 /// JSON types.
@@ -73,6 +77,11 @@ pub enum Type {
 impl Schema {
     /// Follows references to where the shape is said.
     pub fn resolved(&'static self) -> &'static Self {
+        self.target()
+    }
+
+    /// Like [`Self::resolved`], of a schema that may live shorter than the table.
+    pub(crate) fn target(&self) -> &Self {
         let mut at = self;
         // Definitions that are mere references are at most two deep; the bound guards the data file.
         for _ in 0..4 {
@@ -106,6 +115,13 @@ static TABLE: LazyLock<BTreeMap<String, Schema>> = LazyLock::new(|| {
         mark_zeros(definition, messages.get(name), &messages);
     }
     legacy::add(&mut definitions);
+    let implied: Vec<(String, Vec<String>)> =
+        definitions.iter().map(|(name, it)| (name.clone(), implied(it, &definitions))).collect();
+    for (name, implied) in implied {
+        if let Some(definition) = definitions.get_mut(&name) {
+            definition.implied = implied;
+        }
+    }
     definitions
 });
 
@@ -114,6 +130,23 @@ fn embedded<T: DeserializeOwned>(data: &[u8]) -> T {
     let mut reader = flate2::read::GzDecoder::new(data);
     reader.read_to_string(&mut text).expect("embedded tables are gzip");
     serde_json::from_str(&text).expect("embedded tables have the agreed shape")
+}
+
+/// What [`Schema::implied`] lists. A field is a pointer, or it is left out when it is zero, or it is
+/// required.
+fn implied(definition: &Schema, all: &BTreeMap<String, Schema>) -> Vec<String> {
+    let is_implied = |name: &String, place: &Schema| {
+        let is_required = definition.required.contains(name);
+        match &place.reference {
+            Some(name) => {
+                let is_struct = all.get(name).is_some_and(|it| !it.properties.is_empty());
+                is_struct && (place.omits_zero || is_required)
+            }
+            None => is_required && matches!(place.ty, Some(Type::Array | Type::Object)),
+        }
+    };
+    let fields = definition.properties.iter().filter(|(name, place)| is_implied(name, place));
+    fields.map(|(name, _)| name.clone()).collect()
 }
 
 fn mark_zeros(
