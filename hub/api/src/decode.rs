@@ -12,10 +12,13 @@ use crate::resource::Resource;
 use crate::schema;
 use crate::status::Status;
 
+mod applied;
 mod open;
 mod syntax;
 mod typed;
 mod words;
+
+pub use applied::applied;
 
 /// What happens to fields that the schema does not know, and to fields that stand twice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -194,7 +197,8 @@ impl<'a> Target<'a> {
         }
     }
 
-    fn api_version(&self) -> String {
+    /// `apps/v1`, or `v1` for core.
+    pub fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.to_owned()
         } else {

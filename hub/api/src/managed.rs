@@ -17,7 +17,7 @@ mod versions;
 mod walk;
 
 pub use apply::{ApplyError, Conflict, apply};
-pub use entries::manager_from_user_agent;
+pub use entries::{check_entries, manager_from_user_agent};
 pub use reset::Scope;
 pub use scale::{from_scale, to_scale};
 pub use track::{keep_times, track};
@@ -32,6 +32,8 @@ pub struct Writer<'a> {
     pub manager: &'a str,
     /// The version of the API that the objects are in.
     pub api_version: &'a str,
+    /// Their kind.
+    pub kind: &'a str,
     /// What is written of the object, empty for the object itself.
     pub subresource: &'a str,
     /// What such a write can change.
@@ -41,11 +43,12 @@ pub struct Writer<'a> {
 }
 
 /// Takes `metadata.managedFields` out of an object.
-fn take_entries(object: &mut Value) -> Option<Value> {
+pub fn take_entries(object: &mut Value) -> Option<Value> {
     object.get_mut("metadata")?.as_object_mut()?.remove("managedFields")
 }
 
-fn set_entries(object: &mut Value, entries: Option<Value>) {
+/// Sets `metadata.managedFields`, or removes it.
+pub fn set_entries(object: &mut Value, entries: Option<Value>) {
     let Some(entries) = entries else {
         take_entries(object);
         return;

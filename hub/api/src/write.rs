@@ -50,13 +50,14 @@ pub const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// Removes what clients may send but the server alone decides or does not keep.
 fn strip_server_fields(object: &mut Value) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        for key in ["resourceVersion", "selfLink", "managedFields"] {
+        for key in ["resourceVersion", "selfLink"] {
             metadata.remove(key);
         }
-        // An empty map or list is absent, as in every typed client.
-        metadata.retain(|_, value| match value {
+        // An empty map or list is absent, as in every typed client; but no managed fields are the
+        // wish to forget them, see `managed::track`.
+        metadata.retain(|key, value| match value {
             Value::Object(map) => !map.is_empty(),
-            Value::Array(items) => !items.is_empty(),
+            Value::Array(items) => !items.is_empty() || key == "managedFields",
             Value::String(text) => !text.is_empty(),
             Value::Null => false,
             Value::Bool(_) | Value::Number(_) => true,

@@ -24,8 +24,8 @@ mod tls;
 
 pub use admission::Requester;
 pub use registry::{
-    BootstrapError, Deleted, List, ListOptions, PatchKind, Registry, RegistryConfig, RegistryWatch,
-    Seed, Selection, VersionMatch, WatchEvent, WatchOptions, WriteOptions, Written,
+    Application, BootstrapError, Deleted, List, ListOptions, PatchKind, Registry, RegistryConfig,
+    RegistryWatch, Seed, Selection, VersionMatch, WatchEvent, WatchOptions, WriteOptions, Written,
 };
 pub use server::{ApiServer, ServerConfig, VersionInfo};
 pub use streaming::{NoNodes, NodeStream, NodeStreams, OpenError};

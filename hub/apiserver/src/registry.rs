@@ -5,7 +5,8 @@
 //! A resource may be another version of a stored one: what is written is converted here, what is
 //! read comes as it is stored, and whoever shows it asks [`Resource::show`].
 
-pub mod bootstrap;
+pub mod apply;
+mod bootstrap;
 mod catalog;
 mod delete;
 mod events;
@@ -13,6 +14,7 @@ mod eviction;
 mod list;
 mod namespaces;
 mod options;
+mod ownership;
 mod patch;
 mod pods;
 mod service_ips;
@@ -30,6 +32,7 @@ use serde_json::Value;
 use crate::admission::Requester;
 use crate::auth::User;
 
+pub use apply::Application;
 pub use bootstrap::{BootstrapError, Seed};
 pub use delete::Deleted;
 pub use list::List;

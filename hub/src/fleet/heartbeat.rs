@@ -42,6 +42,7 @@ async fn renew(fleet: &Fleet, leases: &Resource, node: &str) -> Result<(), hub_a
     });
     let options = WriteOptions {
         user: Arc::new(User::named(format!("{}{node}", crate::pki::NODE_USER_PREFIX))),
+        field_manager: "outbye-agent".to_owned(),
         ..WriteOptions::default()
     };
     let patch = json!({ "spec": spec });

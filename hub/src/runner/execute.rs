@@ -217,7 +217,7 @@ fn place(key: &ObjectRef) -> (Option<&str>, &str) {
 
 fn options(work: &Work) -> WriteOptions {
     WriteOptions {
-        field_manager: work.controller.to_owned(),
+        field_manager: "outbye-controllers".to_owned(),
         user: Arc::new(User::named(format!(
             "system:serviceaccount:kube-system:{}",
             work.controller

@@ -132,7 +132,7 @@ impl Executor {
 
 fn options() -> WriteOptions {
     WriteOptions {
-        field_manager: "kube-scheduler".to_owned(),
+        field_manager: "outbye-scheduler".to_owned(),
         user: Arc::new(User::named("system:kube-scheduler")),
         ..WriteOptions::default()
     }

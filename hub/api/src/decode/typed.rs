@@ -315,7 +315,12 @@ impl Typed<'_> {
 /// Whether Go would leave the value out of what it writes: zeros of most fields that are neither
 /// structs nor pointers. Kept, they would make equal objects differ.
 fn is_omitted(value: &Value, field: &Schema) -> bool {
-    field.omits_zero
+    // No managed fields at all are the wish to forget them.
+    let says_more = field.items.as_deref().is_some_and(|it| {
+        it.reference.as_deref() == Some("io.k8s.apimachinery.pkg.apis.meta.v1.ManagedFieldsEntry")
+    });
+    !says_more
+        && field.omits_zero
         && match value {
             Value::Null => true,
             Value::Bool(it) => !it,

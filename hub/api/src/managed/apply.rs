@@ -141,12 +141,9 @@ pub fn apply(
 }
 
 fn check_meta(applied: &Value, writer: &Writer<'_>) -> Result<(), ApplyError> {
-    let version = object::text(applied, "apiVersion");
-    if version != writer.api_version {
-        return Err(ApplyError::BadRequest(format!(
-            "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {}",
-            writer.api_version
-        )));
+    let (version, kind) = (object::text(applied, "apiVersion"), object::text(applied, "kind"));
+    if (version, kind) != (writer.api_version, writer.kind) {
+        return Err(ApplyError::BadRequest(format!("invalid object type: {}", type_of(applied))));
     }
     if applied.pointer("/metadata/managedFields").is_some_and(|it| !it.is_null()) {
         return Err(ApplyError::BadRequest("metadata.managedFields must be nil".to_owned()));
@@ -156,10 +153,14 @@ fn check_meta(applied: &Value, writer: &Writer<'_>) -> Result<(), ApplyError> {
 
 /// `default/web; apps/v1, Kind=Deployment`.
 fn described(object: &Value) -> String {
+    format!("{}/{}; {}", object::namespace(object), object::name(object), type_of(object))
+}
+
+/// `apps/v1, Kind=Deployment`, or `/v1, Kind=Pod`.
+fn type_of(object: &Value) -> String {
     let version = object::text(object, "apiVersion");
-    let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
-    let (namespace, name) = (object::namespace(object), object::name(object));
-    format!("{namespace}/{name}; {version}, Kind={}", object::text(object, "kind"))
+    let slash = if version.contains('/') { "" } else { "/" };
+    format!("{slash}{version}, Kind={}", object::text(object, "kind"))
 }
 
 struct Application<'a> {

@@ -78,6 +78,14 @@ impl Manager {
     }
 }
 
+/// Checks entries that came from outside.
+///
+/// # Errors
+/// In Kubernetes' words, if one of them is malformed.
+pub fn check_entries(entries: &Value) -> Result<(), String> {
+    read(Some(entries)).map(drop)
+}
+
 /// Reads entries.
 ///
 /// # Errors

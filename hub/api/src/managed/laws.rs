@@ -59,7 +59,14 @@ fn drawn() -> impl Strategy<Value = Value> {
 
 fn by(manager: &str, live: &Value, applied: &Value, force: bool) -> Result<Value, ApplyError> {
     let scope = Scope::default();
-    let writer = Writer { manager, api_version: "v1", subresource: "", scope: &scope, time: TIME };
+    let writer = Writer {
+        manager,
+        api_version: "v1",
+        kind: "Service",
+        subresource: "",
+        scope: &scope,
+        time: TIME,
+    };
     let mut new = apply(live, applied, force, &writer, &service())?;
     object::prune_nulls(&mut new);
     Ok(new)
@@ -162,7 +169,7 @@ proptest! {
         let mut new = y.clone();
         new["metadata"]["uid"] = json!("u");
         let scope = Scope::default();
-        let writer = Writer { manager: "u", api_version: "v1", subresource: "", scope: &scope, time: TIME };
+        let writer = Writer { manager: "u", api_version: "v1", kind: "Service", subresource: "", scope: &scope, time: TIME };
         if before["metadata"].get("managedFields").is_none() {
             return Ok(());
         }

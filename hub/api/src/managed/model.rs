@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
-use crate::schema::{Schema, Type};
+use crate::resource::Resource;
+use crate::schema::{self, Schema, Type};
 
 /// The type of one place.
 pub trait Model: fmt::Debug + Send + Sync {
@@ -105,6 +106,14 @@ impl<'a> MapOf<'a> {
             Some(field) => Some(field.model),
             None => self.values,
         }
+    }
+}
+
+/// The type of a resource's objects.
+pub fn of(resource: &Resource) -> &dyn Model {
+    match schema::lookup(&resource.schema).filter(|_| resource.custom.is_none()) {
+        Some(schema) => schema,
+        None => &Deduced,
     }
 }
 

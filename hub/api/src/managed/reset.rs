@@ -30,6 +30,7 @@ impl Scope {
         match subresource {
             None if resource.has_status() => Self::without(&["status"]),
             None => Self::default(),
+            Some("status") if resource.custom.is_some() => Self::without(&["metadata", "spec"]),
             Some("status") => match (&*resource.group, plural) {
                 ("", "pods") => Self::without(&[
                     "spec",

@@ -36,7 +36,14 @@ impl Subject {
 
     fn writer<'a>(&'a self, manager: &'a str, time: &'a str) -> Writer<'a> {
         let api_version = self.kind.api_version;
-        Writer { manager, api_version, subresource: "", scope: &self.scope, time }
+        Writer {
+            manager,
+            api_version,
+            kind: object::text(&self.object, "kind"),
+            subresource: "",
+            scope: &self.scope,
+            time,
+        }
     }
 
     /// Completes what tests leave out.

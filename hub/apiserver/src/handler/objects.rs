@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::render::View;
 use super::{Call, body, options, pods, watch};
 use crate::limits::FRESHNESS_TIMEOUT;
-use crate::registry::{Deleted, PatchKind, SCALE, Written};
+use crate::registry::{Application, Deleted, PatchKind, SCALE, Written};
 use crate::request::accept::{Answer as Wanted, accepts_gzip, body_media, essence, negotiate};
 use crate::response::{self, Answer, Pieces};
 
@@ -162,16 +162,10 @@ async fn patch(call: &Call, request: Request<Incoming>) -> Result<Answer, Status
         "application/json-patch+json" => PatchKind::Json,
         "application/merge-patch+json" => PatchKind::Merge,
         "application/strategic-merge-patch+json" => PatchKind::Strategic,
-        "application/apply-patch+yaml" => {
-            return Err(Status::unsupported_media_type(&[
-                "application/json-patch+json",
-                "application/merge-patch+json",
-                "application/strategic-merge-patch+json",
-            ]));
-        }
+        "application/apply-patch+yaml" => return apply(call, request, view).await,
         _ => return Err(Status::unsupported_media_type_for_route()),
     };
-    let options = options::write(call, "PatchOptions")?;
+    let options = options::patch(call)?;
     let bytes = body::read(request.into_body()).await?;
     let patch: Value = serde_json::from_slice(&bytes)
         .map_err(|err| Status::bad_request(format!("error decoding patch: {err}")))?;
@@ -188,6 +182,27 @@ async fn patch(call: &Call, request: Request<Incoming>) -> Result<Answer, Status
         )
         .await?;
     Ok(show(call, view, StatusCode::OK, &written, &warnings).await)
+}
+
+async fn apply(call: &Call, request: Request<Incoming>, view: View) -> Result<Answer, Status> {
+    let (options, force) = options::apply(call)?;
+    let bytes = body::read(request.into_body()).await?;
+    let decoded = decode::applied(&bytes, options.field_validation)?;
+    if call.registry.get(&call.resource, call.namespace(), call.name()).is_err() {
+        // Who may only patch does not create.
+        super::authorize(&call.shared, &call.user, "create", &call.path)?;
+    }
+    let application = Application {
+        resource: &call.resource,
+        namespace: call.namespace(),
+        name: call.name(),
+        subresource: call.subresource(),
+        object: &decoded.object,
+        force,
+    };
+    let (written, is_new) = call.registry.apply(&application, &options).await?;
+    let code = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(show(call, view, code, &written, &decoded.warnings).await)
 }
 
 async fn delete_options(

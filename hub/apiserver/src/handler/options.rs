@@ -1,7 +1,7 @@
 //! Query parameters turned into options, refused in Kubernetes' words.
 
 use hub_api::selector::{FieldSelector, LabelSelector};
-use hub_api::{DeleteOptions, FieldError, FieldValidation, Status};
+use hub_api::{DeleteOptions, FieldError, FieldValidation, Status, managed};
 use serde_json::{Value, json};
 
 use super::Call;
@@ -128,11 +128,57 @@ pub(super) fn watch(call: &Call) -> Result<WatchOptions, Status> {
 
 /// Options of create, update and patch. `kind` is the name of the options in messages.
 pub(super) fn write(call: &Call, kind: &str) -> Result<WriteOptions, Status> {
+    write_after(call, kind, Vec::new())
+}
+
+/// Options of a server-side apply, and whether it is forced.
+pub(super) fn apply(call: &Call) -> Result<(WriteOptions, bool), Status> {
     let mut errors = Vec::new();
+    if call.query.text("fieldManager").is_none() {
+        errors.push(FieldError::required("fieldManager", "is required for apply patch"));
+    }
+    Ok((write_after(call, PATCH_OPTIONS, errors)?, call.query.flag("force")))
+}
+
+/// Options of any other patch.
+pub(super) fn patch(call: &Call) -> Result<WriteOptions, Status> {
+    let mut errors = Vec::new();
+    if call.query.first("force").is_some() {
+        errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+    }
+    write_after(call, PATCH_OPTIONS, errors)
+}
+
+const PATCH_OPTIONS: &str = "PatchOptions";
+/// Bytes that the name of a field manager may have.
+const MAX_FIELD_MANAGER: usize = 128;
+
+fn check_field_manager(name: &str, errors: &mut Vec<FieldError>) {
+    const FIELD: &str = "fieldManager";
+    if name.len() > MAX_FIELD_MANAGER {
+        errors.push(FieldError::too_long(FIELD, MAX_FIELD_MANAGER));
+    }
+    for (at, c) in name.char_indices().filter(|(_, c)| c.is_control()) {
+        let code = u32::from(c);
+        errors.push(FieldError::invalid(
+            FIELD,
+            name,
+            format!("invalid character U+{code:04X} (at position {at})"),
+        ));
+    }
+}
+
+fn write_after(
+    call: &Call,
+    kind: &str,
+    mut errors: Vec<FieldError>,
+) -> Result<WriteOptions, Status> {
+    let mut field_manager = call.query.text("fieldManager").unwrap_or_default().to_owned();
+    check_field_manager(&field_manager, &mut errors);
     let dry_run = dry_run(call, &mut errors);
-    let field_manager = call.query.text("fieldManager").unwrap_or_default().to_owned();
-    if field_manager.len() > 128 {
-        errors.push(FieldError::too_long("fieldManager", 128));
+    if field_manager.is_empty() {
+        let agent = call.header(http::header::USER_AGENT).unwrap_or_default();
+        field_manager = managed::manager_from_user_agent(agent);
     }
     let validation = call.query.text("fieldValidation").unwrap_or_default();
     let field_validation = match validation {

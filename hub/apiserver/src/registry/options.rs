@@ -72,12 +72,15 @@ pub struct WatchOptions {
     pub initial_events: Option<bool>,
 }
 
+/// Who manages what the hub writes for itself.
+const HUB_MANAGER: &str = "outbye-hub";
+
 /// How to write.
 #[derive(Clone, Debug)]
 pub struct WriteOptions {
     /// Do everything but store.
     pub dry_run: bool,
-    /// Who manages the fields that are written.
+    /// Who manages the fields that are written; never empty for those whom it matters to.
     pub field_manager: String,
     /// Who writes.
     pub user: Arc<User>,
@@ -92,7 +95,7 @@ impl Default for WriteOptions {
     fn default() -> Self {
         Self {
             dry_run: false,
-            field_manager: String::new(),
+            field_manager: HUB_MANAGER.to_owned(),
             user: Arc::default(),
             is_client: false,
             field_validation: hub_api::FieldValidation::Warn,

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hub_api::{Resource, Status, WriteContext, object, write};
+use hub_api::{Resource, Status, WriteContext, managed, object, write};
 use hub_storage::{Body, Condition, Entry, Txn, TxnError, Write};
 use serde_json::Value;
 
+use super::ownership::{Origin, entries_after, owned_scale};
 use super::{Fresh, Registry, WriteOptions, key, take_revision};
 use crate::admission::{Attributes, Operation, RequestOptions};
 use crate::limits::{MAX_CONFLICT_RETRIES, MAX_NAME_RETRIES};
@@ -75,8 +76,19 @@ impl Registry {
         object: Value,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
-        let mut object = resource.store(object);
-        let resource = resource.stored();
+        self.create_from(resource, namespace, object, options, Origin::Written).await
+    }
+
+    pub(super) async fn create_from(
+        &self,
+        requested: &Resource,
+        namespace: Option<&str>,
+        object: Value,
+        options: &WriteOptions,
+        origin: Origin,
+    ) -> Result<Written, Status> {
+        let mut object = requested.store(object);
+        let resource = requested.stored();
         if !take_revision(&mut object).is_empty() {
             return Err(Status::bad_request(
                 "resourceVersion should not be set on objects to be created",
@@ -86,7 +98,7 @@ impl Registry {
             return Err(Status::bad_request("an empty namespace may not be set during creation"));
         }
         let generated = object::name(&object).is_empty();
-        let prepared = self.prepare_create(resource, namespace, object, options).await?;
+        let prepared = self.prepare_create(requested, namespace, object, options, origin).await?;
         let mut name_retries = 0;
         for _ in 0..MAX_CONFLICT_RETRIES {
             let fresh = Fresh::draw();
@@ -126,19 +138,25 @@ impl Registry {
     /// The first half of a creation: what the client wants, as admission leaves it.
     async fn prepare_create(
         &self,
-        resource: &Resource,
+        requested: &Resource,
         namespace: Option<&str>,
         object: Value,
         options: &WriteOptions,
+        origin: Origin,
     ) -> Result<Value, Status> {
+        let resource = requested.stored();
         let fresh = Fresh::draw();
         let context = fresh.context(resource, namespace, None, self.now());
         let mut prepared = write::prepare_create(object, &context)?;
-        // Managed fields are computed here: upstream, what admission sets belongs to nobody.
+        if origin == Origin::Written {
+            self.track(requested, None, &mut prepared, None, options);
+        }
+        let entries = object::get(&prepared, "metadata.managedFields").cloned();
         let name = object::name(&prepared).to_owned();
         let attributes = self.creation(resource, namespace, &name, options);
         if self.admit_mutating(&attributes, Some(&mut prepared)).await? {
             write::after_admission(&mut prepared, None, &context);
+            self.keep_entries(&mut prepared, entries);
         }
         Ok(prepared)
     }
@@ -179,16 +197,18 @@ impl Registry {
     ) -> Result<Written, Status> {
         // What subresources exchange has one version only, but for the object itself.
         let object = if is_view(subresource) { object } else { resource.store(object) };
-        let resource = resource.stored();
+        let requested = resource;
+        let resource = requested.stored();
         let creates = subresource.is_none()
             && resource.strategy.creates_on_update()
             && object::resource_version(&object).is_empty();
         if creates && self.get(resource, namespace, name).is_err() {
             let mut object = object;
             object::default_text(object::ensure(&mut object, "metadata"), "name", name);
-            return self.create(resource, namespace, object, options).await;
+            let object = requested.show(object);
+            return self.create(requested, namespace, object, options).await;
         }
-        self.modify(resource, namespace, name, subresource, options, |_, _| Ok(object.clone()))
+        self.modify(requested, namespace, name, subresource, options, |_, _| Ok(object.clone()))
             .await
     }
 
@@ -208,7 +228,8 @@ impl Registry {
         options: &WriteOptions,
         change: impl Fn(&Value, &Value) -> Result<Value, Status>,
     ) -> Result<Written, Status> {
-        let resource = resource.stored();
+        let requested = resource;
+        let resource = requested.stored();
         for _ in 0..MAX_CONFLICT_RETRIES {
             let current = self.get(resource, namespace, name)?;
             let mut wanted = if subresource == Some("scale") {
@@ -220,7 +241,11 @@ impl Registry {
             if !wanted_revision.is_empty() && wanted_revision != current.revision.to_string() {
                 return Err(Status::modified(&resource.group, &resource.plural, name));
             }
-            match self.replace(resource, namespace, &current, wanted, subresource, options).await? {
+            let origin = Origin::Written;
+            let attempt = self
+                .replace(requested, namespace, &current, wanted, subresource, options, origin)
+                .await?;
+            match attempt {
                 Attempt::Done(written) => return Ok(written),
                 // Who gave a revision is refused in the next turn.
                 Attempt::Conflict => {}
@@ -229,22 +254,30 @@ impl Registry {
         Err(too_busy())
     }
 
-    async fn replace(
+    #[expect(clippy::too_many_arguments, reason = "each names a part of one request")]
+    pub(super) async fn replace(
         &self,
-        resource: &Resource,
+        requested: &Resource,
         namespace: Option<&str>,
         current: &Arc<Entry>,
         wanted: Value,
         subresource: Option<&str>,
         options: &WriteOptions,
+        origin: Origin,
     ) -> Result<Attempt, Status> {
+        let resource = requested.stored();
         let mut old = current.decode();
         let old_revision = take_revision(&mut old);
         let fresh = Fresh::draw();
         let name = current.key.name();
         let context = fresh.context(resource, namespace, Some(name), self.now());
         let mut wanted = prepare_change(wanted, &old, subresource, &context)?;
-        // Managed fields are computed here: upstream, what admission sets belongs to nobody.
+        // A binding is admitted as what is sent, see `bind`, and its fields belong to nobody.
+        let admitted = subresource != Some("binding");
+        if admitted && origin == Origin::Written {
+            self.track(requested, Some(&old), &mut wanted, subresource, options);
+        }
+        let entries = object::get(&wanted, "metadata.managedFields").cloned();
         let shown_old = shown_to_admission(current, subresource)?;
         let attributes = Attributes {
             operation: Operation::Update,
@@ -257,16 +290,17 @@ impl Registry {
             dry_run: options.dry_run,
             requester: self.requester(),
         };
-        // A binding is admitted as what is sent, see `bind`.
-        let admitted = subresource != Some("binding");
         if admitted && self.admit_mutating(&attributes, Some(&mut wanted)).await? {
             match subresource {
                 Some("scale") => {}
                 Some(_) | None => write::after_admission(&mut wanted, Some(&old), &context),
             }
+            self.keep_entries(&mut wanted, entries);
         }
+        let entries = entries_after(&wanted, &old, requested, subresource);
         let scale = (subresource == Some("scale")).then(|| wanted.clone());
         let mut made = finish_change(wanted, &old, subresource, &context)?;
+        managed::set_entries(&mut made, entries);
         let mut allocated = Companions::default();
         self.allocate(resource, Some(&old), &mut made, &mut allocated)?;
         let mut companions = Companions::default();
@@ -275,6 +309,7 @@ impl Registry {
             companions = self.admit_validating(&attributes, Some(shown)).await?;
         }
         companions.add(allocated);
+        managed::keep_times(&mut made, &old);
         let removed = write::is_gone(&made, &context);
         if options.dry_run {
             object::ensure(&mut made, "metadata")
@@ -385,12 +420,12 @@ fn shown_to_admission<'a>(
     subresource: Option<&str>,
 ) -> Result<Cow<'a, Value>, Status> {
     if subresource == Some("scale") {
-        return write::get_scale(current.value()).map(Cow::Owned);
+        return owned_scale(current.value()).map(Cow::Owned);
     }
     Ok(Cow::Borrowed(current.value()))
 }
 
-enum Attempt {
+pub(super) enum Attempt {
     Done(Written),
     Conflict,
 }
