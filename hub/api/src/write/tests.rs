@@ -69,7 +69,7 @@ fn what_clients_may_not_decide_is_dropped_on_create() {
                 "name": "a", "uid": "other", "generation": 7, "selfLink": "/x",
                 "creationTimestamp": "2020-01-01T00:00:00Z",
                 "deletionTimestamp": "2020-01-01T00:00:00Z", "deletionGracePeriodSeconds": 0,
-                "managedFields": [{}], "labels": {}, "annotations": null,
+                "labels": {}, "annotations": null,
             },
             "data": {"k": "v"},
         }),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests may fail")]
 
+mod apply;
 mod auth;
 mod forms;
 mod harness;
