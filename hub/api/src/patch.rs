@@ -10,24 +10,168 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::status::{Details, Status};
+use crate::status::{Details, FieldError, Status};
+use go_value::GoValue;
 
 /// Most operations that a JSON patch may have.
 const MAX_JSON_OPERATIONS: usize = 10_000;
+/// Bytes that all copies of one JSON patch may add, as in Kubernetes: each can double the object.
+const MAX_COPIED: usize = 3 << 20;
+/// Values that all copies and moves of one JSON patch may touch.
+const MAX_TOUCHED: usize = 1_000_000;
+/// Deepest nesting that a copy or a move may make.
+const MAX_DEPTH: usize = 128;
 
 /// Applies a JSON patch.
 pub fn json(document: &Value, patch: &Value) -> Result<Value, Status> {
-    let patch: json_patch::Patch = serde_json::from_value(patch.clone())
-        .map_err(|err| Status::bad_request(format!("could not read the JSON patch: {err}")))?;
-    let count = patch.0.len();
+    check_operations(patch)?;
+    let operations = patch.as_array().map_or(&[][..], Vec::as_slice);
+    let count = operations.len();
     if count > MAX_JSON_OPERATIONS {
         return Err(Status::request_entity_too_large(&format!(
             "The allowed maximum operations in a JSON patch is {MAX_JSON_OPERATIONS}, got {count}"
         )));
     }
     let mut document = document.clone();
-    json_patch::patch(&mut document, &patch).map_err(|_| unprocessable())?;
+    let mut cost = Cost::default();
+    for operation in operations {
+        let operation: json_patch::PatchOperation =
+            serde_json::from_value(operation.clone()).map_err(|_| unprocessable())?;
+        cost.charge(&document, &operation)?;
+        json_patch::patch_unsafe(&mut document, std::slice::from_ref(&operation))
+            .map_err(|_| unprocessable())?;
+    }
     Ok(document)
+}
+
+/// Refuses what has not the types of a JSON patch, in the words of Go's decoder.
+fn check_operations(patch: &Value) -> Result<(), Status> {
+    let refuse = |found: &Value, wanted: &str| {
+        let found = json_type(found);
+        Err(Status::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {found} into Go {wanted}"
+        )))
+    };
+    let Value::Array(operations) = patch else {
+        if patch.is_null() {
+            return Ok(());
+        }
+        return refuse(patch, "value of type []handlers.jsonPatchOp");
+    };
+    for operation in operations {
+        let Value::Object(operation) = operation else {
+            return refuse(operation, "value of type handlers.jsonPatchOp");
+        };
+        for field in ["op", "path", "from"] {
+            match operation.get(field) {
+                None | Some(Value::Null | Value::String(_)) => {}
+                Some(other) => {
+                    let wanted = format!("struct field jsonPatchOp.{field} of type string");
+                    return refuse(other, &wanted);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a patch has cost so far.
+#[derive(Default)]
+struct Cost {
+    touched: usize,
+    copied: usize,
+}
+
+impl Cost {
+    /// Bounds what copies and moves can make of an object: a few of them could fill the memory.
+    fn charge(
+        &mut self,
+        document: &Value,
+        operation: &json_patch::PatchOperation,
+    ) -> Result<(), Status> {
+        use json_patch::PatchOperation;
+        let (from, to, is_copy) = match operation {
+            PatchOperation::Copy(it) => (&it.from, &it.path, true),
+            PatchOperation::Move(it) => (&it.from, &it.path, false),
+            PatchOperation::Add(_)
+            | PatchOperation::Remove(_)
+            | PatchOperation::Replace(_)
+            | PatchOperation::Test(_) => return Ok(()),
+        };
+        // What is not there is refused by the operation itself.
+        let Some(source) = document.pointer(from.as_str()) else { return Ok(()) };
+        let depth = to.as_str().matches('/').count();
+        let size = self.measure(source, depth).ok_or_else(unprocessable)?;
+        if is_copy {
+            self.copied = self.copied.saturating_add(size);
+        }
+        if self.copied > MAX_COPIED { Err(unprocessable()) } else { Ok(()) }
+    }
+
+    /// About how many bytes the value has; none if it is too deep or too much was touched.
+    fn measure(&mut self, value: &Value, depth: usize) -> Option<usize> {
+        self.touched += 1;
+        if depth > MAX_DEPTH || self.touched > MAX_TOUCHED {
+            return None;
+        }
+        let mut size = 2;
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => size += 4,
+            Value::String(text) => size += text.len(),
+            Value::Array(items) => {
+                for item in items {
+                    size += self.measure(item, depth + 1)? + 1;
+                }
+            }
+            Value::Object(entries) => {
+                for (name, value) in entries {
+                    size += name.len() + self.measure(value, depth + 1)? + 4;
+                }
+            }
+        }
+        Some(size)
+    }
+}
+
+/// Refuses a merge patch, or a strategic one, that is no object.
+///
+/// # Errors
+/// `BadRequest`.
+pub fn check_object(patch: &Value) -> Result<(), Status> {
+    match patch {
+        Value::Object(_) | Value::Null => Ok(()),
+        other => Err(Status::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            json_type(other)
+        ))),
+    }
+}
+
+/// What a patched object that cannot be read again is refused with. `shown` is the object, or the
+/// patch.
+pub fn invalid_result(shown: &str, why: &str) -> Status {
+    // What the decoder says of an object as a whole is not said here.
+    let why = match why.find("strict decoding error:") {
+        Some(at) => why.get(at..).unwrap_or(why),
+        None => why,
+    };
+    Status::invalid("", "", "", vec![FieldError::invalid("patch", shown, why)])
+}
+
+/// A value as Go prints it: `map[name:web]`.
+pub fn go_text(value: &Value) -> String {
+    GoValue(value.clone()).to_string()
+}
+
+fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
 }
 
 /// Applies a merge patch.
@@ -40,7 +184,14 @@ pub fn merge(document: &Value, patch: &Value) -> Value {
 /// Applies a strategic merge patch to an object of the schema definition.
 pub fn strategic(document: &Value, patch: &Value, definition: &str) -> Result<Value, Status> {
     strategic::apply(document, patch, definition).map_err(|err| {
-        if err.is_about_content() { unprocessable() } else { Status::bad_request(err.to_string()) }
+        if err.is_about_content() {
+            unprocessable()
+        } else if err.is_about_form() {
+            Status::bad_request(err.to_string())
+        } else {
+            // The real server takes all others for errors of its own.
+            Status::unknown(err.to_string())
+        }
     })
 }
 

@@ -257,6 +257,11 @@ impl Status {
         )
     }
 
+    /// An error that the real server has no reason for: it tells the bare message.
+    pub fn unknown(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
+    }
+
     /// Something that is needed is away.
     pub fn service_unavailable(message: impl Into<String>) -> Self {
         Self::new(503, "ServiceUnavailable", message)

@@ -49,13 +49,7 @@ impl ApplyError {
             Self::BadRequest(why) => Status::bad_request(why.clone()),
             Self::Conflicts(conflicts) => conflict_status(conflicts),
             // The real server takes this for an error of its own.
-            Self::DoesNotFit(why) => Status {
-                code: 500,
-                reason: Cow::Borrowed(""),
-                message: why.clone(),
-                details: None,
-                continue_token: None,
-            },
+            Self::DoesNotFit(why) => Status::unknown(why.clone()),
         }
     }
 }

@@ -57,6 +57,14 @@ impl PatchError {
     pub(super) fn is_about_content(&self) -> bool {
         matches!(self, Self::ListOfLists)
     }
+
+    /// Whether the patch is malformed.
+    pub(super) fn is_about_form(&self) -> bool {
+        matches!(
+            self,
+            Self::BadDocument | Self::BadDeleteList | Self::BadRetainKeys | Self::BadElementOrder
+        )
+    }
 }
 
 type Object = Map<String, Value>;

@@ -52,7 +52,36 @@ fn json_patches_that_are_refused() {
         (
             value!({ "op": "remove" }),
             400,
-            "could not read the JSON patch: invalid type: map, expected a sequence",
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+        ),
+        (
+            value!([{ "op": "add", "path": 1 }]),
+            400,
+            "error decoding patch: json: cannot unmarshal number into Go struct field jsonPatchOp.path of type string",
+        ),
+        (value!([{ "op": "what", "path": "/a" }]), 422, UNPROCESSABLE),
+        (value!([{ "op": "replace", "path": "/b", "value": 1 }]), 422, UNPROCESSABLE),
+        // Each of them would double the object.
+        (
+            (0..64)
+                .map(|i| value!({ "op": "copy", "from": "", "path": format!("/c{i}") }))
+                .collect(),
+            422,
+            UNPROCESSABLE,
+        ),
+        // Each pair of them would make it one deeper.
+        (
+            std::iter::once(value!({ "op": "add", "path": "/w", "value": {} }))
+                .chain((0..500).flat_map(|_| {
+                    [
+                        value!({ "op": "move", "from": "/a", "path": "/w/a" }),
+                        value!({ "op": "move", "from": "/w", "path": "/a" }),
+                        value!({ "op": "add", "path": "/w", "value": {} }),
+                    ]
+                }))
+                .collect(),
+            422,
+            UNPROCESSABLE,
         ),
         (
             Value::Array(vec![operation; 10_001]),
@@ -399,28 +428,28 @@ const REFUSED: [(&str, &str, &str, u16, &str); 9] = [
         "ConfigMap",
         r#"{"metadata":{"labels":{"a":"1"}}}"#,
         r#"{"metadata":{"labels":{"$patch":"bad"}}}"#,
-        400,
+        500,
         "unknown patch type: bad in map: map[$patch:bad]",
     ),
     (
         "Pod",
         r#"{"spec":{"containers":[{"name":"a","image":"a:1"},{"name":"b","image":"b:1"}]}}"#,
         r#"{"spec":{"containers":[{"image":"b:2"}]}}"#,
-        400,
+        500,
         "map: map[image:b:2] does not contain declared merge key: name",
     ),
     (
         "Pod",
         r#"{"spec":{"containers":[{"name":"a","image":"a:1"},{"name":"b","image":"b:1"}]}}"#,
         r#"{"spec":{"$setElementOrder/containers":[{"name":"a"}],"containers":[{"name":"b","image":"b:2"}]}}"#,
-        400,
+        500,
         "The order in patch list:\n[map[image:b:2 name:b]]\n doesn't match $setElementOrder list:\n[map[name:a]]\n",
     ),
     (
         "Pod",
         r#"{"spec":{"containers":[{"name":"a","image":"a:1"},{"name":"b","image":"b:1"}]}}"#,
         r#"{"spec":{"containers":[{"$patch":"merge"},{"name":"c","image":"c:1"}]}}"#,
-        400,
+        500,
         "merging lists cannot yet be specified in the patch",
     ),
     (
@@ -441,21 +470,21 @@ const REFUSED: [(&str, &str, &str, u16, &str); 9] = [
         "Pod",
         r#"{"spec":{"containers":[{"name":"a","image":"a:1"}]}}"#,
         r#"{"spec":{"$setElementOrder/containers":{}}}"#,
-        400,
+        500,
         "expected a []interface {}, but received a map[string]interface {}",
     ),
     (
         "Pod",
         r#"{"spec":{"containers":[{"name":"a","image":"a:1"}]}}"#,
         r#"{"spec":{"containers":["a"]}}"#,
-        400,
+        500,
         "list element types are not identical: [[map[image:a:1 name:a]] [a]]",
     ),
     (
         "Pod",
         r#"{"spec":{"containers":[{"name":"a","image":"a:1"}]}}"#,
         r#"{"spec":{"containers":[["a"]]}}"#,
-        400,
+        500,
         "list element types are not identical: [[map[image:a:1 name:a]] [[a]]]",
     ),
 ];

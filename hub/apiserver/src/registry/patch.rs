@@ -16,6 +16,15 @@ pub(crate) const SCALE: Target<'_> = Target {
     schema: "io.k8s.api.autoscaling.v1.Scale",
 };
 
+/// What a patch is refused with whose result cannot be read again.
+fn unreadable(kind: PatchKind, patch: &Value, patched: &Value, status: &Status) -> Status {
+    let shown = match kind {
+        PatchKind::Json | PatchKind::Merge => patched.to_string(),
+        PatchKind::Strategic => patch::go_text(patch),
+    };
+    patch::invalid_result(&shown, &status.message)
+}
+
 impl Registry {
     /// Patches an object, or the part of it that `subresource` names. Returns warnings as well.
     ///
@@ -32,6 +41,9 @@ impl Registry {
         subresource: Option<&str>,
         options: &WriteOptions,
     ) -> Result<(Written, Vec<String>), Status> {
+        if kind != PatchKind::Json {
+            patch::check_object(patch)?;
+        }
         let warnings = Mutex::new(Vec::new());
         let scale = subresource == Some("scale");
         let written = self
@@ -46,7 +58,8 @@ impl Registry {
                     PatchKind::Merge => patch::merge(view, patch),
                     PatchKind::Strategic => patch::strategic(view, patch, target.schema)?,
                 };
-                let decoded = decode::conform_kind(target, &patched, options.field_validation)?;
+                let decoded = decode::conform_kind(target, &patched, options.field_validation)
+                    .map_err(|status| unreadable(kind, patch, &patched, &status))?;
                 *warnings.lock().unwrap_or_else(PoisonError::into_inner) = decoded.warnings;
                 Ok(if scale { decoded.object } else { resource.store(decoded.object) })
             })
