@@ -106,11 +106,13 @@ fn with_status(pod: &Value, ready: bool) -> Value {
             "imageID": "", "state": {"running": {"startedAt": TIME}},
         })
     };
+    let conditions = ["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(condition);
+    let containers = ["app", "side"].map(container);
     let mut out = pod.clone();
     out["status"] = json!({
         "phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}], "startTime": TIME,
-        "conditions": ["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(condition),
-        "containerStatuses": ["app", "side"].map(container),
+        "conditions": conditions,
+        "containerStatuses": containers,
     });
     out
 }
