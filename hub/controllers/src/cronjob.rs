@@ -282,7 +282,8 @@ impl Work<'_> {
         let template = at(cron.spec(), &["jobTemplate"]);
         let mut annotations = at(template, &["metadata", "annotations"]).clone();
         let local = due.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
-        let local = local.strip_suffix("+00:00").map_or_else(|| local.clone(), |it| format!("{it}Z"));
+        let local =
+            local.strip_suffix("+00:00").map_or_else(|| local.clone(), |it| format!("{it}Z"));
         object_mut(&mut annotations).insert(SCHEDULED.to_owned(), json!(local));
         let mut metadata = json!({
             "name": name,

@@ -99,7 +99,8 @@ pub trait Controller: Send + Sync {
 pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
     vec![
         Box::new(deployment::DeploymentController),
-        Box::new(replicaset::ReplicaSetController),
+        Box::new(replicaset::ReplicaSetController::OF_SETS),
+        Box::new(replicaset::ReplicaSetController::OF_CONTROLLERS),
         Box::new(endpoints::slice::EndpointSliceController),
         Box::new(endpoints::classic::EndpointsController),
         Box::new(node_ipam::NodeIpamController::new(config.cluster_cidr)),

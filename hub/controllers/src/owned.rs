@@ -1,5 +1,6 @@
 //! Which objects belong to a controller: by controllerRef, and by selector where nobody owns them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ pub struct Claim {
 /// Sorts out who belongs to `owner`: adopts what matches and has no controller, releases what
 /// does not match any more.
 pub fn claim(owner: &Object, kind: Kind, world: &World, keep: impl Fn(&Object) -> bool) -> Claim {
-    let selector = at(owner.spec(), &["selector"]);
+    let selector = &*selector_of(owner);
     let mut claim = Claim::default();
     for object in world.managed_by(&owner.uid, kind).filter(|object| keep(object)) {
         if selector::matches(selector, object.labels()) {
@@ -40,6 +41,18 @@ pub fn claim(owner: &Object, kind: Kind, world: &World, keep: impl Fn(&Object) -
         }
     }
     claim
+}
+
+/// The selector of an owner in the common form: a ReplicationController has a plain map.
+pub fn selector_of(owner: &Object) -> Cow<'_, Value> {
+    let selector = at(owner.spec(), &["selector"]);
+    if owner.kind == Kind::REPLICATION_CONTROLLER {
+        return Cow::Owned(match selector.is_null() {
+            true => Value::Null,
+            false => json!({"matchLabels": selector}),
+        });
+    }
+    Cow::Borrowed(selector)
 }
 
 /// The controllerRef that says `owner` manages an object.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::condition::{self, Condition};
 use crate::object::{Kind, Name, Object, ObjectRef, Uid};
-use crate::owned::{claim, controller_ref};
+use crate::owned::{claim, controller_ref, selector_of};
 use crate::pods::{self, Candidate};
 use crate::value::{at, int_at, list_at, maybe_int_at, merge_diff, object_mut, str_at};
 use crate::world::{Change, World};
@@ -22,18 +22,34 @@ use crate::{Controller, Failure, Plan, selector};
 const BURST: usize = 500;
 const REPLICA_FAILURE: &str = "ReplicaFailure";
 
+/// The controller of ReplicaSets, or of ReplicationControllers, which are the same in older words.
 #[derive(Debug)]
-pub struct ReplicaSetController;
+pub struct ReplicaSetController {
+    name: &'static str,
+    kind: Kind,
+    /// The kind as owner references say it.
+    owner: &'static str,
+}
+
+impl ReplicaSetController {
+    pub const OF_SETS: Self =
+        Self { name: "replicaset-controller", kind: Kind::REPLICA_SET, owner: "ReplicaSet" };
+    pub const OF_CONTROLLERS: Self = Self {
+        name: "replication-controller",
+        kind: Kind::REPLICATION_CONTROLLER,
+        owner: "ReplicationController",
+    };
+}
 
 impl Controller for ReplicaSetController {
     fn name(&self) -> &'static str {
-        "replicaset-controller"
+        self.name
     }
 
     fn affected(&self, change: &Change<'_>, world: &World) -> Vec<ObjectRef> {
         match change.kind {
-            Kind::REPLICA_SET => change.latest().map(Object::key).into_iter().collect(),
-            Kind::POD => change.sides().flat_map(|pod| sets_of(pod, world)).collect(),
+            kind if kind == self.kind => change.latest().map(Object::key).into_iter().collect(),
+            Kind::POD => change.sides().flat_map(|pod| self.sets_of(pod, world)).collect(),
             _ => Vec::new(),
         }
     }
@@ -83,19 +99,21 @@ impl Controller for ReplicaSetController {
     }
 }
 
-/// The replica sets to wake when this pod changes.
-fn sets_of(pod: &Object, world: &World) -> Vec<ObjectRef> {
-    let namespace = pod.name.namespace.as_str();
-    match pod.controller() {
-        Some(owner) if owner.kind() == "ReplicaSet" => {
-            vec![Kind::REPLICA_SET.key(&Name::new(namespace, owner.name()))]
+impl ReplicaSetController {
+    /// The replica sets to wake when this pod changes.
+    fn sets_of(&self, pod: &Object, world: &World) -> Vec<ObjectRef> {
+        let namespace = pod.name.namespace.as_str();
+        match pod.controller() {
+            Some(owner) if owner.kind() == self.owner => {
+                vec![self.kind.key(&Name::new(namespace, owner.name()))]
+            }
+            Some(_) => Vec::new(),
+            None => world
+                .list_in(self.kind, namespace)
+                .filter(|set| selector::matches(&selector_of(set), pod.labels()))
+                .map(|set| set.key())
+                .collect(),
         }
-        Some(_) => Vec::new(),
-        None => world
-            .list_in(Kind::REPLICA_SET, namespace)
-            .filter(|set| selector::matches(at(set.spec(), &["selector"]), pod.labels()))
-            .map(|set| set.key())
-            .collect(),
     }
 }
 

@@ -248,6 +248,10 @@ async fn jobs_daemon_sets_and_stateful_sets_run() {
     fixture.create("statefulsets", json!({"metadata": {"name": "stateful"}, "spec": spec})).await;
     let spec = json!({"template": template("job", "Never"), "completions": 3, "parallelism": 2});
     fixture.create("jobs", json!({"metadata": {"name": "job"}, "spec": spec})).await;
+    let (older, app) = (template("older", "Always"), json!({"app": "older"}));
+    let spec = json!({"selector": app, "template": older, "replicas": 2});
+    let older = json!({"metadata": {"name": "older"}, "spec": spec});
+    fixture.create("replicationcontrollers", older).await;
     let budget = json!({"minAvailable": "50%", "selector": selector("stateful")});
     let budget = json!({"metadata": {"name": "budget"}, "spec": budget});
     fixture.create("poddisruptionbudgets", budget).await;
@@ -268,6 +272,7 @@ async fn jobs_daemon_sets_and_stateful_sets_run() {
     let status = fixture.list("statefulsets")[0]["status"].clone();
     assert_eq!((&status["readyReplicas"], &status["updatedReplicas"]), (&json!(3), &json!(3)));
     assert_eq!(status["currentRevision"], status["updateRevision"]);
+    assert_eq!(fixture.list("replicationcontrollers")[0]["status"]["availableReplicas"], 2);
     let status = fixture.list("poddisruptionbudgets")[0]["status"].clone();
     assert_eq!((&status["expectedPods"], &status["disruptionsAllowed"]), (&json!(3), &json!(1)));
     assert_eq!(fixture.list("jobs")[0]["status"]["active"], 2);
@@ -297,7 +302,7 @@ async fn jobs_daemon_sets_and_stateful_sets_run() {
         }
     }
     assert_eq!(fixture.list("controllerrevisions").len(), 4);
-    for plural in ["daemonsets", "statefulsets", "jobs"] {
+    for plural in ["daemonsets", "statefulsets", "jobs", "replicationcontrollers"] {
         let options = hub_api::DeleteOptions::default();
         let name = fixture.list(plural)[0]["metadata"]["name"].as_str().unwrap().to_owned();
         fixture.registry.delete(resource(plural), Some("default"), &name, &options).await.unwrap();

@@ -131,6 +131,7 @@ impl Registry {
                 .map(|it| seed(it, restore_unless_taken)),
         );
         seeds.push(seed(self.service_range(), keep));
+        seeds.extend(api_services().map(|it| seed(it, restore_spec)));
         seeds
     }
 
@@ -169,6 +170,60 @@ fn priority_classes() -> impl Iterator<Item = Value> {
             "metadata": { "name": name },
             "value": value,
             "description": description,
+        })
+    })
+}
+
+/// Which groups come first in discovery, and which versions in a group: group, version, priority of
+/// the group, priority of the version.
+const API_PRIORITIES: [(&str, &str, u32, u32); 21] = [
+    ("", "v1", 18_000, 1),
+    ("admissionregistration.k8s.io", "v1", 16_700, 15),
+    ("apiextensions.k8s.io", "v1", 16_700, 15),
+    ("apps", "v1", 17_800, 15),
+    ("authentication.k8s.io", "v1", 17_700, 15),
+    ("authorization.k8s.io", "v1", 17_600, 15),
+    ("autoscaling", "v1", 17_500, 15),
+    ("autoscaling", "v2", 17_500, 30),
+    ("batch", "v1", 17_400, 15),
+    ("certificates.k8s.io", "v1", 17_300, 15),
+    ("coordination.k8s.io", "v1", 16_500, 15),
+    ("discovery.k8s.io", "v1", 16_200, 15),
+    ("events.k8s.io", "v1", 17_750, 5),
+    ("flowcontrol.apiserver.k8s.io", "v1", 16_100, 21),
+    ("networking.k8s.io", "v1", 17_200, 15),
+    ("node.k8s.io", "v1", 16_300, 15),
+    ("policy", "v1", 17_100, 15),
+    ("rbac.authorization.k8s.io", "v1", 17_000, 15),
+    ("resource.k8s.io", "v1", 15_900, 15),
+    ("scheduling.k8s.io", "v1", 16_600, 15),
+    ("storage.k8s.io", "v1", 16_800, 15),
+];
+
+/// The groups that this server answers for itself.
+fn api_services() -> impl Iterator<Item = Value> {
+    let is_served = |group: &str, version: &str| {
+        resources::builtin().iter().any(|it| it.group == group && it.version == version)
+    };
+    let served =
+        API_PRIORITIES.into_iter().filter(move |(group, version, ..)| is_served(group, version));
+    served.map(|(group, version, group_priority, version_priority)| {
+        let mut spec = json!({
+            "version": version,
+            "groupPriorityMinimum": group_priority,
+            "versionPriority": version_priority,
+        });
+        if !group.is_empty() {
+            spec["group"] = json!(group);
+        }
+        json!({
+            "apiVersion": "apiregistration.k8s.io/v1",
+            "kind": "APIService",
+            "metadata": {
+                "name": format!("{version}.{group}"),
+                "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"},
+            },
+            "spec": spec,
         })
     })
 }

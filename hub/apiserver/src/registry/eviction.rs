@@ -114,8 +114,11 @@ impl Registry {
         let resource = pods()?;
         let (namespace, name) = (found.key.namespace(), found.key.name());
         let exact = is_free || options.preconditions.resource_version.is_some();
-        let wanted =
-            options.preconditions.resource_version.clone().unwrap_or(found.revision.to_string());
+        let wanted = options
+            .preconditions
+            .resource_version
+            .clone()
+            .unwrap_or_else(|| found.revision.to_string());
         let now = self.now();
         let uid = object::uid(found.value()).to_owned();
         let written = self

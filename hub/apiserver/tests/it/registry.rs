@@ -99,6 +99,9 @@ async fn what_every_cluster_has_is_made_and_kept() {
     let range = registry.get(row("networking.k8s.io", "servicecidrs"), None, "kubernetes").unwrap();
     assert_eq!(range.value()["status"]["conditions"][0]["type"], "Ready");
 
+    let apis = row("apiregistration.k8s.io", "apiservices");
+    let api = registry.get(apis, None, "v1.networking.k8s.io").unwrap();
+    assert_eq!(api.value()["status"]["conditions"][0]["reason"], "Local");
     let levels = row("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations");
     let patch = |annotations: Value| {
         json!({
