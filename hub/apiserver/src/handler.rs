@@ -7,6 +7,7 @@ mod objects;
 mod options;
 mod plain;
 mod pods;
+mod proxy;
 mod render;
 mod watch;
 
@@ -290,8 +291,8 @@ async fn serve(
         subresource,
         code: 0,
     };
-    let long_running =
-        call.verb == "watch" || matches!(subresource, "log" | "exec" | "attach" | "portforward");
+    let long_running = call.verb == "watch"
+        || matches!(subresource, "log" | "exec" | "attach" | "portforward" | "proxy");
     let result = if long_running {
         objects::serve(call, request).await
     } else {

@@ -72,6 +72,8 @@ pub const MAX_CONFLICT_RETRIES: usize = 32;
 pub const MAX_NAME_RETRIES: usize = 8;
 /// Time that requests get to finish when the server shuts down.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for what listens in a pod to begin its answer to a request that is passed on.
+pub const PROXY_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time for the node to open a stream.
 pub const STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for the client to open all streams of an exec over SPDY.

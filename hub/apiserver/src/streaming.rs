@@ -2,6 +2,7 @@
 //! SPDY, nodes speak the frames of `agent_sync::stream`; here the two are joined.
 
 mod bridge;
+pub(crate) mod connection;
 pub(crate) mod portforward;
 pub(crate) mod remote_spdy;
 pub(crate) mod remote_websocket;

@@ -31,17 +31,22 @@ impl Descriptions {
 
     /// Describes a definition.
     pub(super) fn of(&self, definition: &str) -> Option<&str> {
-        Some(self.0.get(definition)?.get("")?)
+        Some(self.words(definition)?.get("")?)
     }
 
     /// Describes a field of a definition.
     pub(super) fn of_field(&self, definition: &str, field: &str) -> Option<&str> {
-        let fields = self.0.get(definition)?;
+        let fields = self.words(definition)?;
         match field {
             // Every kind has these two.
             "apiVersion" => Some("Group and version of the object, such as apps/v1."),
             "kind" => Some("Kind of the object, such as Deployment."),
             _ => Some(fields.get(field)?),
         }
+    }
+
+    /// Versions that Kubernetes publishes no more have the words of what took their place.
+    fn words(&self, definition: &str) -> Option<&BTreeMap<String, String>> {
+        self.0.get(definition).or_else(|| self.0.get(&definition.replace(".v1beta1.", ".v1.")))
     }
 }

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::render::View;
-use super::{Call, body, options, pods, watch};
+use super::{Call, body, options, pods, proxy, watch};
 use crate::limits::FRESHNESS_TIMEOUT;
 use crate::registry::{Application, Deleted, PatchKind, SCALE, Written};
 use crate::request::accept::{Answer as Wanted, accepts_gzip, body_media, essence, negotiate};
@@ -34,7 +34,7 @@ const EVICTION: Target<'_> = Target {
 /// Does what the request wants of a resource.
 pub(super) async fn serve(call: Call, request: Request<Incoming>) -> Result<Answer, Status> {
     match (call.verb, call.subresource()) {
-        (_, Some("proxy")) => Err(no_proxy()),
+        (_, Some("proxy")) => proxy::serve(call, request).await,
         ("watch", _) => watch::serve(call).await,
         ("get", Some("log")) => pods::log(call).await,
         ("create", Some("exec" | "attach" | "portforward")) => pods::stream(call, request).await,
@@ -279,10 +279,6 @@ async fn bind(call: &Call, request: Request<Incoming>) -> Result<Answer, Status>
 /// `POST .../bindings`, the older way to bind a pod.
 fn is_bindings(call: &Call) -> bool {
     call.resource.group.is_empty() && call.resource.plural == "bindings"
-}
-
-fn no_proxy() -> Status {
-    Status::service_unavailable("the hub does not pass requests on to nodes, pods or services yet")
 }
 
 async fn evict(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {

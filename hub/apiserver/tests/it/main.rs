@@ -8,6 +8,7 @@ mod forms;
 mod harness;
 mod lists;
 mod objects;
+mod proxy;
 mod registry;
 mod status;
 mod streams;

@@ -1,0 +1,110 @@
+//! Requests that are passed on into pods, through a node that answers HTTP by itself.
+
+use std::sync::{Arc, Mutex};
+
+use agent_sync::stream::{Channel, FrameDecoder, StreamKind, StreamRequest, encode_frame};
+use futures_util::future::BoxFuture;
+use hub_apiserver::{NodeStream, NodeStreams, OpenError};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::task::JoinSet;
+
+use crate::harness::World;
+
+/// Answers every request on port 8080 with its own head; nothing listens elsewhere.
+#[derive(Default)]
+struct Mirror {
+    tasks: Mutex<JoinSet<()>>,
+}
+
+async fn mirror(kind: StreamKind, mut io: DuplexStream) {
+    let mut out = Vec::new();
+    if !matches!(kind, StreamKind::PortForward { port: 8080 }) {
+        let refused = br#"{"status":"Failure","message":"connection refused","code":500}"#;
+        encode_frame(Channel::Error, refused, &mut out);
+        let _ = io.write_all(&out).await;
+        return;
+    }
+    let mut decoder = FrameDecoder::default();
+    let mut asked = Vec::new();
+    let mut buffer = vec![0; 1024];
+    while !asked.ends_with(b"\r\n\r\n") {
+        let Ok(n @ 1..) = io.read(&mut buffer).await else { return };
+        decoder.push(&buffer[..n]);
+        while let Some((_, payload)) = decoder.next().unwrap() {
+            asked.extend_from_slice(&payload);
+        }
+    }
+    let head = format!(
+        "HTTP/1.1 418 Teapot\r\nx-own: yes\r\nkeep-alive: timeout=5\r\ncontent-length: {}\r\n\r\n",
+        asked.len()
+    );
+    encode_frame(Channel::Stdout, head.as_bytes(), &mut out);
+    encode_frame(Channel::Stdout, &asked, &mut out);
+    let _ = io.write_all(&out).await;
+    // The connection stays open: the length says where the answer ends.
+    while let Ok(1..) = io.read(&mut buffer).await {}
+}
+
+impl NodeStreams for Mirror {
+    fn open(
+        &self,
+        _node: &str,
+        request: StreamRequest,
+    ) -> BoxFuture<'_, Result<NodeStream, OpenError>> {
+        let (ours, theirs) = tokio::io::duplex(4096);
+        self.tasks.lock().unwrap().spawn(mirror(request.kind, theirs));
+        let (recv, send) = tokio::io::split(ours);
+        Box::pin(async { Ok(NodeStream { recv: Box::new(recv), send: Box::new(send) }) })
+    }
+}
+
+#[tokio::test]
+async fn requests_reach_pods_and_what_is_behind_services() {
+    let mut world = World::with_nodes(Arc::new(Mirror::default())).await;
+    let place = "/api/v1/namespaces/default";
+    let ports = json!([{"containerPort": 8080}]);
+    let pod = json!({
+        "metadata": {"name": "p"},
+        "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i", "ports": ports}]},
+    });
+    assert_eq!(world.post(&format!("{place}/pods"), &pod).await.code, 201);
+    let service = json!({
+        "metadata": {"name": "s"}, "spec": {"ports": [{"name": "http", "port": 80}]},
+    });
+    assert_eq!(world.post(&format!("{place}/services"), &service).await.code, 201);
+    let none = world.get(&format!("{place}/services/s:http/proxy/")).await;
+    assert_eq!(none.code, 503);
+    assert_eq!(none.json()["message"], "no endpoints available for service \"s\"");
+    let endpoints = json!({"metadata": {"name": "s"}, "subsets": [{
+        "addresses": [{"ip": "10.1.0.2", "targetRef": {"kind": "Pod", "name": "p"}}],
+        "ports": [{"name": "http", "port": 8080}],
+    }]});
+    assert_eq!(world.post(&format!("{place}/endpoints"), &endpoints).await.code, 201);
+
+    for name in ["pods/p", "pods/p:8080", "services/s:http", "services/http:s:80"] {
+        let path = format!("{place}/{name}/proxy/a/b?c=d");
+        let reply = world.send("GET", &path, &[("x-mine", "1")], "").await;
+        let seen = String::from_utf8(reply.body.to_vec()).unwrap().to_lowercase();
+        assert_eq!(reply.code, 418, "{name}: {seen}");
+        assert!(seen.starts_with("get /a/b?c=d http/1.1\r\n"), "{seen}");
+        assert!(seen.contains("x-mine: 1\r\n"), "{seen}");
+        assert!(!seen.contains("authorization"), "the secret stays here: {seen}");
+        assert_eq!(reply.headers["x-own"], "yes");
+        assert_eq!(reply.headers.get("keep-alive"), None);
+    }
+
+    for (name, code, message) in [
+        ("pods/p:81/proxy/", 503, "error trying to reach service: connection refused"),
+        ("pods/nope/proxy/", 404, "pods \"nope\" not found"),
+        ("pods/p:x/proxy/", 400, "invalid pod request \"p:x\""),
+        ("services/s:81/proxy/", 503, "no service port 81 found for service \"s\""),
+    ] {
+        let reply = world.get(&format!("{place}/{name}")).await;
+        assert_eq!((reply.code, &reply.json()["message"]), (code, &json!(message)), "{name}");
+    }
+    let moved = world.get(&format!("{place}/pods/p/proxy?x=y")).await;
+    assert_eq!(moved.code, 301);
+    assert_eq!(moved.headers["location"], format!("{place}/pods/p/proxy/?x=y"));
+    world.stop().await;
+}
