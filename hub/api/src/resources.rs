@@ -45,6 +45,27 @@ pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Reso
     BUILTIN.iter().find(|it| it.kind == kind && it.group == group && it.version == version)
 }
 
+/// What clients are told of a resource that something else took the place of. Custom resources
+/// say that themselves.
+pub fn deprecation(resource: &Resource) -> Option<&'static str> {
+    match (&*resource.group, &*resource.version, &*resource.plural) {
+        ("", "v1", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        ("", "v1", "endpoints") => {
+            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        }
+        ("batch", "v1beta1", "cronjobs") => Some(
+            "batch/v1beta1 CronJob is deprecated in v1.21+, unavailable in v1.25+; use batch/v1 CronJob",
+        ),
+        ("discovery.k8s.io", "v1beta1", "endpointslices") => Some(
+            "discovery.k8s.io/v1beta1 EndpointSlice is deprecated in v1.21+, unavailable in v1.25+; use discovery.k8s.io/v1 EndpointSlice",
+        ),
+        ("policy", "v1beta1", "poddisruptionbudgets") => Some(
+            "policy/v1beta1 PodDisruptionBudget is deprecated in v1.21+, unavailable in v1.25+; use policy/v1 PodDisruptionBudget",
+        ),
+        _ => None,
+    }
+}
+
 /// Rows of all groups, in the order of the groups.
 static GROUPS: [&[Row]; 22] = [
     core::ROWS,

@@ -3,3 +3,4 @@
 
 pub mod autoscaling;
 pub mod discovery;
+pub mod policy;

@@ -284,6 +284,7 @@ async fn serve(
     let shared = call.shared.clone();
     let registry = call.registry.clone();
     let resource = &call.resource;
+    let deprecation = hub_api::resources::deprecation(resource);
     let labels = Labels {
         verb: call.verb,
         group: resource.group.to_string(),
@@ -309,7 +310,10 @@ async fn serve(
         Err(status) => status.code,
     };
     shared.metrics.count(Labels { code, ..labels });
-    let warnings = registry.requester().take_warnings();
+    let mut warnings = registry.requester().take_warnings();
+    if let Some(deprecation) = deprecation {
+        warnings.insert(0, deprecation.to_owned());
+    }
     if warnings.is_empty() {
         return result;
     }

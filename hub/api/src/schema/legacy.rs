@@ -7,9 +7,10 @@ use super::{Schema, Type};
 
 /// Definitions that are the same in an older version: the newer name, and group, older version and
 /// kind.
-const SAME: [(&str, &str, &str, &str); 2] = [
+const SAME: [(&str, &str, &str, &str); 3] = [
     ("io.k8s.api.batch.v1.CronJob", "batch", "v1beta1", "CronJob"),
     ("io.k8s.api.discovery.v1.EndpointSlice", "discovery.k8s.io", "v1beta1", "EndpointSlice"),
+    ("io.k8s.api.policy.v1.PodDisruptionBudget", "policy", "v1beta1", "PodDisruptionBudget"),
 ];
 const ENDPOINT: &str = "io.k8s.api.discovery.v1beta1.Endpoint";
 

@@ -216,8 +216,8 @@ fn behind_service(call: &Call, namespace: &str, address: &Address<'_>) -> Result
 fn endpoint(subset: &Value, namespace: &str, port: &str) -> Option<Target> {
     let found = object::list(subset, "ports").iter().find(|it| object::text(it, "name") == port)?;
     let port = u16::try_from(object::int(found, "port")?).ok()?;
-    let pods = object::list(subset, "addresses").iter();
-    let pod = pods.filter(|it| object::text(it, "targetRef.kind") == "Pod").next()?;
+    let mut pods = object::list(subset, "addresses").iter();
+    let pod = pods.find(|it| object::text(it, "targetRef.kind") == "Pod")?;
     let pod = object::text(pod, "targetRef.name").to_owned();
     Some(Target { namespace: namespace.to_owned(), pod, port })
 }
