@@ -26,6 +26,7 @@ pub mod defaults;
 pub mod strategy;
 pub mod validation;
 pub mod versions;
+pub mod warnings;
 pub mod write;
 
 pub mod discovery;

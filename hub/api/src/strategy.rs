@@ -83,6 +83,11 @@ pub trait Strategy: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// What of a new or changed object is allowed, but hardly meant: clients print it.
+    fn warnings(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Top-level fields whose change is a new generation; none where objects have no generation.
     fn generation_fields(&self) -> &'static [&'static str] {
         &[]

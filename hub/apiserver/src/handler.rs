@@ -264,7 +264,7 @@ async fn enter_for(
     marks: &mut Marks,
 ) -> Result<Option<Ticket>, Status> {
     let subresource = path.subresource.as_deref().unwrap_or_default();
-    if matches!(subresource, "log" | "exec" | "attach" | "portforward") {
+    if matches!(subresource, "log" | "exec" | "attach" | "portforward" | "proxy") {
         return Ok(None);
     }
     let what = What::Resource {

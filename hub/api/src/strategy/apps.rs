@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 use super::Strategy;
 use crate::defaults;
 use crate::object;
+use crate::path::Path;
 use crate::status::FieldError;
 use crate::validation;
+use crate::warnings;
 use crate::write::WriteContext;
 
 /// Deployments.
@@ -38,6 +40,10 @@ impl Strategy for Deployment {
         validation::apps::replica_status(new)
     }
 
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        warnings::of_template(object, &Path::Root.field("spec").field("template"))
+    }
+
     fn generation_fields(&self) -> &'static [&'static str] {
         &["spec"]
     }
@@ -66,6 +72,10 @@ impl Strategy for ReplicaSet {
 
     fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
         validation::apps::replica_status(new)
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        warnings::of_template(object, &Path::Root.field("spec").field("template"))
     }
 
     fn generation_fields(&self) -> &'static [&'static str] {
@@ -111,6 +121,10 @@ impl Strategy for DaemonSet {
         validation::apps::daemon_set_status(new)
     }
 
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        warnings::of_template(object, &Path::Root.field("spec").field("template"))
+    }
+
     fn generation_fields(&self) -> &'static [&'static str] {
         &["spec"]
     }
@@ -139,6 +153,10 @@ impl Strategy for StatefulSet {
 
     fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
         validation::apps::stateful_set_status(new)
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        warnings::of_template(object, &Path::Root.field("spec").field("template"))
     }
 
     fn generation_fields(&self) -> &'static [&'static str] {

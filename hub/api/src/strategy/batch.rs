@@ -5,8 +5,10 @@ use serde_json::{Map, Value, json};
 use super::Strategy;
 use crate::defaults;
 use crate::object;
+use crate::path::Path;
 use crate::status::FieldError;
 use crate::validation;
+use crate::warnings;
 use crate::write::WriteContext;
 
 /// Jobs.
@@ -35,6 +37,10 @@ impl Strategy for Job {
         validation::batch::job_status(new)
     }
 
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        warnings::of_template(object, &Path::Root.field("spec").field("template"))
+    }
+
     fn generation_fields(&self) -> &'static [&'static str] {
         &["spec"]
     }
@@ -59,6 +65,12 @@ impl Strategy for CronJob {
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         validation::batch::cron_job_update(new, old)
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let spec = Path::Root.field("spec");
+        let job = spec.field("jobTemplate");
+        warnings::of_template(object, &job.field("spec").field("template"))
     }
 
     fn generation_fields(&self) -> &'static [&'static str] {

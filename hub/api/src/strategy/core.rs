@@ -9,6 +9,7 @@ use crate::object;
 use crate::path::Path;
 use crate::status::FieldError;
 use crate::validation;
+use crate::warnings;
 use crate::write::WriteContext;
 
 /// ConfigMaps.
@@ -245,6 +246,10 @@ impl Strategy for ReplicationController {
 
     fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
         validation::apps::replica_status(new)
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        warnings::of_template(object, &Path::Root.field("spec").field("template"))
     }
 
     fn generation_fields(&self) -> &'static [&'static str] {

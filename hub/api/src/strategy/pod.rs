@@ -7,6 +7,7 @@ use crate::defaults;
 use crate::object;
 use crate::status::FieldError;
 use crate::validation;
+use crate::warnings;
 use crate::write::WriteContext;
 
 /// Pods.
@@ -52,6 +53,10 @@ impl Strategy for Pod {
 
     fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         validation::pod::status_update(new, old)
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        warnings::pod(object)
     }
 
     fn generation_fields(&self) -> &'static [&'static str] {

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hub_api::{Status, object, resources};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Call, Open};
 use crate::limits::{PROXY_ANSWER_TIMEOUT, STREAM_OPEN_TIMEOUT};
@@ -54,6 +54,11 @@ pub(super) async fn serve(call: Call, request: Request<Incoming>) -> Result<Answ
     if request.headers().contains_key(UPGRADE) {
         return Err(Status::bad_request("upgrades of connections are not passed on"));
     }
+    let kind = call.resource.subresource("proxy").map_or("", |it| it.kind);
+    let options = json!({"apiVersion": "v1", "kind": kind, "path": rest});
+    call.registry
+        .admit_connect(&call.resource, call.namespace(), call.name(), "proxy", options)
+        .await?;
     let target = target(&call)?;
     let pods = resources::find("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
     let entry = call.registry.get(pods, Some(&target.namespace), &target.pod)?;
@@ -262,8 +267,6 @@ fn unreachable(why: &str) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

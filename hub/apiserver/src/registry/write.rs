@@ -104,6 +104,7 @@ impl Registry {
             let fresh = Fresh::draw();
             let context = fresh.context(resource, namespace, None, self.now());
             let mut made = write::finish_create(prepared.clone(), &context)?;
+            self.warn(resource, &made);
             let name = object::name(&made).to_owned();
             let mut allocated = Companions::default();
             self.check_namespace_open(resource, namespace, &name, &mut allocated)?;
@@ -133,6 +134,13 @@ impl Registry {
             }
         }
         Err(too_busy())
+    }
+
+    /// Tells the client what is hardly meant. Nobody reads what the hub tells itself.
+    fn warn(&self, resource: &Resource, object: &Value) {
+        for warning in resource.strategy.warnings(object) {
+            self.requester().warn(warning);
+        }
     }
 
     /// The first half of a creation: what the client wants, as admission leaves it.
@@ -301,6 +309,9 @@ impl Registry {
         let scale = (subresource == Some("scale")).then(|| wanted.clone());
         let mut made = finish_change(wanted, &old, subresource, &context)?;
         managed::set_entries(&mut made, entries);
+        if subresource.is_none() {
+            self.warn(resource, &made);
+        }
         let mut allocated = Companions::default();
         self.allocate(resource, Some(&old), &mut made, &mut allocated)?;
         let mut companions = Companions::default();
