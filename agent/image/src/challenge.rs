@@ -17,7 +17,8 @@ pub(crate) enum Challenge {
 impl Challenge {
     /// Reads one header; `None` for a scheme that is not known here.
     pub(crate) fn parse(header: &str) -> Option<Self> {
-        let (scheme, rest) = header.trim().split_once(' ').unwrap_or((header.trim(), ""));
+        let header = header.trim();
+        let (scheme, rest) = header.split_once(' ').unwrap_or((header, ""));
         if scheme.eq_ignore_ascii_case("basic") {
             return Some(Self::Basic);
         }

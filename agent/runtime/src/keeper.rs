@@ -23,6 +23,7 @@ mod flow;
 mod output;
 mod record;
 mod sandboxes;
+mod spares;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ use execs::Exec;
 use output::Scratch;
 use record::{Layout, ProcessRecord};
 use sandboxes::Sandbox;
+use spares::Spares;
 
 /// Something that the kernel was not done with is tried again after this long, then after twice as long
 /// each time, up to [`MAX_RETRY`].
@@ -64,6 +66,8 @@ enum Source {
     Channel(Owner),
     /// The end of a process.
     Process(Owner),
+    /// Reports from a process that makes namespaces ahead of need.
+    Spare,
     /// Output of a container.
     Output(ContainerId, Stream),
 }
@@ -114,6 +118,7 @@ struct Keeper {
     /// Containers that log too fast, and when their output is read again.
     held: BTreeMap<ContainerId, Instant>,
     scratch: Scratch,
+    spares: Spares,
     /// The next pause before what is unfinished is tried again.
     retry: Duration,
     retired: bool,
@@ -207,6 +212,7 @@ impl Keeper {
             complaints: RefCell::new(BTreeMap::new()),
             held: BTreeMap::new(),
             scratch: Scratch::default(),
+            spares: Spares::default(),
             retry: MIN_RETRY,
             retired: false,
             layout,
@@ -235,6 +241,7 @@ impl Keeper {
             }
             self.retry_unfinished();
             self.release_output();
+            self.refill_spares();
         }
         0
     }
@@ -253,6 +260,7 @@ impl Keeper {
             Source::Process(Owner::Container(id)) => self.handle_container_exit(&id),
             Source::Process(Owner::Exec(id)) => self.handle_exec_exit(id),
             Source::Process(Owner::Sandbox(id)) => self.handle_sandbox_exit(&id),
+            Source::Spare => self.handle_spare(),
             Source::Output(id, stream) => self.handle_output(&id, stream),
         }
     }
@@ -261,8 +269,9 @@ impl Keeper {
     fn timeout(&self) -> Option<Timespec> {
         let unfinished = self.has_unfinished().then_some(self.retry);
         // Rounded up to the milliseconds of the kernel: never a loop that finds nothing to do.
-        let held = self.next_release().map(|it| it + Duration::from_millis(1));
-        Timespec::try_from(unfinished.into_iter().chain(held).min()?).ok()
+        let later = self.next_release().into_iter().chain(self.next_refill());
+        let later = later.map(|it| it + Duration::from_millis(1));
+        Timespec::try_from(unfinished.into_iter().chain(later).min()?).ok()
     }
 
     fn has_unfinished(&self) -> bool {

@@ -7,29 +7,75 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use agent_sys::{MountAttr, Propagation, mount_setattr};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::fs::{FlockOperation, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 use rustix::process::DumpableBehavior;
 
-/// Goes on from a sealed copy of the program in memory, so that nothing that gets hold of
-/// `/proc/<pid>/exe` of a container's first moments can change the program on disk.
+/// What a copy in memory is sealed against.
+const SEALS: SealFlags =
+    SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
+
+/// Goes on from the program as seen through a mount that nobody can write through, so that nothing that
+/// gets hold of `/proc/<pid>/exe` of a container's first moments can change the program on disk.
 ///
-/// Returns if this process is that copy already.
+/// The mount is in no namespace, so that nobody can mount it anew. It costs no memory, and against writing
+/// to the file by its own name the kernel guards it as every program that runs. Where there can be no such
+/// mount, it is a sealed copy in memory. Returns if this process runs from either already.
 pub(super) fn seal(args: &[OsString]) -> io::Result<()> {
-    let mut program = File::open("/proc/self/exe")?;
-    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    // Files that are not in memory know no seals.
-    if rustix::fs::fcntl_get_seals(&program).is_ok_and(|it| it.contains(seals)) {
+    let program = File::open("/proc/self/exe")?;
+    if is_sealed(&program)? {
         return Ok(());
     }
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let mut copy = File::from(rustix::fs::memfd_create("outbye-keeper", flags)?);
-    io::copy(&mut program, &mut copy)?;
-    rustix::fs::fcntl_add_seals(&copy, seals)?;
+    let copy = match read_only_view(Path::new("/proc/self/exe")) {
+        Ok(view) => view,
+        Err(_) => copy_in_memory(program)?,
+    };
     let c_string = |text: &[u8]| CString::new(text).map_err(io::Error::other);
     let args = args.iter().map(|it| c_string(it.as_bytes())).collect::<io::Result<Vec<_>>>()?;
     let env = Vec::<CString>::new();
     match nix::unistd::fexecve(copy.as_fd(), &args, &env)? {}
+}
+
+/// Whether nobody can write to the file by way of the one that this process runs from.
+fn is_sealed(program: &File) -> io::Result<bool> {
+    // Files that are not in memory know no seals.
+    if rustix::fs::fcntl_get_seals(program).is_ok_and(|it| it.contains(SEALS)) {
+        return Ok(true);
+    }
+    let flags = rustix::fs::fstatvfs(program)?.f_flag;
+    if !flags.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        return Ok(false);
+    }
+    // A file system that is mounted read-only somewhere can be made writable there.
+    let asked = rustix::fs::StatxFlags::MNT_ID;
+    let status = rustix::fs::statx(program, "", rustix::fs::AtFlags::EMPTY_PATH, asked)?;
+    let id = status.stx_mnt_id.to_string();
+    let mounted = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(status.stx_mask & asked.bits() != 0
+        && !mounted.lines().any(|line| line.split(' ').next() == Some(&id)))
+}
+
+/// A file through a mount of its own, read-only and in no namespace.
+fn read_only_view(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let view = rustix::mount::open_tree(rustix::fs::CWD, path, flags)?;
+    let set = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let propagation = Some(Propagation::Private);
+    mount_setattr(view.as_fd(), MountAttr { set, propagation, recursive: false })?;
+    Ok(view)
+}
+
+/// The program in memory, for ever as it is.
+fn copy_in_memory(mut program: File) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut copy = File::from(rustix::fs::memfd_create("outbye-keeper", flags)?);
+    io::copy(&mut program, &mut copy)?;
+    rustix::fs::fcntl_add_seals(&copy, SEALS)?;
+    Ok(copy.into())
 }
 
 /// Makes sure that this is the only keeper of its directory for as long as the result lives.
@@ -74,4 +120,33 @@ pub(super) fn announce(log: &Path) -> io::Result<()> {
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&log)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_view_nor_copy_can_be_written() {
+        if !rustix::process::geteuid().is_root() {
+            assert!(std::env::var_os("REQUIRE_PRIVILEGED").is_none(), "mounting needs root");
+            return;
+        }
+        // A program that runs could not be written to in any case.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let open = || File::open(file.path()).unwrap();
+        assert!(!is_sealed(&open()).unwrap());
+        let view = read_only_view(file.path()).unwrap();
+        let copy = copy_in_memory(open()).unwrap();
+        for (sealed, refusal) in [(view, nix::libc::EROFS), (copy, nix::libc::EPERM)] {
+            // As a container would come by it: by a link of procfs.
+            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&sealed));
+            assert!(is_sealed(&File::open(&path).unwrap()).unwrap());
+            let err = File::options()
+                .write(true)
+                .open(&path)
+                .and_then(|mut it| io::Write::write_all(&mut it, b"x"));
+            assert_eq!(err.unwrap_err().raw_os_error(), Some(refusal));
+        }
+    }
 }

@@ -94,7 +94,8 @@ impl Keeper {
         let cgroup = self.cgroup_path(spec.cgroup.as_str());
         self.cgroups.create(&cgroup)?;
         self.cgroups.limit(&cgroup, &spec.resources)?;
-        let making = if sandbox::own_namespaces(&spec).is_empty() {
+        let spare = self.take_spare(&spec);
+        let making = if spare.is_some() || sandbox::own_namespaces(&spec).is_empty() {
             None
         } else {
             let init_cgroup = format!("{cgroup}/init");
@@ -116,7 +117,7 @@ impl Keeper {
         let state = SandboxState { id: id.clone(), netns, created_at };
         let sandbox = Sandbox {
             spec,
-            namespaces: BTreeMap::new(),
+            namespaces: spare.unwrap_or_default(),
             created_at,
             init: None,
             making: None,
@@ -283,6 +284,15 @@ impl Keeper {
             return;
         };
         drop(sandbox.namespaces);
+        self.remove_names(id);
+        if let Err(err) = record::remove(&self.layout.sandbox_record(id)) {
+            self.complain("remove a record", &err);
+        }
+        let _ = self.cgroups.remove(&self.cgroup_path(sandbox.spec.cgroup.as_str()));
+    }
+
+    /// Removes the names that namespaces have beside their descriptors.
+    pub(super) fn remove_names(&self, id: &SandboxId) {
         for kind in KINDS {
             let path = self.layout.namespace(kind, id);
             if path.exists() {
@@ -293,10 +303,6 @@ impl Keeper {
                 }
             }
         }
-        if let Err(err) = record::remove(&self.layout.sandbox_record(id)) {
-            self.complain("remove a record", &err);
-        }
-        let _ = self.cgroups.remove(&self.cgroup_path(sandbox.spec.cgroup.as_str()));
     }
 
     /// Takes over what an earlier keeper of the same boot made.

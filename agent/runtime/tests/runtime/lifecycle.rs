@@ -1,5 +1,7 @@
 //! Containers come, run and go.
 
+use std::fs;
+
 use agent_runtime::{ContainerSpec, Phase, RefusalKind};
 
 use crate::Case;
@@ -11,6 +13,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_signal_ends_with_128_and_its_number", signalled),
     ("asking_twice_is_asking_once", idempotent),
     ("a_missing_command_is_named_and_leaves_nothing", missing_command),
+    ("namespaces_made_ahead_are_as_good_as_fresh_ones", spares),
 ];
 
 fn runs(w: &mut World) -> Result {
@@ -19,6 +22,31 @@ fn runs(w: &mut World) -> Result {
     let ended = w.run_to_end(&spec)?;
     assert_eq!((ended.exit.code, ended.exit.signal), (3, None));
     assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("hello\n", "trouble\n"));
+    Ok(())
+}
+
+/// The first sandboxes are made on demand, later ones from what was made in between.
+fn spares(w: &mut World) -> Result {
+    let mut seen = std::collections::BTreeSet::new();
+    for n in 0..6 {
+        let sandbox = w.sandbox_spec(&format!("s{n}"));
+        w.block(w.runtime.ensure_sandbox(&sandbox))?;
+        let mut spec = w.sh("hostname; for n in net uts ipc; do readlink /proc/self/ns/$n; done; \
+             ip link show lo | grep -c LOOPBACK,UP");
+        spec.sandbox = sandbox.id;
+        let said = w.run_to_end(&spec)?.stdout;
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!((lines[0], lines[4]), (&*format!("s{n}-host"), "1"), "{said}");
+        seen.extend(lines[1..4].iter().map(|it| (*it).to_owned()));
+        // Every other one goes at once: what it held must not come back.
+        if n % 2 == 0 {
+            w.block(w.runtime.remove_sandbox(&spec.sandbox))?;
+        }
+    }
+    // The kernel may give the number of a namespace that is gone to the next.
+    assert!(seen.len() > 3 * 3, "{seen:?}");
+    let own = fs::read_link("/proc/self/ns/uts")?;
+    assert!(!seen.contains(&*own.to_string_lossy()));
     Ok(())
 }
 
@@ -73,7 +101,7 @@ fn missing_command(w: &mut World) -> Result {
     }
     // What was made of them is deleted, though nothing was ever removed.
     let trash = w.config.state_dir.join("trash");
-    wait_until(|| std::fs::read_dir(&trash).is_ok_and(|mut it| it.next().is_none()));
+    wait_until(|| fs::read_dir(&trash).is_ok_and(|mut it| it.next().is_none()));
     spec.args = vec!["true".to_owned()];
     let ended = w.run_to_end(&spec)?;
     assert_eq!(ended.exit.code, 0);
