@@ -152,7 +152,7 @@ mod tests {
         add(&found, &mut table);
         assert!(table.frontends.remove(&taken).unwrap().is_empty(), "a Service lost its port");
         let shown = table.frontends.iter().map(|(from, to)| {
-            let ip = from.address.map_or("*".to_owned(), |it| it.to_string());
+            let ip = from.address.map_or_else(|| "*".to_owned(), |it| it.to_string());
             let to: Vec<_> = to.iter().map(|it| format!("{}:{}", it.address, it.port)).collect();
             format!("{:?} {ip}:{} {}", from.protocol, from.port, to.join(","))
         });

@@ -110,13 +110,14 @@ impl PodWorker {
             self.reject().await;
             let observed = self.observe();
             let plan = pod::plan(&verdict, &observed, self.node.clock.now());
-            let outcome = self.apply(&plan).await;
+            // Boxed: a worker spends its life asleep, and should not keep room for this.
+            let outcome = Box::pin(self.apply(&plan)).await;
             if outcome.forgotten {
                 self.node.pods.remove(&self.uid);
                 return self.uid;
             }
             self.watch_probes();
-            self.report(&plan).await;
+            Box::pin(self.report(&plan)).await;
             if outcome.failed {
                 n_failures = n_failures.saturating_add(1);
             } else {

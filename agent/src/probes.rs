@@ -113,7 +113,8 @@ impl Prober {
         let mut succeeded = false;
         loop {
             self.until_open(period).await;
-            let outcome = self.ask().await;
+            // Boxed: a prober spends its life asleep, and should not keep room for this.
+            let outcome = Box::pin(self.ask()).await;
             let success = outcome == ActionOutcome::Success;
             succeeded |= success;
             let is_eager = self.spec.kind == ProbeKind::Readiness && !succeeded && eager < period;

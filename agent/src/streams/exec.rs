@@ -99,7 +99,12 @@ fn missing_command(kind: RefusalKind, command: &str) -> Option<String> {
         }
         RefusalKind::CommandNotFound => "executable file not found in $PATH".to_owned(),
         RefusalKind::CommandNotExecutable => "permission denied".to_owned(),
-        _ => return None,
+        RefusalKind::NotFound
+        | RefusalKind::NotRunning
+        | RefusalKind::SpecMismatch
+        | RefusalKind::InvalidSpec
+        | RefusalKind::Setup
+        | RefusalKind::Kernel => return None,
     };
     Some(format!(
         "failed to exec in container: OCI runtime exec failed: exec failed: unable to start container process: \
