@@ -34,6 +34,9 @@ pub struct AgentConfig {
     pub nft_table: String,
     /// Name of the agent's control group below the root of each hierarchy.
     pub cgroup_root: String,
+    /// Bytes a second that the log of one container takes for long; what comes faster waits in the
+    /// container. The runtime's usual rate when not given.
+    pub container_log_rate: Option<u64>,
     /// Follow a hub whose storage was replaced.
     pub accept_new_epoch: bool,
 }

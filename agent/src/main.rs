@@ -63,6 +63,9 @@ struct Settings {
     /// Addresses of this node's pods until the hub says which.
     #[arg(long)]
     pod_cidr: Option<Ipv4Net>,
+    /// Bytes a second that the log of one container takes for long (4194304 when not given).
+    #[arg(long, value_name = "BYTES")]
+    container_log_rate: Option<u64>,
     /// Follow a hub whose storage was replaced or restored.
     #[arg(long)]
     accept_new_epoch: bool,
@@ -261,13 +264,21 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn config(dirs: Dirs, settings: Settings) -> AgentConfig {
-    let Settings { node_name, node_ip, plain_http_registries, system, pod_cidr, accept_new_epoch } =
-        settings;
+    let Settings {
+        node_name,
+        node_ip,
+        plain_http_registries,
+        system,
+        pod_cidr,
+        container_log_rate,
+        accept_new_epoch,
+    } = settings;
     let mut config = reset_config(dirs, system);
     config.node_name = node_name.unwrap_or_default();
     config.node_ip = node_ip;
     config.plain_http_registries = plain_http_registries;
     config.pod_cidr = pod_cidr;
+    config.container_log_rate = container_log_rate;
     config.accept_new_epoch = accept_new_epoch;
     config
 }
@@ -287,6 +298,7 @@ fn reset_config(dirs: Dirs, system: SystemSettings) -> AgentConfig {
         pod_cidr: None,
         nft_table,
         cgroup_root,
+        container_log_rate: None,
         accept_new_epoch: false,
     }
 }

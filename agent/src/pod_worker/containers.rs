@@ -320,6 +320,7 @@ impl PodWorker {
         if security.seccomp_unconfined {
             made.seccomp = agent_runtime::Seccomp::Unconfined;
         }
+        made.log_rate = self.node.config.container_log_rate;
         made.tty = spec.tty;
         made.stdin = spec.stdin;
         made.oom_score_adj = spec.oom_score_adj.max(self.node.least_oom_score_adj);
