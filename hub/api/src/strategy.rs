@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::names;
@@ -62,6 +63,11 @@ pub trait Strategy: fmt::Debug + Send + Sync {
 
     /// Sets what the server decides about a changed status.
     fn prepare_status(&self, _new: &mut Value, _old: &Value) {}
+
+    /// As [`Self::prepare_status`], where what the server decides depends on the time.
+    fn prepare_status_at(&self, new: &mut Value, old: &Value, _now: Timestamp) {
+        self.prepare_status(new, old);
+    }
 
     /// Checks a whole object, beyond its metadata.
     fn validate(&self, _object: &Value) -> Vec<FieldError> {

@@ -93,6 +93,11 @@ pub fn keep_allocations(new: &mut Value, old: &Value) {
     }
     if new_type != "LoadBalancer" {
         spec.remove("allocateLoadBalancerNodePorts");
+        for key in ["loadBalancerClass", "healthCheckNodePort"] {
+            if spec.get(key) == old["spec"].get(key) {
+                spec.remove(key);
+            }
+        }
     }
     let before: BTreeMap<(&str, i64), i64> = object::list(old, "spec.ports")
         .iter()

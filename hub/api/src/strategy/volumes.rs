@@ -1,5 +1,6 @@
 //! PersistentVolumes and PersistentVolumeClaims.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Strategy;
@@ -21,6 +22,14 @@ impl Strategy for PersistentVolume {
     fn prepare_create(&self, object: &mut Value, context: &WriteContext<'_>) {
         let now = time::format(context.now);
         object["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now});
+    }
+
+    /// Says when the phase changed, unless the client does.
+    fn prepare_status_at(&self, new: &mut Value, old: &Value, now: Timestamp) {
+        let same = |field: &str| new["status"].get(field) == old["status"].get(field);
+        if !same("phase") && same("lastPhaseTransitionTime") {
+            new["status"]["lastPhaseTransitionTime"] = json!(time::format(now));
+        }
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::endpoints::special_address;
 use super::{ip, labels, one_of, optional_one_of};
 use crate::defaults::service::{needs_cluster_ip, needs_node_ports};
 use crate::names;
@@ -12,6 +13,13 @@ use crate::path::Path;
 use crate::status::FieldError;
 
 const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+const FAMILIES: &[&str] = &["IPv4", "IPv6"];
+const FAMILY_POLICIES: &[&str] = &["PreferDualStack", "RequireDualStack", "SingleStack"];
+const DISTRIBUTIONS: &[&str] = &["PreferClose", "PreferSameNode", "PreferSameZone"];
+const ONLY_BALANCED: &str = "may only be used when `type` is 'LoadBalancer'";
+const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+/// Where source ranges stood before they had a field.
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 const MAX_AFFINITY_SECONDS: i64 = 86400;
 
 /// Checks a Service.
@@ -50,8 +58,11 @@ pub fn service(object: &Value) -> Vec<FieldError> {
     for (i, address) in
         object::list(spec, "externalIPs").iter().filter_map(Value::as_str).enumerate()
     {
-        errors.extend(ip(address, externals.index(i)));
+        errors.extend(special_address(address, &externals.index(i)));
     }
+    errors.extend(families(spec, ty, &path));
+    errors.extend(load_balancer(object, ty, &path));
+    errors.extend(optional_one_of(spec, "trafficDistribution", &path, DISTRIBUTIONS));
     errors.extend(one_of(spec, "type", &path, TYPES));
     for field in ["externalTrafficPolicy", "internalTrafficPolicy"] {
         errors.extend(optional_one_of(spec, field, &path, &["Cluster", "Local"]));
@@ -68,8 +79,98 @@ pub fn service(object: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// Checks a changed Service: an address, once given, stays.
+fn families(spec: &Value, ty: &str, path: &Path<'_>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let at = path.field("ipFamilies");
+    let families: Vec<&str> =
+        object::list(spec, "ipFamilies").iter().filter_map(Value::as_str).collect();
+    if ty == "ExternalName" {
+        for field in ["ipFamilies", "ipFamilyPolicy"] {
+            if object::get(spec, field).is_some() {
+                let why = "may not be set for ExternalName services";
+                errors.push(FieldError::forbidden(path.field(field), why));
+            }
+        }
+        return errors;
+    }
+    for (i, family) in families.iter().enumerate() {
+        if !FAMILIES.contains(family) {
+            errors.push(FieldError::not_supported(at.index(i), *family, FAMILIES));
+        }
+        if families.iter().take(i).any(|it| it == family) {
+            errors.push(FieldError::duplicate(at.index(i), *family));
+        }
+    }
+    errors.extend(optional_one_of(spec, "ipFamilyPolicy", path, FAMILY_POLICIES));
+    errors
+}
+
+/// What only load balancers have.
+fn load_balancer(object: &Value, ty: &str, path: &Path<'_>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let spec = &object["spec"];
+    let balanced = ty == "LoadBalancer";
+    let at = path.field("LoadBalancerSourceRanges");
+    let ranges = object::list(spec, "loadBalancerSourceRanges");
+    let noted = object::annotation(object, SOURCE_RANGES);
+    if !balanced && (!ranges.is_empty() || noted.is_some()) {
+        errors.push(FieldError::forbidden(at, ONLY_BALANCED));
+    } else {
+        for (i, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
+            if !is_cidr(range.trim()) {
+                errors.push(FieldError::invalid(at.index(i), range, CIDR));
+            }
+        }
+    }
+    for field in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
+        if !balanced && object::get(spec, field).is_some() {
+            errors.push(FieldError::forbidden(path.field(field), ONLY_BALANCED));
+        }
+    }
+    let class = object::text(spec, "loadBalancerClass");
+    if balanced && !class.is_empty() {
+        for wrong in names::qualified_name(class) {
+            errors.push(FieldError::invalid(path.field("loadBalancerClass"), class, wrong));
+        }
+    }
+    let health = object::int(spec, "healthCheckNodePort").unwrap_or(0);
+    let checked = balanced && object::text(spec, "externalTrafficPolicy") == "Local";
+    if health != 0 && !checked {
+        errors.push(FieldError::invalid(
+            path.field("healthCheckNodePort"),
+            health,
+            "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
+        ));
+    }
+    errors
+}
+
+fn is_cidr(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else { return false };
+    let most = match address.parse() {
+        Ok(std::net::IpAddr::V4(_)) => 32,
+        Ok(std::net::IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    bits.parse::<u8>().is_ok_and(|it| it <= most)
+}
+
+/// Checks a changed Service: an address, once given, stays, and so does who balances its load.
 pub fn update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = address_update(new, old);
+    let class = |it: &Value| object::get(it, "spec.loadBalancerClass").cloned();
+    let balanced = |it: &Value| object::text(it, "spec.type") == "LoadBalancer";
+    if balanced(new) && balanced(old) && class(new) != class(old) {
+        errors.push(FieldError::invalid(
+            "spec.loadBalancerClass",
+            class(new),
+            "may not change once set",
+        ));
+    }
+    errors
+}
+
+fn address_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let (new_type, old_type) = (object::text(new, "spec.type"), object::text(old, "spec.type"));
     let before = object::text(old, "spec.clusterIP");
     let after = object::text(new, "spec.clusterIP");

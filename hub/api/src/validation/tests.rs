@@ -453,6 +453,39 @@ fn services() {
                 &["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"],
             ),
             (
+                "/spec/loadBalancerSourceRanges",
+                json!(["10.0.0.0/8"]),
+                &[
+                    "spec.LoadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'",
+                ],
+            ),
+            (
+                "/spec/loadBalancerClass",
+                json!("x/y"),
+                &[
+                    "spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'",
+                ],
+            ),
+            (
+                "/spec/trafficDistribution",
+                json!("Far"),
+                &[
+                    "spec.trafficDistribution: Unsupported value: \"Far\": supported values: \"PreferClose\", \"PreferSameNode\", \"PreferSameZone\"",
+                ],
+            ),
+            (
+                "/spec/ipFamilies",
+                json!(["IPv4", "IPv4"]),
+                &["spec.ipFamilies[1]: Duplicate value: \"IPv4\""],
+            ),
+            (
+                "/spec/externalIPs",
+                json!(["127.0.0.1"]),
+                &[
+                    "spec.externalIPs[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+                ],
+            ),
+            (
                 "/spec/type",
                 json!("Foo"),
                 &[

@@ -84,7 +84,7 @@ pub fn finish_status(
     let resource = context.resource;
     keep_all_but(&mut new, old, &["metadata", "status"]);
     keep_meta_fields(&mut new, old, &["generation", "generateName", "ownerReferences"]);
-    resource.strategy.prepare_status(&mut new, old);
+    resource.strategy.prepare_status_at(&mut new, old, context.now);
     let mut errors = meta::validate_update(&new, old, resource);
     errors.extend(resource.strategy.validate_status(&new, old));
     invalid_unless_empty(context, &new, errors)?;
