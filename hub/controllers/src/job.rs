@@ -55,7 +55,8 @@ impl Controller for JobController {
         if !matches!(str_at(job.spec(), &["managedBy"]), "" | MANAGER) {
             return Plan::default();
         }
-        let claim = claim(job, Kind::POD, world, |_| true);
+        let mut claim = claim(job, Kind::POD, world, |_| true);
+        claim.writes.iter_mut().for_each(|write| hold_adopted(write, world));
         if let Some(finished) = finished(job) {
             return cleanup(job, finished, &claim.objects, now);
         }
@@ -98,6 +99,18 @@ fn orphans(key: &ObjectRef, world: &World) -> Vec<Write> {
     };
     let pods = world.list_in(Kind::POD, &key.name.namespace).filter(is_orphan);
     pods.filter_map(|pod| pods::release(pod)).collect()
+}
+
+/// A pod that is adopted is held until it is counted, as if the Job had made it.
+fn hold_adopted(write: &mut Write, world: &World) {
+    let Write::Patch { target, patch, .. } = write else { return };
+    let Some(pod) = world.find(target) else { return };
+    let adopts = pod.controller().is_none() && !pod.has_finalizer(tally::FINALIZER);
+    if adopts && !crate::pods::is_finished(pod) {
+        let mut finalizers: Vec<&str> = pod.finalizers().collect();
+        finalizers.push(tally::FINALIZER);
+        patch["metadata"]["finalizers"] = json!(finalizers);
+    }
 }
 
 /// The condition that ends a Job.

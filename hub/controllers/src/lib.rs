@@ -13,6 +13,7 @@ pub mod disruption;
 pub mod endpoints;
 pub mod engine;
 pub mod event_expiry;
+pub mod flow_schema;
 pub mod garbage;
 pub mod history;
 pub mod job;
@@ -115,6 +116,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(daemonset::DaemonSetController),
         Box::new(statefulset::StatefulSetController),
         Box::new(event_expiry::EventExpiryController),
+        Box::new(flow_schema::FlowSchemaController),
     ]
 }
 

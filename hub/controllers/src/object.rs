@@ -26,11 +26,15 @@ impl Kind {
     pub const ENDPOINTS: Self = Self { group: "", plural: "endpoints" };
     pub const ENDPOINT_SLICE: Self = Self { group: "discovery.k8s.io", plural: "endpointslices" };
     pub const EVENT: Self = Self { group: "", plural: "events" };
+    pub const FLOW_SCHEMA: Self =
+        Self { group: "flowcontrol.apiserver.k8s.io", plural: "flowschemas" };
     pub const JOB: Self = Self { group: "batch", plural: "jobs" };
     pub const LEASE: Self = Self { group: "coordination.k8s.io", plural: "leases" };
     pub const NAMESPACE: Self = Self { group: "", plural: "namespaces" };
     pub const NODE: Self = Self { group: "", plural: "nodes" };
     pub const POD: Self = Self { group: "", plural: "pods" };
+    pub const PRIORITY_LEVEL: Self =
+        Self { group: "flowcontrol.apiserver.k8s.io", plural: "prioritylevelconfigurations" };
     pub const REPLICATION_CONTROLLER: Self = Self { group: "", plural: "replicationcontrollers" };
     pub const REPLICA_SET: Self = Self { group: "apps", plural: "replicasets" };
     pub const SERVICE: Self = Self { group: "", plural: "services" };

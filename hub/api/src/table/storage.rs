@@ -79,6 +79,11 @@ pub(super) fn request_condition(request: &Value) -> Value {
     found.join(",").into()
 }
 
+/// Whether the priority level of a FlowSchema is missing, as far as that is known.
+pub(super) fn missing_level(schema: &Value) -> Value {
+    condition(schema, "Dangling").map_or_else(|| "?".into(), |it| it["status"].clone())
+}
+
 /// How far a claim for devices is.
 pub(super) fn device_claim_state(claim: &Value) -> Value {
     let deleted = claim.pointer("/metadata/deletionTimestamp").is_some();

@@ -234,6 +234,21 @@ fn failures_wait_and_then_end_the_job() {
 }
 
 #[test]
+fn a_pod_that_is_adopted_counts() {
+    let mut model = Model::new(json!({"completions": 1, "parallelism": 1}));
+    let stray = json!({
+        "metadata": {"name": "stray", "namespace": "default", "uid": "stray", "labels": {"job": "j"}},
+        "status": {"phase": "Running"},
+    });
+    model.pods.insert("stray".to_owned(), stray);
+    model.settle();
+    assert_eq!(model.pods.len(), 1);
+    model.end_all("Succeeded", 0);
+    model.settle();
+    assert_eq!((model.status("succeeded"), model.pods.len()), (json!(1), 1));
+}
+
+#[test]
 fn indexes_are_each_completed_once() {
     let mut model = Model::new(
         json!({"completions": 4, "parallelism": 3, "completionMode": "Indexed", "backoffLimit": 6}),

@@ -1,6 +1,7 @@
 //! Columns of `flowcontrol.apiserver.k8s.io`.
 
-use super::{AGE, Column, NAME, integer, text};
+use super::{AGE, Column, NAME, computed, integer, text};
+use crate::table::storage;
 
 /// The columns of a resource of the group, where it has its own.
 pub(super) fn of(plural: &str) -> Option<&'static [Column]> {
@@ -19,6 +20,7 @@ const FLOW_SCHEMAS: &[Column] = &[
     text("DistinguisherMethod", "/spec/distinguisherMethod/type", "What tells flows apart.")
         .or("<none>"),
     AGE,
+    computed("MissingPL", storage::missing_level, "Whether the priority level does not exist."),
 ];
 
 const PRIORITY_LEVELS: &[Column] = &[
