@@ -8,11 +8,14 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
+use crate::custom::Custom;
+use crate::path::Path;
 use crate::resource::Resource;
 use crate::schema;
 use crate::status::Status;
 
 mod applied;
+mod custom;
 mod open;
 mod syntax;
 mod typed;
@@ -77,7 +80,49 @@ pub fn decode(
     media: Media,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    decode_kind(Target::of(resource), body, media, validation)
+    match &resource.custom {
+        Some(custom) => decode_custom(Target::of(resource), custom, body, media, validation),
+        None => decode_kind(Target::of(resource), body, media, validation),
+    }
+}
+
+/// Decodes a custom resource. There is no protobuf of it.
+fn decode_custom(
+    target: Target<'_>,
+    definition: &Custom,
+    body: &[u8],
+    media: Media,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let mut twice = Vec::new();
+    let seed = custom::Any { path: Path::Root, depth: 0, twice: &mut twice };
+    let wrong = |why: String| cannot_be_handled(target, &why);
+    let value = match media {
+        Media::Json => {
+            let mut reader = serde_json::Deserializer::from_slice(body);
+            let value = seed.deserialize(&mut reader).and_then(|it| reader.end().map(|()| it));
+            value.map_err(|it| {
+                let why = syntax::go_json_error(&it, body);
+                unrecognized(
+                    target,
+                    &format!("couldn't get version/kind; json parse error: {why}"),
+                    body,
+                )
+            })?
+        }
+        Media::Yaml => {
+            let mut options = serde_saphyr::Options::default();
+            options.duplicate_keys = serde_saphyr::options::DuplicateKeyPolicy::LastWins;
+            serde_saphyr::with_deserializer_from_slice_with_options(body, options, |reader| {
+                seed.deserialize(reader)
+            })
+            .map_err(|it| wrong(it.to_string()))?
+        }
+        Media::Protobuf => {
+            return Err(Status::unsupported_media_type(&["application/json", "application/yaml"]));
+        }
+    };
+    custom::shape(target, definition, value, twice, validation)
 }
 
 /// A kind that a body must have: of a resource, or of what a subresource exchanges.
@@ -139,7 +184,10 @@ pub fn conform(
     object: &Value,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    conform_kind(Target::of(resource), object, validation)
+    match &resource.custom {
+        Some(it) => custom::shape(Target::of(resource), it, object.clone(), Vec::new(), validation),
+        None => conform_kind(Target::of(resource), object, validation),
+    }
 }
 
 /// Like [`conform`], for any kind that the schema table knows.

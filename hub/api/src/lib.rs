@@ -7,6 +7,7 @@ pub mod resource;
 pub mod resources;
 
 pub mod catalog;
+pub mod cel;
 pub mod custom;
 
 pub mod clock;

@@ -29,6 +29,12 @@ const COMMON: [&str; 3] = [
     "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent",
 ];
 
+/// Definitions that custom resources refer to.
+const OF_CUSTOM: [&str; 2] = [
+    "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
+];
+
 /// Query parameters of a PATCH. kubectl asks for `dryRun` and `fieldValidation` by name.
 const PATCH_PARAMETERS: [(&str, &str); 4] = [
     ("dryRun", "string"),
@@ -36,6 +42,12 @@ const PATCH_PARAMETERS: [(&str, &str); 4] = [
     ("fieldValidation", "string"),
     ("pretty", "string"),
 ];
+
+/// Content types of a PATCH of a row: there is no strategic patch of custom resources.
+fn patch_types(row: &Resource) -> impl Iterator<Item = &'static str> {
+    let is_custom = row.custom.is_some();
+    PATCH_TYPES.into_iter().filter(move |it| !(is_custom && it.contains("strategic")))
+}
 
 /// Content types of a PATCH.
 const PATCH_TYPES: [&str; 3] = [
@@ -49,6 +61,9 @@ fn definitions<'a>(rows: impl Iterator<Item = &'a Resource>) -> BTreeSet<&'a str
     let mut found: BTreeSet<&str> = BTreeSet::new();
     let mut open: Vec<&str> = COMMON.to_vec();
     for row in rows {
+        if row.custom.is_some() {
+            open.extend(OF_CUSTOM);
+        }
         open.push(&row.schema);
         let list = schema::definitions().get_key_value(&format!("{}List", row.schema));
         open.extend(list.map(|(name, _)| name.as_str()));

@@ -99,6 +99,11 @@ pub trait Strategy: fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// Whether a change makes a new generation.
+    fn is_new_generation(&self, new: &Value, old: &Value) -> bool {
+        self.generation_fields().iter().any(|it| new.get(it) != old.get(it))
+    }
+
     /// Whether a PUT on a name that does not exist creates the object.
     fn creates_on_update(&self) -> bool {
         false

@@ -55,6 +55,9 @@ pub fn table(
     include: IncludeObject,
     now: Timestamp,
 ) -> Value {
+    if let Some(custom) = &resource.custom {
+        return custom_table(&custom.columns, resource, items, meta, include, now);
+    }
     let columns = columns::of(&resource.group, &resource.plural);
     let rows: Vec<Value> =
         items.iter().map(|it| row(columns, it, resource, include, now)).collect();
@@ -64,6 +67,28 @@ pub fn table(
         "metadata": list_meta(meta),
         "columnDefinitions": columns.iter().map(definition).collect::<Vec<Value>>(),
         "rows": rows,
+    })
+}
+
+/// The table of custom resources, with the columns of their definition.
+fn custom_table(
+    columns: &[crate::custom::columns::Column],
+    resource: &Resource,
+    items: &[&Value],
+    meta: TableMeta,
+    include: IncludeObject,
+    now: Timestamp,
+) -> Value {
+    let row = |object: &&Value| {
+        let cells: Vec<Value> = columns.iter().map(|it| it.cell(object, now)).collect();
+        with_object(json!({ "cells": cells }), object, resource, include)
+    };
+    json!({
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": list_meta(meta),
+        "columnDefinitions": columns.iter().map(|it| it.definition()).collect::<Vec<Value>>(),
+        "rows": items.iter().map(row).collect::<Vec<Value>>(),
     })
 }
 
@@ -105,6 +130,16 @@ fn row(
     {
         row["conditions"] = json!([condition]);
     }
+    with_object(row, object, resource, include)
+}
+
+/// Adds to a row what it carries beside its cells.
+fn with_object(
+    mut row: Value,
+    object: &Value,
+    resource: &Resource,
+    include: IncludeObject,
+) -> Value {
     match include {
         IncludeObject::Object => {
             let mut object = resource.show(object.clone());

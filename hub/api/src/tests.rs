@@ -151,8 +151,9 @@ proptest! {
             return Ok(());
         };
         if let Ok(made) = create(decoded.object.clone(), &context) {
+            let marked = ["namespaces", "customresourcedefinitions"];
             let deletion = delete(&made, &DeleteOptions::default(), &context).unwrap();
-            prop_assert!(deletion == Deletion::Remove || plural == "namespaces");
+            prop_assert!(deletion == Deletion::Remove || marked.contains(&plural));
         }
         // As an update of something else: only refusals and results, no panic.
         let old = json!({"metadata": {"name": "a", "namespace": "default", "uid": "u"}});
@@ -248,6 +249,18 @@ fn good() -> Vec<(&'static str, Value)> {
         (
             "endpointslices",
             json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}]}),
+        ),
+        (
+            "customresourcedefinitions",
+            json!({
+                "metadata": {"name": "things.x.io"},
+                "spec": {
+                    "group": "x.io", "scope": "Cluster",
+                    "names": {"plural": "things", "kind": "Thing"},
+                    "versions": [{"name": "v1", "served": true, "storage": true,
+                                  "schema": {"openAPIV3Schema": {"type": "object"}}}],
+                },
+            }),
         ),
     ]
 }

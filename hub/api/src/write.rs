@@ -8,6 +8,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::object;
 use crate::resource::Resource;
 
 mod create;
@@ -20,7 +21,7 @@ mod update;
 pub use create::{create, finish_create, prepare_create};
 pub use delete::{DeleteOptions, Deletion, Preconditions, Propagation, delete, is_gone};
 pub use pod::{bind, resize, update_ephemeral_containers};
-pub use scale::{get_scale, prepare_scale, put_scale};
+pub use scale::{get_scale, get_scale_of, prepare_scale, put_scale};
 pub(crate) use update::added_finalizers;
 pub use update::{
     after_admission, finalize, finish_status, finish_update, prepare_part, prepare_status,
@@ -46,6 +47,15 @@ pub struct WriteContext<'a> {
 
 /// The characters Kubernetes draws suffixes from: no vowels, nothing that reads like another.
 pub const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// Takes nulls away, which mean absent; but in custom resources some are values.
+fn prune_nulls(object: &mut Value, resource: &Resource) {
+    if resource.custom.is_none() {
+        object::prune_nulls(object);
+    } else if let Some(metadata) = object.get_mut("metadata") {
+        object::prune_nulls(metadata);
+    }
+}
 
 /// Removes what clients may send but the server alone decides or does not keep.
 fn strip_server_fields(object: &mut Value) {

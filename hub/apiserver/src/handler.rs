@@ -284,7 +284,10 @@ async fn serve(
     let shared = call.shared.clone();
     let registry = call.registry.clone();
     let resource = &call.resource;
-    let deprecation = hub_api::resources::deprecation(resource);
+    let deprecation = match &resource.custom {
+        Some(custom) => custom.warning.clone(),
+        None => hub_api::resources::deprecation(resource).map(str::to_owned),
+    };
     let labels = Labels {
         verb: call.verb,
         group: resource.group.to_string(),
@@ -312,7 +315,7 @@ async fn serve(
     shared.metrics.count(Labels { code, ..labels });
     let mut warnings = registry.requester().take_warnings();
     if let Some(deprecation) = deprecation {
-        warnings.insert(0, deprecation.to_owned());
+        warnings.insert(0, deprecation);
     }
     if warnings.is_empty() {
         return result;

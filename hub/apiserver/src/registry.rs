@@ -8,6 +8,7 @@
 pub mod apply;
 mod bootstrap;
 mod catalog;
+mod custom;
 mod delete;
 mod events;
 mod eviction;
@@ -126,9 +127,9 @@ impl Registry {
         namespace: Option<&str>,
         name: &str,
     ) -> Result<Arc<Entry>, Status> {
-        self.storage
-            .get(&key(resource, namespace, name))
-            .ok_or_else(|| Status::not_found(&resource.group, &resource.plural, name))
+        let found = self.storage.get(&key(resource, namespace, name));
+        let found = found.map(|it| custom::shown(resource, it));
+        found.ok_or_else(|| Status::not_found(&resource.group, &resource.plural, name))
     }
 }
 

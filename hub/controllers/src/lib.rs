@@ -8,6 +8,7 @@ pub mod condition;
 pub mod config;
 pub mod cronjob;
 pub mod daemonset;
+pub mod definition;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
@@ -107,6 +108,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(node_ipam::NodeIpamController::new(config.cluster_cidr)),
         Box::new(node_lifecycle::NodeLifecycleController),
         Box::new(namespace::NamespaceController),
+        Box::new(definition::DefinitionController),
         Box::new(serviceaccount::ServiceAccountController::new(config.ca_pem.clone())),
         Box::new(garbage::GarbageCollector),
         Box::new(pod_gc::PodGcController),

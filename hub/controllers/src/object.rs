@@ -22,6 +22,8 @@ impl Kind {
     pub const CONTROLLER_REVISION: Self = Self { group: "apps", plural: "controllerrevisions" };
     pub const CRON_JOB: Self = Self { group: "batch", plural: "cronjobs" };
     pub const DAEMON_SET: Self = Self { group: "apps", plural: "daemonsets" };
+    pub const CUSTOM_RESOURCE_DEFINITION: Self =
+        Self { group: "apiextensions.k8s.io", plural: "customresourcedefinitions" };
     pub const DEPLOYMENT: Self = Self { group: "apps", plural: "deployments" };
     pub const ENDPOINTS: Self = Self { group: "", plural: "endpoints" };
     pub const ENDPOINT_SLICE: Self = Self { group: "discovery.k8s.io", plural: "endpointslices" };

@@ -19,6 +19,12 @@ pub(crate) fn rows() -> Vec<KindRow> {
         (Kind::CONTROLLER_REVISION, "apps/v1", "ControllerRevision", true),
         (Kind::CRON_JOB, "batch/v1", "CronJob", true),
         (Kind::DAEMON_SET, "apps/v1", "DaemonSet", true),
+        (
+            Kind::CUSTOM_RESOURCE_DEFINITION,
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            false,
+        ),
         (Kind::DEPLOYMENT, "apps/v1", "Deployment", true),
         (Kind::ENDPOINTS, "v1", "Endpoints", true),
         (Kind::ENDPOINT_SLICE, "discovery.k8s.io/v1", "EndpointSlice", true),

@@ -151,6 +151,12 @@ impl Entry {
         Self { key, revision, created, bytes, hole, value: OnceLock::new() }
     }
 
+    /// The same write with the object in another form.
+    pub fn in_form(&self, object: &Value) -> Arc<Self> {
+        let body = Body::from_value(object);
+        Self::written(self.key.clone(), self.revision, self.created, &body)
+    }
+
     /// The object, decoded at the first call and kept.
     pub fn value(&self) -> &Value {
         self.value.get_or_init(|| self.decode())

@@ -111,9 +111,10 @@ impl<'a> MapOf<'a> {
 
 /// The type of a resource's objects.
 pub fn of(resource: &Resource) -> &dyn Model {
-    match schema::lookup(&resource.schema).filter(|_| resource.custom.is_none()) {
-        Some(schema) => schema,
-        None => &Deduced,
+    match (&resource.custom, schema::lookup(&resource.schema)) {
+        (Some(custom), _) => &custom.model,
+        (None, Some(schema)) => schema,
+        (None, None) => &Deduced,
     }
 }
 

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::descriptions::Descriptions;
 use super::v3::type_name;
 use super::{
-    KUBERNETES_VERSION, PATCH_PARAMETERS, PATCH_TYPES, definitions, extensions, gvk, object_path,
+    KUBERNETES_VERSION, PATCH_PARAMETERS, definitions, extensions, gvk, object_path, patch_types,
 };
+use crate::custom::publish;
 use crate::resource::Resource;
 use crate::schema::{self, Schema};
 
@@ -30,6 +31,12 @@ pub fn document(rows: &[Resource]) -> Vec<u8> {
             all.named(1, name, &message);
         }
     }
+    for row in rows {
+        let Some(custom) = &row.custom else { continue };
+        for (name, schema) in publish::schemas(row, custom, publish::Form::V2) {
+            all.named(1, &name, &json_message(&schema, 0));
+        }
+    }
     let mut info = Message::default();
     info.text(1, "Kubernetes");
     info.text(2, KUBERNETES_VERSION);
@@ -44,7 +51,7 @@ pub fn document(rows: &[Resource]) -> Vec<u8> {
 
 fn operation(row: &Resource) -> Message {
     let mut operation = Message::default();
-    for content_type in PATCH_TYPES {
+    for content_type in patch_types(row) {
         operation.text(7, content_type);
     }
     for (name, ty) in PATCH_PARAMETERS {
@@ -101,6 +108,78 @@ fn schema_message<'a>(schema: &Schema, describe: impl Fn(&str) -> Option<&'a str
     message
 }
 
+/// A schema that was written as JSON. What the protobuf has no place for is left out.
+fn json_message(schema: &Value, depth: u8) -> Message {
+    let mut message = Message::default();
+    if depth > 64 {
+        return message;
+    }
+    let text = |key: &str| schema.get(key).and_then(Value::as_str);
+    for (number, key) in [(1, "$ref"), (2, "format"), (3, "title"), (4, "description")] {
+        if let Some(text) = text(key) {
+            message.text(number, text);
+        }
+    }
+    for (number, key) in [(8, "maximum"), (10, "minimum")] {
+        if let Some(value) = schema.get(key).and_then(Value::as_f64).filter(|it| *it != 0.0) {
+            message.double(number, value);
+        }
+    }
+    for (number, key) in [(9, "exclusiveMaximum"), (11, "exclusiveMinimum")] {
+        if schema.get(key) == Some(&Value::Bool(true)) {
+            message.flag(number);
+        }
+    }
+    let counts = [
+        (12, "maxLength"),
+        (13, "minLength"),
+        (15, "maxItems"),
+        (16, "minItems"),
+        (18, "minProperties"),
+    ];
+    for (number, key) in counts {
+        if let Some(count) = schema.get(key).and_then(Value::as_u64).filter(|it| *it != 0) {
+            message.count(number, count);
+        }
+    }
+    if let Some(pattern) = text("pattern") {
+        message.text(14, pattern);
+    }
+    let items = |key: &str| schema.get(key).and_then(Value::as_array).into_iter().flatten();
+    for name in items("required").filter_map(Value::as_str) {
+        message.text(19, name);
+    }
+    for value in items("enum") {
+        let mut any = Message::default();
+        any.text(2, &value.to_string());
+        message.message(20, &any);
+    }
+    if let Some(values) = schema.get("additionalProperties").filter(|it| it.is_object()) {
+        message.message(21, &json_message(values, depth + 1).within(1));
+    }
+    if let Some(ty) = text("type") {
+        let mut types = Message::default();
+        types.text(1, ty);
+        message.message(22, &types);
+    }
+    if let Some(items) = schema.get("items").filter(|it| it.is_object()) {
+        message.message(23, &json_message(items, depth + 1).within(1));
+    }
+    if let Some(map) = schema.get("properties").and_then(Value::as_object) {
+        let mut properties = Message::default();
+        for (name, property) in map {
+            properties.named(1, name, &json_message(property, depth + 1));
+        }
+        message.message(25, &properties);
+    }
+    for (name, value) in schema.as_object().into_iter().flatten() {
+        if name.starts_with("x-") {
+            message.extension(31, name, value);
+        }
+    }
+    message
+}
+
 /// Describes no field: only those of definitions are described.
 fn nothing<'a>(_field: &str) -> Option<&'a str> {
     None
@@ -130,6 +209,16 @@ impl Message {
 
     fn message(&mut self, number: u32, message: &Self) {
         self.bytes(number, &message.0);
+    }
+
+    fn double(&mut self, number: u32, value: f64) {
+        self.varint(u64::from(number << 3 | 1));
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn count(&mut self, number: u32, value: u64) {
+        self.varint(u64::from(number << 3));
+        self.varint(value);
     }
 
     /// Sets a boolean to true.

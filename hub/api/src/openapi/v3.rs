@@ -4,9 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::descriptions::Descriptions;
 use super::{
-    KUBERNETES_VERSION, PATCH_PARAMETERS, PATCH_TYPES, definitions, extensions, group_path, gvk,
-    object_path,
+    KUBERNETES_VERSION, PATCH_PARAMETERS, definitions, extensions, group_path, gvk, object_path,
+    patch_types,
 };
+use crate::custom::publish;
 use crate::discovery;
 use crate::resource::Resource;
 use crate::schema::{self, Schema, Type};
@@ -37,9 +38,12 @@ fn described(group: &str, version: &str, rows: &[Resource], descriptions: &Descr
         .filter(|it| it.has_verb("patch"))
         .map(|it| (object_path(it), json!({ "patch": operation(it) })))
         .collect();
+    let custom = rows().filter_map(|row| Some((row, row.custom.as_ref()?)));
+    let custom = custom.flat_map(|(row, it)| publish::schemas(row, it, publish::Form::V3));
     let schemas: Map<String, Value> = definitions(rows())
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), definition_value(name, descriptions)?)))
+        .chain(custom)
         .collect();
     json!({
         "openapi": "3.0.0",
@@ -57,7 +61,7 @@ fn operation(row: &Resource) -> Value {
         })
         .collect();
     let content: Map<String, Value> =
-        PATCH_TYPES.iter().map(|it| ((*it).to_owned(), json!({}))).collect();
+        patch_types(row).map(|it| (it.to_owned(), json!({}))).collect();
     json!({
         "parameters": parameters,
         "requestBody": { "content": content, "required": true },

@@ -17,9 +17,23 @@ pub struct FieldSelector {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Term {
-    field: FieldLabel,
+    field: Field,
     equal: bool,
     value: String,
+}
+
+/// A field of a built-in kind, or one that a definition lets selectors name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Field {
+    label: Cow<'static, str>,
+    path: Cow<'static, str>,
+    absent: &'static str,
+}
+
+impl From<&FieldLabel> for Field {
+    fn from(it: &FieldLabel) -> Self {
+        Self { label: it.label.into(), path: it.path.into(), absent: it.absent }
+    }
 }
 
 const COMMON: [FieldLabel; 2] = [
@@ -47,10 +61,18 @@ impl FieldSelector {
             };
             let value = unescape(value)?;
             let mut known = COMMON.iter().chain(resource.field_labels.iter());
-            let Some(field) = known.find(|it| it.label == label) else {
-                return Err(Status::bad_request(format!("field label not supported: {label}")));
+            let selectable = resource.custom.iter().flat_map(|it| &it.selectable);
+            let mut made = selectable.filter(|it| *it == label);
+            let field = match (known.find(|it| it.label == label), made.next()) {
+                (Some(field), _) => Field::from(field),
+                (None, Some(path)) => {
+                    Field { label: path.clone().into(), path: path.clone().into(), absent: "" }
+                }
+                (None, None) => {
+                    return Err(Status::bad_request(format!("field label not supported: {label}")));
+                }
             };
-            terms.push(Term { field: *field, equal, value });
+            terms.push(Term { field, equal, value });
         }
         Ok(Self { terms })
     }
@@ -85,8 +107,8 @@ impl fmt::Display for FieldSelector {
     }
 }
 
-fn text_of<'a>(object: &'a Value, field: &FieldLabel) -> Cow<'a, str> {
-    match object::get(object, field.path) {
+fn text_of<'a>(object: &'a Value, field: &Field) -> Cow<'a, str> {
+    match object::get(object, &field.path) {
         None => Cow::Borrowed(field.absent),
         Some(Value::String(text)) => Cow::Borrowed(text),
         Some(other) => Cow::Owned(other.to_string()),

@@ -19,7 +19,7 @@ pub fn create(object: Value, context: &WriteContext<'_>) -> Result<Value, Status
 
 /// The first half of a creation, up to admission: scope, name and defaults.
 pub fn prepare_create(mut object: Value, context: &WriteContext<'_>) -> Result<Value, Status> {
-    object::prune_nulls(&mut object);
+    super::prune_nulls(&mut object, context.resource);
     object::ensure(&mut object, "metadata");
     if !object::resource_version(&object).is_empty() {
         return Err(Status::bad_request(

@@ -6,6 +6,7 @@ use super::WriteContext;
 use super::update::update;
 use crate::decode::{FieldValidation, Target, conform_kind};
 use crate::object;
+use crate::resource::Resource;
 use crate::selector::LabelSelector;
 use crate::status::{FieldError, Status};
 
@@ -16,6 +17,39 @@ const SCALE: Target<'static> = Target {
     schema: "io.k8s.api.autoscaling.v1.Scale",
 };
 
+/// Shows an object of any resource as a `Scale`: a custom one by the paths of its definition.
+pub fn get_scale_of(resource: &Resource, object: &Value) -> Result<Value, Status> {
+    let Some(custom) = &resource.custom else { return get_scale(object) };
+    let Some(paths) = &custom.scale else { return Err(Status::no_such_resource()) };
+    let Some(replicas) = object::get(object, &paths.spec_replicas).and_then(Value::as_i64) else {
+        let why = format!("the spec replicas field \".{}\" does not exist", paths.spec_replicas);
+        return Err(Status::internal(why));
+    };
+    let found = object::int(object, &paths.status_replicas).unwrap_or(0);
+    let mut status = json!({ "replicas": found });
+    let selector = object::text(object, &paths.label_selector);
+    if !paths.label_selector.is_empty() && !selector.is_empty() {
+        status["selector"] = json!(selector);
+    }
+    Ok(json!({
+        "apiVersion": "autoscaling/v1",
+        "kind": "Scale",
+        "metadata": scale_metadata(object),
+        "spec": { "replicas": replicas },
+        "status": status,
+    }))
+}
+
+fn scale_metadata(object: &Value) -> serde_json::Map<String, Value> {
+    let mut metadata = serde_json::Map::new();
+    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object["metadata"].get(key) {
+            metadata.insert(key.to_owned(), value.clone());
+        }
+    }
+    metadata
+}
+
 /// Shows an object as a `Scale`. `metadata.resourceVersion` is shown if the object carries it.
 pub fn get_scale(object: &Value) -> Result<Value, Status> {
     let selector = object::get(object, "spec.selector").unwrap_or(&Value::Null);
@@ -25,12 +59,7 @@ pub fn get_scale(object: &Value) -> Result<Value, Status> {
         LabelSelector::from_value(selector)?
     };
     let selector = selector.to_string();
-    let mut metadata = serde_json::Map::new();
-    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
-        if let Some(value) = object["metadata"].get(key) {
-            metadata.insert(key.to_owned(), value.clone());
-        }
-    }
+    let metadata = scale_metadata(object);
     let mut status = json!({"replicas": object::int(object, "status.replicas").unwrap_or(0)});
     if !selector.is_empty() {
         status["selector"] = json!(selector);
@@ -60,7 +89,8 @@ pub fn put_scale(scale: &Value, old: &Value, context: &WriteContext<'_>) -> Resu
         return Err(Status::invalid("autoscaling", "Scale", wanted, vec![wrong]));
     }
     let mut new = old.clone();
-    object::ensure(&mut new, "spec").insert("replicas".to_owned(), json!(replicas));
+    let path = context.resource.custom.as_ref().and_then(|it| it.scale.as_ref());
+    set_replicas(&mut new, path.map_or("spec.replicas", |it| &it.spec_replicas), replicas);
     update(new, old, context)
 }
 
@@ -88,4 +118,13 @@ pub fn prepare_scale(
         return Err(Status::conflict(&resource.group, &resource.plural, wanted, &why));
     }
     Ok(scale)
+}
+
+fn set_replicas(object: &mut Value, path: &str, replicas: i64) {
+    let (parents, last) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut at = object;
+    for key in parents.split('.').filter(|it| !it.is_empty()) {
+        at = object::as_map(at).entry(key.to_owned()).or_insert(Value::Null);
+    }
+    object::as_map(at).insert(last.to_owned(), json!(replicas));
 }

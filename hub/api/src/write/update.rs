@@ -8,6 +8,7 @@ use super::create::{invalid_unless_empty, set_scope, set_type};
 use super::{WriteContext, strip_server_fields};
 use crate::object;
 use crate::status::{FieldError, Status, quote};
+use crate::strategy::Strategy;
 use crate::validation::meta;
 
 /// Turns a whole new object into the one to store: [`prepare_update`] and [`finish_update`], with
@@ -46,7 +47,7 @@ pub fn finish_update(
         keep_field(&mut new, old, "status");
     }
     strategy.prepare_update(&mut new, old);
-    set_generation(&mut new, old, strategy.generation_fields());
+    set_generation(&mut new, old, strategy);
 
     let mut errors = meta::validate_update(&new, old, resource);
     errors.extend(strategy.validate(&new));
@@ -107,7 +108,7 @@ pub fn prepare_part(
 /// Restores what admission may not touch, and fills in defaults of what it added. `old` is the
 /// stored object, `None` at a creation.
 pub fn after_admission(new: &mut Value, old: Option<&Value>, context: &WriteContext<'_>) {
-    object::prune_nulls(new);
+    super::prune_nulls(new, context.resource);
     object::ensure(new, "metadata");
     if let Some(old) = old {
         keep_meta_fields(new, old, &["name"]);
@@ -147,7 +148,7 @@ pub(super) fn keep_metadata(
     context: &WriteContext<'_>,
 ) -> Result<(), Status> {
     let resource = context.resource;
-    object::prune_nulls(new);
+    super::prune_nulls(new, context.resource);
     object::ensure(new, "metadata");
     strip_server_fields(new);
     set_scope(new, context)?;
@@ -224,11 +225,11 @@ fn keep_all_but(new: &mut Value, old: &Value, taken: &[&str]) {
     }
 }
 
-fn set_generation(new: &mut Value, old: &Value, fields: &[&str]) {
-    if fields.is_empty() {
+fn set_generation(new: &mut Value, old: &Value, strategy: &dyn Strategy) {
+    if strategy.generation_fields().is_empty() {
         return;
     }
-    let changed = fields.iter().any(|it| new.get(it) != old.get(it));
+    let changed = strategy.is_new_generation(new, old);
     let generation = object::int(old, "metadata.generation").unwrap_or(1);
     new["metadata"]["generation"] = json!(generation.saturating_add(i64::from(changed)));
 }

@@ -88,7 +88,7 @@ async fn get(call: &Call) -> Result<Answer, Status> {
 fn get_scale(call: &Call) -> Result<Answer, Status> {
     let view = View::new(call, negotiate(call.header(ACCEPT), Wanted::JsonOnly)?)?;
     let entry = call.shared.registry.get(&call.resource, call.namespace(), call.name())?;
-    let scale = write::get_scale(entry.value())?;
+    let scale = write::get_scale_of(&call.resource, entry.value())?;
     Ok(response::ready(StatusCode::OK, response::JSON, view.value(scale)))
 }
 
@@ -123,7 +123,7 @@ async fn show(
     let now = call.shared.registry.now();
     let body = if call.subresource() == Some("scale") {
         // Scales were shown before: the object has one.
-        view.value(write::get_scale(written.value()).unwrap_or_default())
+        view.value(write::get_scale_of(&call.resource, written.value()).unwrap_or_default())
     } else {
         view.object(&call.resource, written.bytes(), || written.value().clone(), now)
     };
@@ -138,8 +138,11 @@ async fn update(call: &Call, request: Request<Incoming>) -> Result<Answer, Statu
     let media = body_media(call.header(CONTENT_TYPE))?;
     let bytes = body::read(request.into_body()).await?;
     let scale = call.subresource() == Some("scale");
-    let target = if scale { SCALE } else { Target::of(&call.resource) };
-    let decoded = decode::decode_kind(target, &bytes, media, options.field_validation)?;
+    let decoded = if scale {
+        decode::decode_kind(SCALE, &bytes, media, options.field_validation)?
+    } else {
+        decode::decode(&call.resource, &bytes, media, options.field_validation)?
+    };
     let existed = call.shared.registry.get(&call.resource, call.namespace(), call.name()).is_ok();
     let written = call
         .registry
@@ -165,6 +168,13 @@ async fn patch(call: &Call, request: Request<Incoming>) -> Result<Answer, Status
         "application/apply-patch+yaml" => return apply(call, request, view).await,
         _ => return Err(Status::unsupported_media_type_for_route()),
     };
+    if kind == PatchKind::Strategic && call.resource.custom.is_some() {
+        return Err(Status::unsupported_media_type(&[
+            "application/json-patch+json",
+            "application/merge-patch+json",
+            "application/apply-patch+yaml",
+        ]));
+    }
     let options = options::patch(call)?;
     let bytes = body::read(request.into_body()).await?;
     let patch: Value = serde_json::from_slice(&bytes)

@@ -69,7 +69,7 @@ impl Registry {
         let Application { resource, namespace, name, subresource, .. } = *application;
         let is_scale = subresource == Some("scale");
         let mut wanted = if is_scale {
-            let live = owned_scale(current.value())?;
+            let live = owned_scale(resource, current.value())?;
             self.applied(application, &live, SCALE, &scale_versions(), options)?
         } else {
             let live = resource.show(current.decode());
@@ -140,6 +140,11 @@ impl Registry {
         };
         let made = managed::apply(live, object, force, &writer, versions)
             .map_err(|err| err.to_status())?;
-        Ok(decode::conform_kind(target, &made, FieldValidation::Ignore)?.object)
+        let decoded = if subresource == Some("scale") {
+            decode::conform_kind(target, &made, FieldValidation::Ignore)?
+        } else {
+            decode::conform(resource, &made, FieldValidation::Ignore)?
+        };
+        Ok(decoded.object)
     }
 }

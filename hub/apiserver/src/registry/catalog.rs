@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hub_api::{Catalog, Resource};
 use hub_storage::{Entry, Event, ListRequest, Prefix, Storage, Watch};
 
-const GROUP: &str = "apiextensions.k8s.io";
-const PLURAL: &str = "customresourcedefinitions";
+pub(super) const GROUP: &str = "apiextensions.k8s.io";
+pub(super) const PLURAL: &str = "customresourcedefinitions";
 
 /// The definitions, followed.
 #[derive(Default)]

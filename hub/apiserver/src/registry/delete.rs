@@ -79,7 +79,7 @@ impl Registry {
                     return Ok(Deleted::Marked(Written::Dry(next)));
                 }
                 Deletion::Mark(next) => {
-                    if let Some(written) = self.put(&current, &next, companions).await? {
+                    if let Some(written) = self.put(resource, &current, &next, companions).await? {
                         return Ok(Deleted::Marked(written));
                     }
                 }

@@ -63,7 +63,11 @@ impl Registry {
         {
             return check_reached(list, options);
         }
-        let list = self.list_page(prefix, at, after, options)?;
+        let mut list = self.list_page(prefix, at, after, options)?;
+        if resource.custom.is_some() {
+            let entries = std::mem::take(&mut list.entries).into_iter();
+            list.entries = entries.map(|it| super::custom::shown(resource, it)).collect();
+        }
         check_reached(list, options)
     }
 
@@ -79,6 +83,7 @@ impl Registry {
             // In this order: a change after `revision` is an event that a watch still sees.
             let revision = self.storage.revision();
             let entry = self.storage.get(&super::key(resource, namespace, name));
+            let entry = entry.map(|it| super::custom::shown(resource, it));
             if entry.as_ref().is_none_or(|it| it.revision <= revision) {
                 let entries =
                     entry.into_iter().filter(|it| options.selection.matches(it.value())).collect();

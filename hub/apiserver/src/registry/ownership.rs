@@ -67,7 +67,12 @@ impl Versions for Served<'_> {
         let unknown = |it: &str| format!("no version {it}");
         let from = self.find(from).ok_or_else(|| unknown(from))?;
         let to = self.find(api_version).ok_or_else(|| unknown(api_version))?;
-        Ok(Cow::Owned(to.show(from.store(object.clone()))))
+        let mut object = to.show(from.store(object.clone()));
+        if to.custom.is_some() {
+            // Versions of a definition differ in their name alone.
+            object["apiVersion"] = api_version.into();
+        }
+        Ok(Cow::Owned(object))
     }
 }
 
@@ -80,10 +85,17 @@ pub(super) fn scale_versions() -> OneVersion<'static> {
     OneVersion { api_version: SCALE_VERSION, model }
 }
 
+/// Where objects of a resource have what a `Scale` shows.
+fn replicas_path(resource: &Resource) -> &str {
+    let scale = resource.custom.as_ref().and_then(|it| it.scale.as_ref());
+    scale.map_or(REPLICAS, |it| &it.spec_replicas)
+}
+
 /// An object's `Scale`, with the owners of its replicas.
-pub(super) fn owned_scale(object: &Value) -> Result<Value, hub_api::Status> {
-    let mut scale = write::get_scale(object)?;
-    let entries = managed::to_scale(object::get(object, "metadata.managedFields"), REPLICAS);
+pub(super) fn owned_scale(resource: &Resource, object: &Value) -> Result<Value, hub_api::Status> {
+    let mut scale = write::get_scale_of(resource, object)?;
+    let entries = object::get(object, "metadata.managedFields");
+    let entries = managed::to_scale(entries, replicas_path(resource));
     managed::set_entries(&mut scale, entries);
     Ok(scale)
 }
@@ -112,7 +124,7 @@ impl Registry {
         };
         if subresource == Some("scale") {
             let writer = Writer { api_version: SCALE_VERSION, kind: SCALE.kind, ..writer };
-            if let Some(live) = old.and_then(|it| owned_scale(it).ok()) {
+            if let Some(live) = old.and_then(|it| owned_scale(requested, it).ok()) {
                 managed::track(&live, wanted, &writer, &scale_versions());
             }
             return;
@@ -159,5 +171,5 @@ pub(super) fn entries_after(
         return entries.cloned();
     }
     let stored = object::get(old, "metadata.managedFields");
-    managed::from_scale(stored, entries, REPLICAS, &requested.api_version())
+    managed::from_scale(stored, entries, replicas_path(requested), &requested.api_version())
 }

@@ -58,8 +58,13 @@ impl Registry {
                     PatchKind::Merge => patch::merge(view, patch),
                     PatchKind::Strategic => patch::strategic(view, patch, target.schema)?,
                 };
-                let decoded = decode::conform_kind(target, &patched, options.field_validation)
-                    .map_err(|status| unreadable(kind, patch, &patched, &status))?;
+                let decoded = if scale {
+                    decode::conform_kind(target, &patched, options.field_validation)
+                } else {
+                    decode::conform(resource, &patched, options.field_validation)
+                };
+                let decoded =
+                    decoded.map_err(|status| unreadable(kind, patch, &patched, &status))?;
                 *warnings.lock().unwrap_or_else(PoisonError::into_inner) = decoded.warnings;
                 Ok(if scale { decoded.object } else { resource.store(decoded.object) })
             })

@@ -39,6 +39,8 @@ pub struct RegistryWatch {
     selection: Selection,
     /// Events up to here are not wanted.
     floor: Revision,
+    /// The resource, if it is a custom one: its objects are shown in its version.
+    custom: Option<Arc<Resource>>,
 }
 
 impl Registry {
@@ -63,7 +65,7 @@ impl Registry {
         if with_state {
             self.watch_with_state(resource, namespace, &prefix, wanted, options)
         } else {
-            self.watch_after(&prefix, wanted, options)
+            self.watch_after(resource, &prefix, wanted, options)
         }
     }
 
@@ -88,11 +90,13 @@ impl Registry {
             live,
             selection: options.selection.clone(),
             floor: list.revision,
+            custom: custom(resource),
         })
     }
 
     fn watch_after(
         &self,
+        resource: &Resource,
         prefix: &Prefix,
         wanted: Option<Revision>,
         options: &WatchOptions,
@@ -107,6 +111,7 @@ impl Registry {
             live,
             selection: options.selection.clone(),
             floor,
+            custom: custom(resource),
         })
     }
 }
@@ -169,31 +174,38 @@ impl RegistryWatch {
         if event.revision() <= self.floor {
             return None;
         }
+        let shown = |it: &Arc<Entry>| match &self.custom {
+            Some(resource) => super::custom::shown(resource, it.clone()),
+            None => it.clone(),
+        };
         let everything = self.selection.is_everything();
         let matched = |entry: &Arc<Entry>| everything || self.selection.matches(entry.value());
         match event {
             Event::Put { entry, previous } => {
                 let before = previous.as_ref().filter(|it| matched(it));
                 match (before, matched(entry)) {
-                    (None, true) => Some(WatchEvent::Added(entry.clone())),
-                    (Some(_), true) => Some(WatchEvent::Modified(entry.clone())),
-                    (Some(last), false) => Some(WatchEvent::Deleted {
-                        last: last.clone(),
-                        bytes: last.stamped(entry.revision),
-                        revision: entry.revision,
-                    }),
+                    (None, true) => Some(WatchEvent::Added(shown(entry))),
+                    (Some(_), true) => Some(WatchEvent::Modified(shown(entry))),
+                    (Some(last), false) => {
+                        let last = shown(last);
+                        let bytes = last.stamped(entry.revision);
+                        Some(WatchEvent::Deleted { last, bytes, revision: entry.revision })
+                    }
                     (None, false) => None,
                 }
             }
-            Event::Delete { revision, previous, last, .. } => {
-                matched(previous).then(|| WatchEvent::Deleted {
-                    last: previous.clone(),
-                    bytes: last.clone(),
-                    revision: *revision,
-                })
-            }
+            Event::Delete { revision, previous, last, .. } => matched(previous).then(|| {
+                let shown = shown(previous);
+                let is_same = Arc::ptr_eq(&shown, previous);
+                let bytes = if is_same { last.clone() } else { shown.stamped(*revision) };
+                WatchEvent::Deleted { last: shown, bytes, revision: *revision }
+            }),
         }
     }
+}
+
+fn custom(resource: &Resource) -> Option<Arc<Resource>> {
+    resource.custom.is_some().then(|| Arc::new(resource.clone()))
 }
 
 fn refusal(err: WatchError) -> Status {

@@ -9,6 +9,7 @@ use hub_api::{Resource, Status, WriteContext, managed, object, write};
 use hub_storage::{Body, Condition, Entry, Txn, TxnError, Write};
 use serde_json::Value;
 
+use super::custom;
 use super::ownership::{Origin, entries_after, owned_scale};
 use super::{Fresh, Registry, WriteOptions, key, take_revision};
 use crate::admission::{Attributes, Operation, RequestOptions};
@@ -109,6 +110,8 @@ impl Registry {
             let mut allocated = Companions::default();
             self.check_namespace_open(resource, namespace, &name, &mut allocated)?;
             self.allocate(resource, None, &mut made, &mut allocated)?;
+            custom::check_open(resource, &mut allocated)?;
+            self.settle_definition(resource, &mut made);
             let attributes = self.creation(resource, namespace, &name, options);
             let mut companions = self.admit_validating(&attributes, Some(&made)).await?;
             companions.add(allocated);
@@ -119,9 +122,10 @@ impl Registry {
                 return Ok(Written::Dry(made));
             }
             let key = key(resource, namespace, &name);
-            let txn = companions.join(Txn::create(key.clone(), Body::from_value(&made)));
+            let body = Body::from_value(&custom::stored(resource, &made));
+            let txn = companions.join(Txn::create(key.clone(), body));
             match self.storage.txn(txn).await {
-                Ok(committed) => return stored(committed.entries),
+                Ok(committed) => return stored(resource, committed.entries),
                 Err(TxnError::Conflict { key: at, .. }) if at == key => {
                     name_retries += 1;
                     if !generated || name_retries > MAX_NAME_RETRIES {
@@ -241,7 +245,7 @@ impl Registry {
         for _ in 0..MAX_CONFLICT_RETRIES {
             let current = self.get(resource, namespace, name)?;
             let mut wanted = if subresource == Some("scale") {
-                change(&write::get_scale(current.value())?, current.value())?
+                change(&write::get_scale_of(resource, current.value())?, current.value())?
             } else {
                 change(current.value(), current.value())?
             };
@@ -286,7 +290,7 @@ impl Registry {
             self.track(requested, Some(&old), &mut wanted, subresource, options);
         }
         let entries = object::get(&wanted, "metadata.managedFields").cloned();
-        let shown_old = shown_to_admission(current, subresource)?;
+        let shown_old = shown_to_admission(resource, current, subresource)?;
         let attributes = Attributes {
             operation: Operation::Update,
             resource,
@@ -314,6 +318,7 @@ impl Registry {
         }
         let mut allocated = Companions::default();
         self.allocate(resource, Some(&old), &mut made, &mut allocated)?;
+        self.settle_definition(resource, &mut made);
         let mut companions = Companions::default();
         if admitted {
             let shown = scale.as_ref().unwrap_or(&made);
@@ -327,7 +332,7 @@ impl Registry {
                 .insert("resourceVersion".to_owned(), old_revision.into());
             return Ok(Attempt::Done(Written::Dry(made)));
         }
-        if made == old && !removed {
+        if made == old && !removed && self.is_stored_so(current) {
             return Ok(Attempt::Done(Written::Stored(current.clone())));
         }
         let key = current.key.clone();
@@ -335,11 +340,12 @@ impl Registry {
             self.release(resource, &old, &mut companions);
             companions.join(Txn::delete(key, current.revision))
         } else {
-            companions.join(Txn::update(key, current.revision, Body::from_value(&made)))
+            let body = Body::from_value(&custom::stored(resource, &made));
+            companions.join(Txn::update(key, current.revision, body))
         };
         match self.storage.txn(txn).await {
             Ok(_) if removed => Ok(Attempt::Done(Written::Removed(current.clone()))),
-            Ok(committed) => stored(committed.entries).map(Attempt::Done),
+            Ok(committed) => stored(resource, committed.entries).map(Attempt::Done),
             Err(TxnError::Conflict { .. }) => Ok(Attempt::Conflict),
             Err(err) => Err(storage_refusal(err)),
         }
@@ -364,14 +370,16 @@ impl Registry {
     /// Runs a transaction that replaces an object; nothing if another write came between.
     pub(super) async fn put(
         &self,
+        resource: &Resource,
         current: &Arc<Entry>,
         next: &Value,
         companions: Companions,
     ) -> Result<Option<Written>, Status> {
-        let txn = Txn::update(current.key.clone(), current.revision, Body::from_value(next));
+        let body = Body::from_value(&custom::stored(resource, next));
+        let txn = Txn::update(current.key.clone(), current.revision, body);
         let txn = companions.join(txn);
         match self.storage.txn(txn).await {
-            Ok(committed) => stored(committed.entries).map(Some),
+            Ok(committed) => stored(resource, committed.entries).map(Some),
             Err(TxnError::Conflict { .. }) => Ok(None),
             Err(err) => Err(storage_refusal(err)),
         }
@@ -427,11 +435,12 @@ fn finish_change(
 
 /// The stored object in the form in which its part is exchanged.
 fn shown_to_admission<'a>(
+    resource: &Resource,
     current: &'a Entry,
     subresource: Option<&str>,
 ) -> Result<Cow<'a, Value>, Status> {
     if subresource == Some("scale") {
-        return owned_scale(current.value()).map(Cow::Owned);
+        return owned_scale(resource, current.value()).map(Cow::Owned);
     }
     Ok(Cow::Borrowed(current.value()))
 }
@@ -458,9 +467,9 @@ fn keep_allocations(resource: &Resource, mut wanted: Value, old: &Value) -> Valu
     wanted
 }
 
-fn stored(entries: Vec<Arc<Entry>>) -> Result<Written, Status> {
+fn stored(resource: &Resource, entries: Vec<Arc<Entry>>) -> Result<Written, Status> {
     // The object itself is always the first that is put.
-    let entry = entries.into_iter().next();
+    let entry = entries.into_iter().next().map(|it| custom::shown(resource, it));
     entry.map(Written::Stored).ok_or_else(|| Status::internal("the storage returned no object"))
 }
 

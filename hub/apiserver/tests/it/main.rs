@@ -4,6 +4,7 @@
 
 mod apply;
 mod auth;
+mod custom;
 mod forms;
 mod harness;
 mod lists;

@@ -1,0 +1,287 @@
+//! Evaluating expressions, and counting what that costs.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kube_cel::KubeCelExt as _;
+use kube_cel::cel::extractors::This;
+use kube_cel::cel::{Context, ExecutionError, FunctionContext, Value};
+use regex::Regex;
+
+use super::program::{Program, TICK, TYPES};
+use super::values::weight;
+
+/// What one evaluation may cost.
+pub const PER_CALL_LIMIT: u64 = 1_000_000;
+/// What all evaluations of a session may cost together.
+pub const TOTAL_LIMIT: u64 = 10_000_000;
+
+/// Data of this weight makes a turn of a loop twice as dear: what is done in a turn may look at
+/// all of it.
+const DATA_PER_TURN: u64 = 300;
+/// Longest text that a function makes.
+const MAX_TEXT: usize = 1 << 20;
+/// Patterns that are kept compiled.
+const MAX_PATTERNS: usize = 64;
+const MAX_PATTERN_SIZE: usize = 1 << 18;
+/// What compiling a pattern costs.
+const PATTERN_COST: u64 = 1_000;
+
+/// Why an expression has no value.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum EvaluateError {
+    /// The evaluation cost more than one may.
+    #[error("operation cancelled: actual cost limit exceeded")]
+    CallCost,
+    /// All evaluations together cost more than they may.
+    #[error(
+        "validation failed due to running out of cost budget, no further validation rules will be run"
+    )]
+    TotalCost,
+    /// Something in it has no value: a missing key, a wrong type, a division by zero.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Evaluates programs under one budget. Make one for each request.
+pub struct Session {
+    context: Context<'static>,
+    meter: Arc<Meter>,
+    /// What a turn of a loop costs for each node in it.
+    turn_factor: u64,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("meter", &self.meter).finish_non_exhaustive()
+    }
+}
+
+/// What may still be spent.
+#[derive(Debug)]
+struct Meter {
+    call: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Meter {
+    /// Spends; false if there is not so much left.
+    fn spend(&self, cost: u64) -> bool {
+        let take = |from: &AtomicU64| {
+            let before = from.load(Ordering::Relaxed);
+            from.store(before.saturating_sub(cost), Ordering::Relaxed);
+            before >= cost
+        };
+        let of_call = take(&self.call);
+        take(&self.total) && of_call
+    }
+}
+
+impl Session {
+    /// A session over data: its size decides what loops cost.
+    pub fn new(data: &[&serde_json::Value]) -> Self {
+        let meter = Arc::new(Meter {
+            call: AtomicU64::new(PER_CALL_LIMIT),
+            total: AtomicU64::new(TOTAL_LIMIT),
+        });
+        let weight: u64 = data.iter().map(|it| weight(it)).sum();
+        let mut context = Context::default().with_all();
+        add_functions(&mut context, &meter, 1 + weight / DATA_PER_TURN);
+        for name in TYPES {
+            context.add_variable_from_value(*name, (*name).to_owned());
+        }
+        Self { context, meter, turn_factor: 1 + weight / DATA_PER_TURN }
+    }
+
+    /// Evaluates a program over variables.
+    ///
+    /// # Errors
+    /// It has no value, or costs too much.
+    pub fn evaluate(
+        &self,
+        program: &Program,
+        variables: &[(&str, Value)],
+    ) -> Result<Value, EvaluateError> {
+        self.meter.call.store(PER_CALL_LIMIT, Ordering::Relaxed);
+        if !self.meter.spend(program.nodes().saturating_mul(self.turn_factor.min(10))) {
+            return Err(self.out_of_budget());
+        }
+        let mut context = self.context.new_inner_scope();
+        for (name, value) in variables {
+            context.add_variable_from_value(*name, value.clone());
+        }
+        let result = context.resolve(program.expression());
+        if self.meter.call.load(Ordering::Relaxed) == 0
+            || self.meter.total.load(Ordering::Relaxed) == 0
+        {
+            return Err(self.out_of_budget());
+        }
+        result.map_err(|err| EvaluateError::Failed(words(&err)))
+    }
+
+    /// Evaluates a program that must come to true or false.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`], and if it comes to something else.
+    pub fn evaluate_bool(
+        &self,
+        program: &Program,
+        variables: &[(&str, Value)],
+    ) -> Result<bool, EvaluateError> {
+        match self.evaluate(program, variables)? {
+            Value::Bool(it) => Ok(it),
+            _ => Err(EvaluateError::Failed("cel expression must evaluate to a bool".to_owned())),
+        }
+    }
+
+    /// Evaluates a program that must come to a text.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`], and if it comes to something else.
+    pub fn evaluate_text(
+        &self,
+        program: &Program,
+        variables: &[(&str, Value)],
+    ) -> Result<String, EvaluateError> {
+        match self.evaluate(program, variables)? {
+            Value::String(it) => Ok(it.to_string()),
+            _ => Err(EvaluateError::Failed("cel expression must evaluate to a string".to_owned())),
+        }
+    }
+
+    /// Whether everything that may be spent was spent.
+    pub fn is_exhausted(&self) -> bool {
+        self.meter.total.load(Ordering::Relaxed) == 0
+    }
+
+    fn out_of_budget(&self) -> EvaluateError {
+        if self.is_exhausted() { EvaluateError::TotalCost } else { EvaluateError::CallCost }
+    }
+}
+
+/// An error in the words of CEL.
+fn words(err: &ExecutionError) -> String {
+    match err {
+        ExecutionError::NoSuchKey(key) => format!("no such key: {key}"),
+        ExecutionError::NoSuchOverload => "no such overload".to_owned(),
+        ExecutionError::DivisionByZero(_) => "division by zero".to_owned(),
+        ExecutionError::RemainderByZero(_) => "modulus by zero".to_owned(),
+        ExecutionError::Overflow(..) => "integer overflow".to_owned(),
+        ExecutionError::IndexOutOfBounds(_) => "index out of bounds".to_owned(),
+        ExecutionError::UndeclaredReference(name) => format!("no such attribute(s): {name}"),
+        ExecutionError::FunctionError { message, .. } => message.clone(),
+        // Others show whole values; whoever wrote those knows them, and they may be large.
+        _ => "no such overload".to_owned(),
+    }
+}
+
+/// The meter, and those functions whose cost their arguments decide.
+fn add_functions(context: &mut Context<'static>, meter: &Arc<Meter>, factor: u64) {
+    let ticking = meter.clone();
+    context.add_function(TICK, move |ftx: &FunctionContext<'_, '_>, cost: i64| {
+        let cost = u64::try_from(cost).unwrap_or(u64::MAX).saturating_mul(factor);
+        if ticking.spend(cost) { Ok(true) } else { Err(ftx.error("cost limit exceeded")) }
+    });
+    context.add_function("size", size);
+    context.add_function("type", |value: Value| -> Result<Value, ExecutionError> {
+        Ok(Value::String(Arc::new(type_name(&value).to_owned())))
+    });
+    context.add_function("dyn", |value: Value| -> Result<Value, ExecutionError> { Ok(value) });
+    let patterns = Arc::new(Patterns { meter: meter.clone(), known: Mutex::default() });
+    let known = patterns.clone();
+    context.add_function(
+        "matches",
+        move |ftx: &FunctionContext<'_, '_>,
+              This(text): This<Arc<String>>,
+              pattern: Arc<String>| {
+            Ok::<_, ExecutionError>(known.get(ftx, &pattern)?.is_match(&text))
+        },
+    );
+    let known = patterns.clone();
+    context.add_function(
+        "find",
+        move |ftx: &FunctionContext<'_, '_>,
+              This(text): This<Arc<String>>,
+              pattern: Arc<String>| {
+            let regex = known.get(ftx, &pattern)?;
+            let found = regex.find(&text).map_or("", |it| it.as_str());
+            Ok::<_, ExecutionError>(Value::String(Arc::new(found.to_owned())))
+        },
+    );
+    let meter = meter.clone();
+    context.add_function(
+        "replace",
+        move |ftx: &FunctionContext<'_, '_>,
+              This(text): This<Arc<String>>,
+              from: Arc<String>,
+              to: Arc<String>| {
+            let times = text.matches(from.as_str()).count();
+            let length = text.len().saturating_add(times.saturating_mul(to.len()));
+            let cost = u64::try_from(length / 10).unwrap_or(u64::MAX);
+            if length > MAX_TEXT || !meter.spend(cost) {
+                meter.call.store(0, Ordering::Relaxed);
+                return Err(ftx.error("cost limit exceeded"));
+            }
+            Ok(Value::String(Arc::new(text.replace(from.as_str(), &to))))
+        },
+    );
+}
+
+/// The name of a value's type; expressions compare it with the types' names.
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::List(_) => "list",
+        Value::Map(_) => "map",
+        Value::Int(_) => "int",
+        Value::UInt(_) => "uint",
+        Value::Float(_) => "double",
+        Value::String(_) => "string",
+        Value::Bytes(_) => "bytes",
+        Value::Bool(_) => "bool",
+        Value::Null => "null_type",
+        Value::Duration(_) => "duration",
+        Value::Timestamp(_) => "timestamp",
+        Value::Function(..) | Value::Opaque(_) => "type",
+    }
+}
+
+/// Characters of a text, entries of a list or a map.
+fn size(ftx: &FunctionContext<'_, '_>, This(value): This<Value>) -> Result<i64, ExecutionError> {
+    let size = match value {
+        Value::String(text) => text.chars().count(),
+        Value::List(items) => items.len(),
+        Value::Map(map) => map.map.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        _ => return Err(ftx.error("no such overload")),
+    };
+    Ok(i64::try_from(size).unwrap_or(i64::MAX))
+}
+
+/// Patterns, each compiled once.
+struct Patterns {
+    meter: Arc<Meter>,
+    known: Mutex<BTreeMap<String, Regex>>,
+}
+
+impl Patterns {
+    fn get(&self, ftx: &FunctionContext<'_, '_>, pattern: &str) -> Result<Regex, ExecutionError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(regex) = known.get(pattern) {
+            return Ok(regex.clone());
+        }
+        let length = u64::try_from(pattern.len()).unwrap_or(u64::MAX);
+        if !self.meter.spend(PATTERN_COST.saturating_add(length)) {
+            return Err(ftx.error("cost limit exceeded"));
+        }
+        let regex = regex::RegexBuilder::new(pattern)
+            .size_limit(MAX_PATTERN_SIZE)
+            .build()
+            .map_err(|_| ftx.error(format!("error parsing regexp: `{pattern}`")))?;
+        if known.len() >= MAX_PATTERNS {
+            known.clear();
+        }
+        known.insert(pattern.to_owned(), regex.clone());
+        Ok(regex)
+    }
+}
