@@ -25,10 +25,10 @@ pub struct Resource {
     pub plural: Cow<'static, str>,
     /// Singular name, for command lines.
     pub singular: Cow<'static, str>,
-    /// Short names, for command lines; of built-in resources, see [`Self::short_names`].
+    /// Short names, for command lines; of built-in resources, see [`Self::short_names()`].
     pub short_names: Cow<'static, [&'static str]>,
     /// Categories: `all` is what `kubectl get all` shows. Of built-in resources, see
-    /// [`Self::categories`].
+    /// [`Self::categories()`].
     pub categories: Cow<'static, [&'static str]>,
     /// Whether objects live in namespaces.
     pub namespaced: bool,

@@ -88,7 +88,7 @@ fn clash(spec: &Value, other: &Object) -> bool {
                 Value::Array(names) => {
                     out.extend(names.iter().filter_map(|it| it.as_str().map(str::to_owned)));
                 }
-                _ => {}
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {}
             }
         }
         out

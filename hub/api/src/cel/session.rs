@@ -129,10 +129,10 @@ impl Session {
         program: &Program,
         variables: &[(&str, Value)],
     ) -> Result<bool, EvaluateError> {
-        match self.evaluate(program, variables)? {
-            Value::Bool(it) => Ok(it),
-            _ => Err(EvaluateError::Failed("cel expression must evaluate to a bool".to_owned())),
+        if let Value::Bool(it) = self.evaluate(program, variables)? {
+            return Ok(it);
         }
+        Err(EvaluateError::Failed("cel expression must evaluate to a bool".to_owned()))
     }
 
     /// Evaluates a program that must come to a text.
@@ -144,10 +144,10 @@ impl Session {
         program: &Program,
         variables: &[(&str, Value)],
     ) -> Result<String, EvaluateError> {
-        match self.evaluate(program, variables)? {
-            Value::String(it) => Ok(it.to_string()),
-            _ => Err(EvaluateError::Failed("cel expression must evaluate to a string".to_owned())),
+        if let Value::String(it) = self.evaluate(program, variables)? {
+            return Ok(it.to_string());
         }
+        Err(EvaluateError::Failed("cel expression must evaluate to a string".to_owned()))
     }
 
     /// Whether everything that may be spent was spent.
@@ -161,6 +161,7 @@ impl Session {
 }
 
 /// An error in the words of CEL.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum may grow; its others read alike")]
 fn words(err: &ExecutionError) -> String {
     match err {
         ExecutionError::NoSuchKey(key) => format!("no such key: {key}"),
@@ -247,6 +248,7 @@ fn type_name(value: &Value) -> &'static str {
 }
 
 /// Characters of a text, entries of a list or a map.
+#[expect(clippy::wildcard_enum_match_arm, reason = "nothing else has a size")]
 fn size(ftx: &FunctionContext<'_, '_>, This(value): This<Value>) -> Result<i64, ExecutionError> {
     let size = match value {
         Value::String(text) => text.chars().count(),
