@@ -6,6 +6,7 @@
 pub mod resource;
 pub mod resources;
 
+pub mod admission;
 pub mod catalog;
 pub mod cel;
 pub mod custom;

@@ -14,30 +14,60 @@
 //! with the object (a quota's usage) joins the transaction of the object.
 
 mod attributes;
+mod builtin;
+mod expression;
+mod matching;
+mod policy;
+mod quota;
 mod requester;
+mod review;
+mod webhook;
+
+use std::sync::atomic::AtomicBool;
 
 use hub_api::Status;
 use serde_json::Value;
 
 pub(crate) use attributes::{Attributes, Operation, RequestOptions};
+pub(crate) use quota::QuotaLocks;
 pub use requester::Requester;
 
 use crate::registry::{Companions, Registry};
+
+/// What plugins keep between requests. Nothing of it is missed after a restart.
+#[derive(Debug, Default)]
+pub(crate) struct AdmissionState {
+    pub(crate) quota_locks: QuotaLocks,
+    pub(crate) mounts_tokens: AtomicBool,
+    programs: expression::Programs,
+    webhooks: webhook::Clients,
+}
 
 impl Registry {
     /// Lets the mutating plugins see and change an object. Returns whether they did change it.
     ///
     /// # Errors
     /// The refusal of a plugin.
-    #[expect(clippy::unused_async, reason = "plugins that call others come here")]
     pub(crate) async fn admit_mutating(
         &self,
         attributes: &Attributes<'_>,
         object: Option<&mut Value>,
     ) -> Result<bool, Status> {
         self.check_namespace_exists(attributes)?;
-        let _ = object;
-        Ok(false)
+        let mut object = object;
+        let mut changed = false;
+        if let Some(object) = object.as_deref_mut() {
+            changed |= builtin::mutate(self, attributes, object).await?;
+            changed |= self.apply_policies(attributes, object, false)?;
+        }
+        let (touched, eager) = self.call_mutating(attributes, object.as_deref_mut(), None).await?;
+        if let Some(object) = object.filter(|_| touched) {
+            // Those who came before see what webhooks changed, once.
+            builtin::mutate(self, attributes, object).await?;
+            self.apply_policies(attributes, object, true)?;
+            self.call_mutating(attributes, Some(object), Some(&eager)).await?;
+        }
+        Ok(changed || touched)
     }
 
     /// Lets the validating plugins see an object as it would be stored. What they add must be part
@@ -45,14 +75,22 @@ impl Registry {
     ///
     /// # Errors
     /// The refusal of a plugin.
-    #[expect(clippy::unused_async, reason = "plugins that call others come here")]
     pub(crate) async fn admit_validating(
         &self,
         attributes: &Attributes<'_>,
         object: Option<&Value>,
     ) -> Result<Companions, Status> {
-        let _ = (attributes, object);
-        Ok(Companions::default())
+        let mut companions = Companions::default();
+        if let Some(object) = object {
+            builtin::validate(self, attributes, object)?;
+        }
+        self.check_policies(attributes, object)?;
+        self.call_validating(attributes, object).await?;
+        if let Some(object) = object {
+            // Last: what others refuse must not be charged for.
+            self.admit_quota(attributes, object, &mut companions).await?;
+        }
+        Ok(companions)
     }
 
     /// Admits a connection into an object (`exec`, `attach`, `portforward`, `proxy`), before
@@ -84,4 +122,14 @@ impl Registry {
         // Nothing is stored, therefore nothing can join a transaction.
         self.admit_validating(&attributes, Some(&options)).await.map(drop)
     }
+}
+
+/// Plugins have no say in who owns which field.
+fn keep_managed_fields(before: &Value, after: &mut Value) {
+    let kept = before.pointer("/metadata/managedFields").cloned();
+    let metadata = hub_api::object::ensure(after, "metadata");
+    match kept {
+        Some(fields) => metadata.insert("managedFields".to_owned(), fields),
+        None => metadata.remove("managedFields"),
+    };
 }

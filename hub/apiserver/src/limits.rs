@@ -96,3 +96,9 @@ pub const MAX_SPDY_HEADERS: usize = 64 << 10;
 pub const MAX_SPDY_STREAMS: usize = 512;
 /// Chunks buffered for one SPDY stream before the connection waits for its reader.
 pub const SPDY_STREAM_QUEUE: usize = 8;
+/// All quotas are counted anew this often, should anything have gone by them.
+pub const QUOTA_RECOUNT: Duration = Duration::from_mins(5);
+/// Time to connect to one address of a webhook.
+pub const WEBHOOK_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections to one webhook that are kept for the next request.
+pub const WEBHOOK_IDLE: usize = 8;

@@ -23,6 +23,7 @@ mod watch;
 mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hub_api::{Catalog, Clock, Resource, Status, WriteContext};
 use hub_storage::{Entry, Key, Prefix, Revision, Storage};
@@ -30,7 +31,7 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::admission::Requester;
+use crate::admission::{AdmissionState, QuotaLocks, Requester};
 use crate::auth::User;
 
 pub use apply::Application;
@@ -57,6 +58,7 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     config: Arc<RegistryConfig>,
     requester: Arc<Requester>,
+    admission: Arc<AdmissionState>,
     definitions: Arc<catalog::Definitions>,
 }
 
@@ -74,6 +76,7 @@ impl Registry {
             clock,
             config: Arc::new(config),
             requester: Arc::default(),
+            admission: Arc::default(),
             definitions: Arc::default(),
         }
     }
@@ -83,6 +86,26 @@ impl Registry {
     #[must_use]
     pub fn on_behalf_of(&self, user: Arc<User>) -> Self {
         Self { requester: Arc::new(Requester::new(user)), ..self.clone() }
+    }
+
+    /// What plugins keep between requests, shared by all clones.
+    pub(crate) fn admission(&self) -> &AdmissionState {
+        &self.admission
+    }
+
+    pub(crate) fn quota_locks(&self) -> &QuotaLocks {
+        &self.admission.quota_locks
+    }
+
+    /// Whether new pods get a token mounted. Off until [`Self::mount_tokens`] is called.
+    pub(crate) fn mounts_tokens(&self) -> bool {
+        self.admission.mounts_tokens.load(Ordering::Relaxed)
+    }
+
+    /// Mounts a token into every new pod whose account wants that: for hubs whose nodes can fetch
+    /// tokens.
+    pub fn mount_tokens(&self, on: bool) {
+        self.admission.mounts_tokens.store(on, Ordering::Relaxed);
     }
 
     /// On whose behalf this registry acts. A nameless user stands for the hub itself.
@@ -179,6 +202,11 @@ impl Fresh {
             })
             .collect();
         Self { uid: uuid::Uuid::new_v4().to_string(), suffix }
+    }
+
+    /// Five fresh characters for a name.
+    pub(crate) fn suffix(&self) -> &str {
+        &self.suffix
     }
 
     pub(crate) fn context<'a>(

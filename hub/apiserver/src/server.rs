@@ -155,6 +155,7 @@ impl ApiServer {
             () = accepting => {}
             () = expiring => {}
             () = self.shared.flows.follow(&self.shared.registry) => {}
+            () = self.shared.registry.follow_quotas() => {}
         }
         drop(listener);
         self.shared.stop();

@@ -7,6 +7,8 @@ use kube_cel::cel::common::ast::{
 };
 use kube_cel::cel::parser::Parser;
 
+mod objects;
+
 /// The function that every loop calls before each turn, with the cost of a turn.
 pub(super) const TICK: &str = "@tick";
 /// Longest expression, in bytes.
@@ -218,6 +220,14 @@ impl Program {
     /// It is no expression, calls a function that there is not, names a variable that is not one
     /// of `variables`, or is too long or too deep to be evaluated safely.
     pub fn compile(source: &str, variables: &[&str]) -> Result<Self, CompileError> {
+        Self::compile_with(source, variables, false)
+    }
+
+    fn compile_with(
+        source: &str,
+        variables: &[&str],
+        makes_objects: bool,
+    ) -> Result<Self, CompileError> {
         if source.len() > MAX_SOURCE {
             return Err(CompileError::TooComplex("it is too long"));
         }
@@ -225,16 +235,29 @@ impl Program {
             return Err(CompileError::TooComplex("it nests too deep"));
         }
         let parser = Parser::new().max_recursion_depth(MAX_NESTING).enable_optional_syntax(true);
-        let plain = parser.parse(source).map_err(|errors| {
+        let mut plain = parser.parse(source).map_err(|errors| {
             let all: Vec<String> = errors.errors.iter().map(ToString::to_string).collect();
             CompileError::Wrong(all.join("\n"))
         })?;
+        if makes_objects {
+            objects::into_maps(&mut plain);
+        }
         let mut look = Look { source, known: variables, used: BTreeSet::new(), nodes: 0 };
         look.at(&plain, &mut Vec::new(), 0)?;
         let (variables, nodes) = (look.used, look.nodes);
         let mut expression = plain.clone();
         meter(&mut expression);
         Ok(Self { expression, plain, source: source.to_owned(), variables, nodes })
+    }
+
+    /// Compiles an expression that may also make objects, as mutations of policies do:
+    /// `Object{spec: Object.spec{replicas: 3}}`, `JSONPatch{op: "add", path: "/a", value: 1}`.
+    /// Such an object is a map.
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub fn compile_patch(source: &str, variables: &[&str]) -> Result<Self, CompileError> {
+        Self::compile_with(source, variables, true)
     }
 
     /// The text that was compiled.

@@ -74,7 +74,7 @@ impl Attributes<'_> {
             RequestOptions::Write(options) => Some(&*options.user),
             RequestOptions::Delete(_) | RequestOptions::None => None,
         };
-        writer.filter(named).or(Some(&*self.requester.user).filter(named)).unwrap_or(&HUB)
+        writer.filter(named).or_else(|| Some(&*self.requester.user).filter(named)).unwrap_or(&HUB)
     }
 
     /// Whether this is about objects of that group and plural themselves.

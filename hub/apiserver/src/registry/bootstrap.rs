@@ -119,6 +119,15 @@ impl Registry {
                 json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
             seed(namespace, keep)
         }));
+        // So that pods can be made at once; in other namespaces a controller makes it.
+        seeds.extend(super::namespaces::SYSTEM.iter().map(|name| {
+            let account = json!({
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": { "name": "default", "namespace": name },
+            });
+            seed(account, keep)
+        }));
         seeds.extend(priority_classes().map(|it| seed(it, keep)));
         let mandatory = flowcontrol::mandatory_levels().into_iter();
         seeds.extend(mandatory.map(|it| seed(it, restore_level)));

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hub_api::{Resource, Status, WriteContext, managed, object, write};
 use hub_storage::{Body, Condition, Entry, Txn, TxnError, Write};
 use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
 
 use super::custom;
 use super::ownership::{Origin, entries_after, owned_scale};
@@ -49,18 +50,23 @@ impl Written {
 pub(crate) struct Companions {
     pub(crate) conditions: Vec<Condition>,
     pub(crate) writes: Vec<Write>,
+    /// Held until the transaction is over.
+    pub(crate) guards: Vec<OwnedMutexGuard<()>>,
 }
 
 impl Companions {
     pub(super) fn add(&mut self, other: Self) {
         self.conditions.extend(other.conditions);
         self.writes.extend(other.writes);
+        self.guards.extend(other.guards);
     }
 
-    pub(super) fn join(self, mut txn: Txn) -> Txn {
+    /// The transaction with all of this in it. What is returned beside it must live until the
+    /// transaction is over.
+    pub(super) fn join(self, mut txn: Txn) -> (Txn, Vec<OwnedMutexGuard<()>>) {
         txn.conditions.extend(self.conditions);
         txn.writes.extend(self.writes);
-        txn
+        (txn, self.guards)
     }
 }
 
@@ -123,7 +129,7 @@ impl Registry {
             }
             let key = key(resource, namespace, &name);
             let body = Body::from_value(&custom::stored(resource, &made));
-            let txn = companions.join(Txn::create(key.clone(), body));
+            let (txn, _guards) = companions.join(Txn::create(key.clone(), body));
             match self.storage.txn(txn).await {
                 Ok(committed) => return stored(resource, committed.entries),
                 Err(TxnError::Conflict { key: at, .. }) if at == key => {
@@ -336,8 +342,12 @@ impl Registry {
             return Ok(Attempt::Done(Written::Stored(current.clone())));
         }
         let key = current.key.clone();
-        let txn = if removed {
+        let (txn, _guards) = if removed {
+            // Nothing is left to be charged for.
+            companions.conditions.clear();
+            companions.writes.clear();
             self.release(resource, &old, &mut companions);
+            self.release_quota(resource, namespace, &old, &mut companions).await;
             companions.join(Txn::delete(key, current.revision))
         } else {
             let body = Body::from_value(&custom::stored(resource, &made));
@@ -359,7 +369,9 @@ impl Registry {
         mut companions: Companions,
     ) -> Result<bool, Status> {
         self.release(resource, current.value(), &mut companions);
-        let txn = companions.join(Txn::delete(current.key.clone(), current.revision));
+        let namespace = current.key.namespace();
+        self.release_quota(resource, namespace, current.value(), &mut companions).await;
+        let (txn, _guards) = companions.join(Txn::delete(current.key.clone(), current.revision));
         match self.storage.txn(txn).await {
             Ok(_) => Ok(true),
             Err(TxnError::Conflict { .. }) => Ok(false),
@@ -377,7 +389,7 @@ impl Registry {
     ) -> Result<Option<Written>, Status> {
         let body = Body::from_value(&custom::stored(resource, next));
         let txn = Txn::update(current.key.clone(), current.revision, body);
-        let txn = companions.join(txn);
+        let (txn, _guards) = companions.join(txn);
         match self.storage.txn(txn).await {
             Ok(committed) => stored(resource, committed.entries).map(Some),
             Err(TxnError::Conflict { .. }) => Ok(None),

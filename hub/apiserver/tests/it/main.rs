@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests may fail")]
 
+mod admission;
 mod apply;
 mod auth;
 mod custom;
