@@ -103,10 +103,7 @@ impl Column {
                 }
             }
             "date" => date(value, now),
-            _ => match value {
-                Value::String(text) => text.as_str().into(),
-                other => other.to_string().into(),
-            },
+            _ => value.as_str().map_or_else(|| value.to_string(), str::to_owned).into(),
         }
     }
 }

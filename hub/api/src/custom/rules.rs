@@ -83,7 +83,7 @@ impl Rule {
         let shown = match value {
             Value::Object(_) => json!("object"),
             Value::Array(_) => json!("array"),
-            scalar => scalar.clone(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
         };
         let mut error = FieldError::invalid(field, shown, detail);
         match self.reason.as_str() {

@@ -481,7 +481,7 @@ fn has_path(node: &Node, path: &str) -> bool {
 fn outer(path: &Path<'_>) -> String {
     let text = path.to_string();
     let cut = ["allOf[", "anyOf[", "oneOf[", ".not"].iter().filter_map(|it| text.find(it)).min();
-    cut.map_or(text.clone(), |it| text[..it].trim_end_matches('.').to_owned())
+    cut.map_or_else(|| text.clone(), |it| text[..it].trim_end_matches('.').to_owned())
 }
 
 fn one_line(err: &regex::Error) -> String {
