@@ -202,6 +202,9 @@ fn good() -> Vec<(&'static str, Value)> {
     let mut job = json!({"template": template});
     job["template"]["spec"]["restartPolicy"] = json!("Never");
     let replicas = json!({"selector": {"matchLabels": {"app": "web"}}, "template": template});
+    let rule = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]});
+    let role = json!({"kind": "ClusterRole", "name": "view"});
+    let user = json!({"kind": "User", "name": "jane"});
     vec![
         ("configmaps", json!({"data": {"a": "b"}})),
         (
@@ -262,14 +265,23 @@ fn good() -> Vec<(&'static str, Value)> {
                 },
             }),
         ),
+        ("clusterroles", json!({"rules": [rule]})),
+        ("roles", json!({"rules": [rule]})),
+        ("clusterrolebindings", json!({"roleRef": role, "subjects": [user]})),
+        ("rolebindings", json!({"roleRef": role, "subjects": [user]})),
+        (
+            "certificatesigningrequests",
+            json!({"spec": {"request": "eA==", "signerName": "a.io/b", "usages": ["client auth"]}}),
+        ),
     ]
 }
 
 #[test]
 fn writing_back_what_was_read_changes_nothing() {
     let good: Vec<_> = good().into_iter().chain(crate::validation::tests::made::least()).collect();
-    let n_stored = resources::builtin().iter().filter(|it| it.version_of.is_none()).count();
-    assert_eq!(good.len(), n_stored);
+    // Questions are answered, not stored.
+    let is_stored = |it: &&crate::Resource| it.version_of.is_none() && it.has_verb("get");
+    assert_eq!(good.len(), resources::builtin().iter().filter(is_stored).count());
     for (plural, mut object) in good {
         if object.get("metadata").is_none() {
             object["metadata"] = json!({"name": "a"});

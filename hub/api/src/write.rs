@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::object;
 use crate::resource::Resource;
 
+mod approval;
 mod create;
 mod delete;
 pub mod disruption;
@@ -18,6 +19,7 @@ mod pod;
 mod scale;
 mod update;
 
+pub use approval::update_approval;
 pub use create::{create, finish_create, prepare_create};
 pub use delete::{DeleteOptions, Deletion, Preconditions, Propagation, delete, is_gone};
 pub use pod::{bind, resize, update_ephemeral_containers};

@@ -192,6 +192,13 @@ pub(super) static ROWS: &[Row] = &[
         singular: "serviceaccount",
         kind: "ServiceAccount",
         short_names: &["sa"],
+        subresources: &[Subresource {
+            name: "token",
+            group: "authentication.k8s.io",
+            version: "v1",
+            kind: "TokenRequest",
+            verbs: &["create"],
+        }],
         schema: "io.k8s.api.core.v1.ServiceAccount",
         strategy: &strategy::core::ServiceAccount,
         ..CORE

@@ -1,5 +1,44 @@
 //! Resources of `rbac.authorization.k8s.io`.
 
-use super::Row;
+use super::{CORE, Row};
+use crate::strategy;
 
-pub(super) static ROWS: &[Row] = &[];
+pub(super) static ROWS: &[Row] = &[
+    Row {
+        plural: "clusterrolebindings",
+        singular: "clusterrolebinding",
+        kind: "ClusterRoleBinding",
+        namespaced: false,
+        schema: "io.k8s.api.rbac.v1.ClusterRoleBinding",
+        strategy: &strategy::rbac::ClusterRoleBinding,
+        ..GROUP
+    },
+    Row {
+        plural: "clusterroles",
+        singular: "clusterrole",
+        kind: "ClusterRole",
+        namespaced: false,
+        schema: "io.k8s.api.rbac.v1.ClusterRole",
+        strategy: &strategy::rbac::ClusterRole,
+        ..GROUP
+    },
+    Row {
+        plural: "rolebindings",
+        singular: "rolebinding",
+        kind: "RoleBinding",
+        schema: "io.k8s.api.rbac.v1.RoleBinding",
+        strategy: &strategy::rbac::RoleBinding,
+        ..GROUP
+    },
+    Row {
+        plural: "roles",
+        singular: "role",
+        kind: "Role",
+        schema: "io.k8s.api.rbac.v1.Role",
+        strategy: &strategy::rbac::Role,
+        ..GROUP
+    },
+];
+
+/// What the rows of the group share.
+const GROUP: Row = Row { group: "rbac.authorization.k8s.io", ..CORE };
