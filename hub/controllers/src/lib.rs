@@ -27,6 +27,7 @@ pub mod placement;
 pub mod pod_gc;
 pub mod pods;
 pub mod replicaset;
+pub mod role_aggregation;
 pub mod selector;
 pub mod serviceaccount;
 pub mod statefulset;
@@ -110,6 +111,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(namespace::NamespaceController),
         Box::new(definition::DefinitionController),
         Box::new(serviceaccount::ServiceAccountController::new(config.ca_pem.clone())),
+        Box::new(role_aggregation::RoleAggregationController),
         Box::new(garbage::GarbageCollector),
         Box::new(pod_gc::PodGcController),
         Box::new(disruption::DisruptionController),

@@ -46,6 +46,12 @@ pub(crate) fn rows() -> Vec<KindRow> {
         (Kind::SERVICE_ACCOUNT, "v1", "ServiceAccount", true),
         (Kind::STATEFUL_SET, "apps/v1", "StatefulSet", true),
         (Kind::VOLUME_CLAIM, "v1", "PersistentVolumeClaim", true),
+        (
+            Kind { group: "rbac.authorization.k8s.io", plural: "clusterroles" },
+            "rbac.authorization.k8s.io/v1",
+            "ClusterRole",
+            false,
+        ),
     ]
     .into_iter()
     .map(|(kind, api_version, object_kind, namespaced)| KindRow {
