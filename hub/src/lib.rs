@@ -1,10 +1,13 @@
 //! The hub program: composition of storage, API server, controllers, scheduler and fleet.
 
+pub mod access;
 pub mod admin;
 pub mod bootstrap;
+mod certificates;
 pub mod clock;
 pub mod fleet;
 pub mod kubeconfig;
+mod legacy_tokens;
 pub mod pki;
 pub mod recovery;
 mod renewal;

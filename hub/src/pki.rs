@@ -238,6 +238,27 @@ impl Authority {
             .map_err(|_| PkiError::Certificate { what: "not signed by this hub" })
     }
 
+    /// Signs somebody's request as `order` says; only the request's key counts.
+    ///
+    /// # Errors
+    /// The request is malformed or not signed by its own key, or a name is none.
+    pub fn issue_request(&self, order: &Order<'_>, now: Timestamp) -> Result<String, PkiError> {
+        let mut request = CertificateSigningRequestParams::from_pem(order.request_pem)
+            .map_err(PkiError::Request)?;
+        let groups: Vec<&str> = order.groups.iter().map(String::as_str).collect();
+        let mut params = leaf_params(order.name, &groups, order.usage.clone());
+        params.subject_alt_names =
+            order.hosts.iter().map(|it| alt_name(it)).collect::<Result<_, _>>()?;
+        request.params = params;
+        expire(&mut request.params, now, Duration::ZERO);
+        request.params.not_before = request.params.not_after - CLOCK_SKEW;
+        expire(&mut request.params, now, order.life);
+        let subject = order.name.to_owned();
+        let cert =
+            request.signed_by(&self.issuer).map_err(|err| PkiError::Sign { subject, err })?;
+        Ok(cert.pem())
+    }
+
     fn sign(&self, params: CertificateParams, subject: &str) -> Result<Identity, PkiError> {
         let key = KeyPair::generate().map_err(PkiError::Key)?;
         let cert = params
@@ -245,6 +266,27 @@ impl Authority {
             .map_err(|err| PkiError::Sign { subject: subject.to_owned(), err })?;
         Ok(Identity { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
     }
+}
+
+/// What to sign for somebody.
+#[derive(Clone, Debug)]
+pub struct Order<'a> {
+    pub request_pem: &'a str,
+    pub name: &'a str,
+    pub groups: &'a [String],
+    /// Names and addresses of servers.
+    pub hosts: &'a [String],
+    pub usage: ExtendedKeyUsagePurpose,
+    pub life: Duration,
+}
+
+fn alt_name(name: &str) -> Result<SanType, PkiError> {
+    Ok(match name.parse::<IpAddr>() {
+        Ok(address) => SanType::IpAddress(address),
+        Err(_) => SanType::DnsName(
+            name.try_into().map_err(|err| PkiError::Sign { subject: name.to_owned(), err })?,
+        ),
+    })
 }
 
 /// What a node gets when it joins or renews.

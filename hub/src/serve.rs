@@ -22,10 +22,12 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    access::{Access, AccessConfig},
     admin::{self, Admin},
-    bootstrap,
+    bootstrap, certificates,
     clock::{FlooredClock, SystemClock},
     fleet::{Fleet, FleetConfig, FleetStreams},
+    legacy_tokens::LegacyTokens,
     pki::Authority,
     renewal::OwnCertificates,
     runner::{self, RunnerConfig},
@@ -69,9 +71,8 @@ pub struct ServeConfig {
     /// Addresses of Services
     #[arg(long, default_value = "10.96.0.0/16")]
     pub service_cidr: Ipv4Net,
-    /// Bearer tokens: lines of token,user,uid,"group1,group2"
-    #[arg(long)]
-    pub token_auth_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub access: AccessConfig,
     /// Life of nodes' certificates, in seconds
     #[arg(long, default_value_t = 90 * 86_400)]
     pub node_certificate_life: u64,
@@ -155,8 +156,11 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     let certificate = own.shown();
 
     let registry_config = RegistryConfig { service_cidr: config.service_cidr };
-    let registry = Registry::new(storage.clone(), clock.clone(), registry_config);
+    let (access, audit_writer) = Access::open(&config.access, &storage, &data_dir, clock.now())?;
+    let registry = Registry::new(storage.clone(), clock.clone(), registry_config)
+        .with_guard(access.guard.clone());
     registry.bootstrap().await?;
+    Access::ensure_policy(&registry).await?;
     bootstrap::ensure(&registry, config.service_cidr, address).await?;
 
     let tasks = TaskTracker::new();
@@ -168,6 +172,13 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     let until = stop.clone();
     tasks.spawn(async move { floored.keep_up(until).await });
     tasks.spawn(bootstrap::keep(registry.clone(), stop.clone()));
+    tasks.spawn(certificates::run(registry.clone(), authority.clone(), stop.clone()));
+    let legacy = LegacyTokens {
+        registry: registry.clone(),
+        tokens: access.tokens.clone(),
+        ca_pem: authority.cert_pem().to_owned(),
+    };
+    tasks.spawn(legacy.run(stop.clone()));
     let runner_config =
         RunnerConfig { cluster_cidr: config.cluster_cidr, ca_pem: authority.cert_pem().to_owned() };
     let runner = runner::spawn(registry.clone(), runner_config, clock.clone(), stop.clone());
@@ -190,7 +201,15 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     let socket = admin::bind(&data_dir).context("could not open the hub's admin socket")?;
     tasks.spawn(admin::run(admin, socket, stop.clone()));
 
-    let server = api_server(&config, registry, &authority, certificate, fleet, address)?;
+    // It ends by itself when the server is gone and all is written.
+    tasks.spawn(async move {
+        if let Some(writer) = audit_writer {
+            writer.run(CancellationToken::new()).await;
+        }
+    });
+    let server = api_server(&config, registry, &authority, certificate, fleet, &access, address)?;
+    // From here on only the server tells the audit log anything.
+    drop(access);
     tracing::info!(api = %address, sync = %sync_address, "Hub is ready");
     server.serve(listener, shutdown.clone()).await;
 
@@ -264,27 +283,21 @@ fn api_server(
     authority: &Authority,
     certificate: Arc<ServerCertificate>,
     fleet: Arc<Fleet>,
+    access: &Access,
     address: SocketAddr,
 ) -> anyhow::Result<ApiServer> {
     let tls = TlsConfig { certificate, client_ca: vec![authority.cert_der().clone()] };
     let server_config = ServerConfig {
         tls,
-        tokens: read_tokens(config.token_auth_file.as_deref())?,
-        authorizer: Arc::new(hub_apiserver::auth::MastersOnly),
+        authentication: access.authentication(&config.access)?,
+        audit: access.audit.clone(),
+        authorizer: access.authorizer.clone(),
         nodes: Arc::new(FleetStreams(fleet)),
         version: version(),
         address: address.to_string(),
         shutdown_delay: Duration::from_secs(config.shutdown_delay),
     };
     Ok(ApiServer::new(registry, server_config)?)
-}
-
-fn read_tokens(path: Option<&Path>) -> anyhow::Result<hub_apiserver::auth::TokenFile> {
-    let Some(path) = path else { return Ok(hub_apiserver::auth::TokenFile::default()) };
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("could not read the token file {}", path.display()))?;
-    hub_apiserver::auth::TokenFile::parse(&text)
-        .with_context(|| format!("could not use the token file {}", path.display()))
 }
 
 fn version() -> VersionInfo {

@@ -21,6 +21,7 @@ mod policy;
 mod quota;
 mod requester;
 mod review;
+mod rights;
 mod webhook;
 
 use std::sync::atomic::AtomicBool;
@@ -31,6 +32,7 @@ use serde_json::Value;
 pub(crate) use attributes::{Attributes, Operation, RequestOptions};
 pub(crate) use quota::QuotaLocks;
 pub use requester::Requester;
+use rights::sign_request;
 
 use crate::registry::{Companions, Registry};
 
@@ -57,6 +59,7 @@ impl Registry {
         let mut object = object;
         let mut changed = false;
         if let Some(object) = object.as_deref_mut() {
+            changed |= sign_request(attributes, object);
             changed |= builtin::mutate(self, attributes, object).await?;
             changed |= self.apply_policies(attributes, object, false)?;
         }
@@ -80,6 +83,7 @@ impl Registry {
         attributes: &Attributes<'_>,
         object: Option<&Value>,
     ) -> Result<Companions, Status> {
+        self.check_rights(attributes, object)?;
         let mut companions = Companions::default();
         if let Some(object) = object {
             builtin::validate(self, attributes, object)?;

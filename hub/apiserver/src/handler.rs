@@ -3,12 +3,15 @@
 mod authenticate;
 mod body;
 mod documents;
+mod listener;
 mod objects;
 mod options;
 mod plain;
 mod pods;
 mod proxy;
 mod render;
+mod reviews;
+mod tokens;
 mod watch;
 
 use std::panic::AssertUnwindSafe;
@@ -23,7 +26,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Attributes, Authorizer, Decision, TokenFile, User};
+use crate::audit::{self, Audit};
+use crate::auth::{Attributes, Authentication, Authorizer, Decision, User};
 use crate::flow::{Digest, Flows, Ticket, What};
 use crate::limits::{DRAIN_TIMEOUT, MAX_READS_IN_FLIGHT, MAX_WRITES_IN_FLIGHT};
 use crate::metrics::{Gauge, Labels, Metrics};
@@ -34,15 +38,19 @@ use crate::response::{self, Answer};
 use crate::server::{Peer, VersionInfo};
 use crate::streaming::NodeStreams;
 use documents::Documents;
+use listener::Listener;
 
 /// What all requests share.
 pub(crate) struct Shared {
     pub(crate) registry: Registry,
-    tokens: TokenFile,
+    authentication: Authentication,
+    audit: Option<Arc<Audit>>,
     authorizer: Arc<dyn Authorizer>,
     nodes: Arc<dyn NodeStreams>,
     version: VersionInfo,
     documents: Documents,
+    /// `host:port` under which clients reach this server.
+    address: String,
     metrics: Metrics,
     pub(crate) flows: Flows,
     reads: Semaphore,
@@ -58,7 +66,8 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(
         registry: Registry,
-        tokens: TokenFile,
+        authentication: Authentication,
+        audit: Option<Arc<Audit>>,
         authorizer: Arc<dyn Authorizer>,
         nodes: Arc<dyn NodeStreams>,
         version: VersionInfo,
@@ -66,11 +75,13 @@ impl Shared {
     ) -> Self {
         Self {
             registry,
-            tokens,
+            authentication,
+            audit,
             authorizer,
             nodes,
             version,
-            documents: Documents::new(address),
+            documents: Documents::new(address.clone()),
+            address,
             metrics: Metrics::default(),
             flows: Flows::default(),
             reads: Semaphore::new(MAX_READS_IN_FLIGHT),
@@ -155,18 +166,28 @@ pub(crate) async fn handle(shared: Arc<Shared>, peer: Peer, request: Request<Inc
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let pretty = render::wants_pretty(&query, request.headers());
     let mut marks = Marks::default();
-    let answer = AssertUnwindSafe(route(shared, peer, request, &mut marks)).catch_unwind().await;
-    let mut answer = match answer {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(status)) => response::status_as(&status, pretty),
+    let listener = Listener::new(&shared, &peer, &request, &audit_id);
+    let service = AssertUnwindSafe(route(shared, peer, request, &mut marks)).catch_unwind();
+    let (served, noted) = match &listener {
+        Some(listener) => listener.listen(service).await,
+        None => (service.await, None),
+    };
+    let panicked = served.is_err();
+    let (mut answer, refused) = match served {
+        Ok(Ok(answer)) => (answer, None),
+        Ok(Err(status)) => (response::status_as(&status, pretty), Some(status)),
         Err(_) => {
             tracing::error!(%method, path, "A request panicked");
-            response::status(&Status::internal(format!(
+            let status = Status::internal(format!(
                 "this request caused apiserver to panic. Look in the logs for details, audit ID {}",
                 audit_id.to_str().unwrap_or_default()
-            )))
+            ));
+            (response::status(&status), Some(status))
         }
     };
+    if let (Some(listener), Some(noted)) = (&listener, &noted) {
+        listener.tell(noted, &mut answer, refused.as_ref(), panicked).await;
+    }
     response::finish(answer.headers_mut(), &audit_id);
     marks.put(answer.headers_mut());
     tracing::debug!(%method, path, code = answer.status().as_u16(), "Answered a request");
@@ -187,12 +208,13 @@ async fn route(
     mut request: Request<Incoming>,
     marks: &mut Marks,
 ) -> Result<Answer, Status> {
-    let user = Arc::new(authenticate::user(&shared, &peer, request.headers())?);
+    let sender = Arc::new(authenticate::sender(&shared, &peer, &request).await?);
+    let user = authenticate::acting(&shared, &sender, request.headers())?;
     if !user.is_anonymous() && !peer.seat.authenticated() {
         return Err(Status::too_many_requests("too many clients, please try again later", 1));
     }
     // Whoever serves the request must not pass the secret on by accident.
-    request.headers_mut().remove(http::header::AUTHORIZATION);
+    authenticate::forget(request.headers_mut());
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let path = request.uri().path().to_owned();
     let route = Route::parse(&path);
@@ -200,13 +222,13 @@ async fn route(
         let method = request.method().as_str().to_ascii_lowercase();
         let digest = Digest { user: &user, verb: &method, what: What::Path(&path) };
         let _ticket = enter(&shared, &digest, marks).await?;
-        authorize_path(&shared, &user, request.method(), &path, &route)?;
+        authorize_path(&shared, &user, &sender, request.method(), &path)?;
         return plain::answer(&shared, &route, &request, &query);
     };
     let verb = verb(request.method(), &path, &query)?;
     let _ticket = enter_for(&shared, &user, verb, &path, marks).await?;
     // Before anything is looked up: who may not know must not learn what there is.
-    authorize(&shared, &user, verb, &path)?;
+    authorize(&shared, &user, &sender, verb, &path, &query)?;
     let catalog = shared.registry.catalog();
     let Some(resource) = catalog.find(&path.group, &path.version, &path.plural) else {
         return Ok(plain::no_such_resource(&catalog, &path));
@@ -313,6 +335,9 @@ async fn serve(
         Err(status) => status.code,
     };
     shared.metrics.count(Labels { code, ..labels });
+    for (key, value) in registry.requester().take_annotations() {
+        audit::annotate(&key, &value);
+    }
     let mut warnings = registry.requester().take_warnings();
     if let Some(deprecation) = deprecation {
         warnings.insert(0, deprecation);
@@ -384,25 +409,48 @@ fn check_path(call: &Call) -> Result<&'static str, Status> {
 fn authorize_path(
     shared: &Shared,
     user: &User,
+    sender: &User,
     method: &Method,
     path: &str,
-    route: &Route,
 ) -> Result<(), Status> {
     let method = method.as_str().to_ascii_lowercase();
     let verb = if method == "head" { "get" } else { &method };
     let attributes = Attributes::of_path(user, verb, path);
-    if shared.authorizer.authorize(&attributes).is_allowed() {
-        return Ok(());
-    }
-    if user.is_anonymous() && !matches!(route, Route::Health { .. } | Route::Version) {
-        return Err(Status::unauthorized());
-    }
-    let why = format!("User \"{}\" cannot {method} path \"{path}\"", user.name);
-    Err(Status::forbidden("", "", "", &why))
+    decide(shared, &attributes, sender, false)
 }
 
-fn authorize(shared: &Shared, user: &User, verb: &str, path: &ResourcePath) -> Result<(), Status> {
-    let attributes = Attributes {
+fn authorize(
+    shared: &Shared,
+    user: &User,
+    sender: &User,
+    verb: &str,
+    path: &ResourcePath,
+    query: &Query,
+) -> Result<(), Status> {
+    let attributes = attributes(user, verb, path, query);
+    let is_long = verb == "watch"
+        || matches!(attributes.subresource, "log" | "exec" | "attach" | "portforward" | "proxy");
+    decide(shared, &attributes, sender, is_long)
+}
+
+/// Asks whether the sender of a call may do something more with its resource.
+fn authorize_also(call: &Call, verb: &str) -> Result<(), Status> {
+    let attributes = attributes(&call.user, verb, &call.path, &call.query);
+    match call.shared.authorizer.authorize(&attributes) {
+        Decision::Allow { .. } => Ok(()),
+        Decision::Deny { reason } | Decision::NoOpinion { reason } => {
+            Err(attributes.forbidden(&reason))
+        }
+    }
+}
+
+fn attributes<'a>(
+    user: &'a User,
+    verb: &'a str,
+    path: &'a ResourcePath,
+    query: &'a Query,
+) -> Attributes<'a> {
+    Attributes {
         user,
         verb,
         group: &path.group,
@@ -412,14 +460,28 @@ fn authorize(shared: &Shared, user: &User, verb: &str, path: &ResourcePath) -> R
         namespace: path.namespace.as_deref().unwrap_or_default(),
         name: path.name.as_deref().unwrap_or_default(),
         path: "",
-    };
-    match shared.authorizer.authorize(&attributes) {
-        Decision::Allow { .. } => Ok(()),
-        Decision::Deny { .. } | Decision::NoOpinion { .. } if user.is_anonymous() => {
-            Err(Status::unauthorized())
-        }
-        Decision::Deny { reason } | Decision::NoOpinion { reason } => {
-            Err(attributes.forbidden(&reason))
-        }
+        field_selector: query.first("fieldSelector").unwrap_or_default(),
     }
+}
+
+/// Asks whether a request may be, and tells the audit log.
+fn decide(
+    shared: &Shared,
+    attributes: &Attributes<'_>,
+    sender: &User,
+    is_long: bool,
+) -> Result<(), Status> {
+    if let Some(audit) = &shared.audit {
+        audit.attributes(attributes, sender, is_long);
+    }
+    let (word, reason, result) = match shared.authorizer.authorize(attributes) {
+        Decision::Allow { reason } => ("allow", reason, Ok(())),
+        Decision::Deny { reason } | Decision::NoOpinion { reason } => {
+            let refusal = attributes.forbidden(&reason);
+            ("forbid", reason, Err(refusal))
+        }
+    };
+    audit::annotate("authorization.k8s.io/decision", word);
+    audit::annotate("authorization.k8s.io/reason", &reason);
+    result
 }

@@ -9,6 +9,7 @@
 //! Must never keep state that storage does not: a restart loses nothing but open connections.
 
 mod admission;
+pub mod audit;
 pub mod auth;
 mod flow;
 mod handler;

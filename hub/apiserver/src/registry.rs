@@ -32,7 +32,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::admission::{AdmissionState, QuotaLocks, Requester};
-use crate::auth::User;
+use crate::auth::{Guard, User};
 
 pub use apply::Application;
 pub use bootstrap::{BootstrapError, Seed};
@@ -60,6 +60,7 @@ pub struct Registry {
     requester: Arc<Requester>,
     admission: Arc<AdmissionState>,
     definitions: Arc<catalog::Definitions>,
+    guard: Option<Arc<Guard>>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -78,6 +79,7 @@ impl Registry {
             requester: Arc::default(),
             admission: Arc::default(),
             definitions: Arc::default(),
+            guard: None,
         }
     }
 
@@ -106,6 +108,16 @@ impl Registry {
     /// tokens.
     pub fn mount_tokens(&self, on: bool) {
         self.admission.mounts_tokens.store(on, Ordering::Relaxed);
+    }
+
+    /// The same registry, whose clients' writes a guard looks at.
+    #[must_use]
+    pub fn with_guard(&self, guard: Arc<Guard>) -> Self {
+        Self { guard: Some(guard), ..self.clone() }
+    }
+
+    pub(crate) fn guard(&self) -> Option<&Guard> {
+        self.guard.as_deref()
     }
 
     /// On whose behalf this registry acts. A nameless user stands for the hub itself.

@@ -170,6 +170,21 @@ pub(crate) fn encode(value: &Value) -> Vec<u8> {
     out
 }
 
+/// A copy of a body that lies ready, is plain JSON and not too large.
+pub(crate) async fn copy_body(answer: &mut Answer) -> Option<Bytes> {
+    const MAX: u64 = 1 << 20;
+    let headers = answer.headers();
+    let is_json = headers.get(CONTENT_TYPE) == Some(&JSON);
+    let fits = answer.body().size_hint().exact().is_some_and(|it| it <= MAX);
+    if !is_json || !fits || headers.contains_key(CONTENT_ENCODING) {
+        return None;
+    }
+    let body = std::mem::take(answer.body_mut());
+    let bytes = body.collect().await.ok()?.to_bytes();
+    *answer.body_mut() = Pieces::from(bytes.clone()).boxed_unsync();
+    Some(bytes)
+}
+
 /// Adds what every answer carries.
 pub(crate) fn finish(headers: &mut HeaderMap, audit_id: &HeaderValue) {
     headers.insert(HeaderName::from_static("audit-id"), audit_id.clone());

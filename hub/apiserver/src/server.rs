@@ -16,7 +16,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Authorizer, TokenFile, User, user_of_certificate};
+use crate::audit::Audit;
+use crate::auth::{Authentication, Authorizer, User, user_of_certificate};
 use crate::handler::{Shared, handle};
 use crate::limits::{
     DRAIN_TIMEOUT, EVENT_TTL, EXPIRY_INTERVAL, H2_CONNECTION_WINDOW, H2_MAX_STREAMS,
@@ -32,8 +33,10 @@ use crate::tls::{TlsConfig, TlsError, server_config};
 pub struct ServerConfig {
     /// Certificates.
     pub tls: TlsConfig,
-    /// Bearer tokens.
-    pub tokens: TokenFile,
+    /// How bearer tokens name users.
+    pub authentication: Authentication,
+    /// Where it is told who did what.
+    pub audit: Option<Arc<Audit>>,
     /// Decides what users may do.
     pub authorizer: Arc<dyn Authorizer>,
     /// The way to containers.
@@ -96,10 +99,19 @@ impl ApiServer {
     /// # Errors
     /// The certificates cannot be used.
     pub fn new(registry: Registry, config: ServerConfig) -> Result<Self, TlsError> {
-        let ServerConfig { tls, tokens, authorizer, nodes, version, address, shutdown_delay } =
-            config;
+        let ServerConfig {
+            tls,
+            authentication,
+            audit,
+            authorizer,
+            nodes,
+            version,
+            address,
+            shutdown_delay,
+        } = config;
         let acceptor = TlsAcceptor::from(server_config(tls, registry.clone())?);
-        let shared = Shared::new(registry, tokens, authorizer, nodes, version, address);
+        let shared =
+            Shared::new(registry, authentication, audit, authorizer, nodes, version, address);
         Ok(Self { shared: Arc::new(shared), acceptor, shutdown_delay })
     }
 

@@ -11,7 +11,10 @@ use hub_api::{
     decode::{FieldValidation, Media, decode},
     write::Preconditions,
 };
-use hub_apiserver::{WriteOptions, auth::User};
+use hub_apiserver::{
+    WriteOptions,
+    auth::{User, may_label},
+};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
@@ -23,8 +26,6 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const MAX_TRIES: u32 = 20;
 /// Largest accepted report, in bytes.
 const MAX_REPORT: usize = 1 << 20;
-/// Labels that only the hub may put on a node.
-const RESTRICTED_PREFIX: &str = "node-restriction.kubernetes.io/";
 
 /// Applies reports one by one, in the node's order.
 pub(super) async fn apply_all(
@@ -196,7 +197,7 @@ fn merge_labels(object: &mut Value, sent: &Value) {
     let Some(labels) = sent["metadata"]["labels"].as_object() else { return };
     let own: Map<String, Value> = labels
         .iter()
-        .filter(|(key, value)| !key.starts_with(RESTRICTED_PREFIX) && value.is_string())
+        .filter(|(key, value)| may_label(key) && value.is_string())
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     if let Some(target) = object["metadata"]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hub_api::Clock;
-use hub_apiserver::auth::{MastersOnly, TokenFile};
+use hub_apiserver::auth::{Authentication, MastersOnly, TokenFile};
 use hub_apiserver::{
     ApiServer, Registry, RegistryConfig, ServerCertificate, ServerConfig, TlsConfig, VersionInfo,
 };
@@ -55,8 +55,12 @@ async fn main() {
                 .expect("the certificate fits its key"),
                 client_ca: Vec::new(),
             },
-            tokens: TokenFile::parse(&format!("{TOKEN},admin,1,system:masters"))
-                .expect("the line is well formed"),
+            authentication: Authentication {
+                tokens: TokenFile::parse(&format!("{TOKEN},admin,1,system:masters"))
+                    .expect("the line is well formed"),
+                ..Authentication::default()
+            },
+            audit: None,
             authorizer: Arc::new(MastersOnly),
             nodes: Arc::new(node::PretendNode::default()),
             version: VersionInfo {

@@ -29,6 +29,8 @@ pub struct Attributes<'a> {
     pub name: &'a str,
     /// The path, for those that are no resource; empty for those that are.
     pub path: &'a str,
+    /// The field selector of a list or watch as it stands in the query; empty if none.
+    pub field_selector: &'a str,
 }
 
 impl<'a> Attributes<'a> {
@@ -44,6 +46,7 @@ impl<'a> Attributes<'a> {
             namespace: "",
             name: "",
             path: "",
+            field_selector: "",
         }
     }
 

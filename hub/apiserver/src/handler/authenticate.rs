@@ -1,56 +1,152 @@
-//! Who sends a request: bearer token, client certificate, or nobody. Masters may act as others.
+//! Who sends a request: bearer token, client certificate, or nobody; and as whom they act.
 
-use http::HeaderMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, Request};
 use hub_api::Status;
+use hyper::body::Incoming;
 
 use super::Shared;
-use crate::auth::{Attributes, Decision, User};
+use crate::auth::{
+    Attributes, AuthenticationError, Decision, UNAUTHENTICATED, User, account_of, chain, groups_of,
+};
+use crate::request::query::decode;
 use crate::server::Peer;
 
-/// The sender. A token that is shown must be good, even beside a certificate that would do.
-pub(super) fn user(shared: &Shared, peer: &Peer, headers: &HeaderMap) -> Result<User, Status> {
-    let token = headers
-        .get(AUTHORIZATION)
-        .and_then(|it| it.to_str().ok())
-        .and_then(|it| it.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim());
-    let user = match (&peer.user, token) {
-        (Some(user), _) => User::clone(user),
-        (None, Some(token)) => shared.tokens.user(token).cloned().ok_or_else(|| {
-            tracing::debug!(address = %peer.address, "Refused an unknown bearer token");
-            Status::unauthorized()
-        })?,
-        (None, None) => User::anonymous(),
-    };
-    impersonated(shared, user, headers)
+/// Headers that say as whom somebody acts begin with this.
+const IMPERSONATE: &str = "impersonate-";
+const EXTRA: &str = "impersonate-extra-";
+/// Paths that are open to those who show nothing.
+const OPEN: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
+
+/// The sender. A certificate counts before a token; a token that is shown alone must be good.
+pub(super) async fn sender(
+    shared: &Shared,
+    peer: &Peer,
+    request: &Request<Incoming>,
+) -> Result<User, Status> {
+    let headers = request.headers();
+    match (&peer.user, bearer(headers)) {
+        (Some(user), _) => Ok(User::clone(user)),
+        (None, Some(token)) => known(shared, peer, token).await,
+        (None, None) if shared.authentication.anonymous || is_open(request.uri().path()) => {
+            Ok(User::anonymous())
+        }
+        (None, None) => Err(Status::unauthorized()),
+    }
 }
 
-/// The user that the sender wants to be, if they may.
-fn impersonated(shared: &Shared, user: User, headers: &HeaderMap) -> Result<User, Status> {
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+fn is_open(path: &str) -> bool {
+    OPEN.iter().any(|root| {
+        path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+async fn known(shared: &Shared, peer: &Peer, token: &str) -> Result<User, Status> {
+    match shared.authentication.token(&shared.registry, token, &[]).await {
+        Ok(Some(verified)) => Ok(verified.user),
+        Ok(None) => {
+            tracing::debug!(address = %peer.address, "Refused an unknown bearer token");
+            Err(Status::unauthorized())
+        }
+        Err(err) => {
+            // Never the token itself, and nothing to the client: it may be guessing.
+            tracing::debug!(address = %peer.address, error = chain(&err), "Refused a bearer token");
+            Err(<Status as From<AuthenticationError>>::from(err))
+        }
+    }
+}
+
+/// Takes out of a request what must not reach those who serve it.
+pub(super) fn forget(headers: &mut HeaderMap) {
+    headers.remove(AUTHORIZATION);
+    let names: Vec<HeaderName> =
+        headers.keys().filter(|it| it.as_str().starts_with(IMPERSONATE)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// As whom the sender acts, if they may: as themselves, or as whom the headers say.
+pub(super) fn acting(
+    shared: &Shared,
+    sender: &Arc<User>,
+    headers: &HeaderMap,
+) -> Result<Arc<User>, Status> {
+    match wanted(headers)? {
+        Some(wanted) => impersonated(shared, sender, wanted).map(Arc::new),
+        None => Ok(sender.clone()),
+    }
+}
+
+fn impersonated(shared: &Shared, user: &User, mut wanted: User) -> Result<User, Status> {
+    let may = |attributes: Attributes<'_>| match shared.authorizer.authorize(&attributes) {
+        Decision::Allow { .. } => Ok(()),
+        Decision::Deny { reason } | Decision::NoOpinion { reason } => {
+            Err(attributes.forbidden(&reason))
+        }
+    };
+    let asks = Attributes { version: "v1", ..Attributes::of_user(user, "impersonate") };
+    let account = account_of(&wanted.name);
+    match account {
+        Some((namespace, name)) => {
+            may(Attributes { resource: "serviceaccounts", namespace, name, ..asks })?;
+        }
+        None => may(Attributes { resource: "users", name: &wanted.name, ..asks })?,
+    }
+    for group in &wanted.groups {
+        may(Attributes { resource: "groups", name: group, ..asks })?;
+    }
+    let asks = Attributes { group: "authentication.k8s.io", ..asks };
+    for (key, values) in &wanted.extra {
+        for value in values {
+            let resource = "userextras";
+            may(Attributes { resource, subresource: key, name: value, ..asks })?;
+        }
+    }
+    if !wanted.uid.is_empty() {
+        may(Attributes { resource: "uids", name: &wanted.uid, ..asks })?;
+    }
+    let account = account.map(|(namespace, _)| groups_of(namespace));
+    if let Some(groups) = account.filter(|_| wanted.groups.is_empty()) {
+        wanted.groups = groups;
+    }
+    if wanted.name == "system:anonymous" {
+        if !wanted.is_in(UNAUTHENTICATED) {
+            wanted.groups.push(UNAUTHENTICATED.to_owned());
+        }
+        return Ok(wanted);
+    }
+    Ok(if wanted.is_in(UNAUTHENTICATED) { wanted } else { wanted.authenticated() })
+}
+
+/// As whom the sender wants to act; nothing if as themselves.
+fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
     let values = |name: &str| -> Vec<String> {
         headers.get_all(name).iter().filter_map(|it| it.to_str().ok()).map(str::to_owned).collect()
     };
-    let name = values("impersonate-user").pop().unwrap_or_default();
+    let name = values("impersonate-user").into_iter().next().unwrap_or_default();
     let groups = values("impersonate-group");
-    let uid = values("impersonate-uid").pop().unwrap_or_default();
-    if name.is_empty() {
-        if groups.is_empty() && uid.is_empty() {
-            return Ok(user);
-        }
-        return Err(Status::internal("requested impersonation without impersonating a user"));
+    let uid = values("impersonate-uid").into_iter().next().unwrap_or_default();
+    let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for key in headers.keys().filter_map(|it| it.as_str().strip_prefix(EXTRA)) {
+        let list = values(&format!("{EXTRA}{key}"));
+        extra.entry(decode(&key.to_lowercase(), false)).or_default().extend(list);
     }
-    let targets = std::iter::once(("users", &name)).chain(groups.iter().map(|it| ("groups", it)));
-    for (resource, target) in targets {
-        let attributes =
-            Attributes { resource, name: target, ..Attributes::of_user(&user, "impersonate") };
-        match shared.authorizer.authorize(&attributes) {
-            Decision::Allow { .. } => {}
-            Decision::Deny { reason } | Decision::NoOpinion { reason } => {
-                return Err(attributes.forbidden(&reason));
-            }
-        }
+    if !name.is_empty() {
+        return Ok(Some(User { name, uid, groups, extra }));
     }
-    Ok(User { name, uid, groups, ..User::default() }.authenticated())
+    if groups.is_empty() && uid.is_empty() && extra.is_empty() {
+        return Ok(None);
+    }
+    // Upstream answers so as well: whoever acts as nobody is not told more.
+    Err(Status::internal("requested impersonation without impersonating a user"))
 }

@@ -7,13 +7,18 @@ use hub_api::{FieldValidation, Media, Status, protobuf};
 use hyper::body::Incoming;
 use serde_json::Value;
 
+use crate::audit;
 use crate::limits::{BODY_READ_TIMEOUT, MAX_BODY};
 
 /// Reads the whole body.
 pub(super) async fn read(body: Incoming) -> Result<Bytes, Status> {
     let collected = tokio::time::timeout(BODY_READ_TIMEOUT, Limited::new(body, MAX_BODY).collect());
     match collected.await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Ok(collected)) => {
+            let bytes = collected.to_bytes();
+            audit::body(&bytes);
+            Ok(bytes)
+        }
         Ok(Err(err)) if err.is::<http_body_util::LengthLimitError>() => {
             Err(Status::request_entity_too_large(&format!("limit is {MAX_BODY}")))
         }

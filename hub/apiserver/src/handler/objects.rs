@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::render::View;
-use super::{Call, body, options, pods, proxy, watch};
+use super::{Call, body, options, pods, proxy, reviews, tokens, watch};
 use crate::limits::FRESHNESS_TIMEOUT;
 use crate::registry::{Application, Deleted, PatchKind, SCALE, Written};
 use crate::request::accept::{Answer as Wanted, accepts_gzip, body_media, essence, negotiate};
@@ -33,12 +33,18 @@ const EVICTION: Target<'_> = Target {
 
 /// Does what the request wants of a resource.
 pub(super) async fn serve(call: Call, request: Request<Incoming>) -> Result<Answer, Status> {
+    if reviews::is_question(&call.resource) {
+        return reviews::serve(&call, request).await;
+    }
     match (call.verb, call.subresource()) {
         (_, Some("proxy")) => proxy::serve(call, request).await,
+        ("create", Some("token")) => tokens::serve(&call, request).await,
         ("watch", _) => watch::serve(call).await,
         ("get", Some("log")) => pods::log(call).await,
         ("create", Some("exec" | "attach" | "portforward")) => pods::stream(call, request).await,
-        ("get", None | Some("status" | "ephemeralcontainers" | "resize")) => get(&call).await,
+        ("get", None | Some("approval" | "status" | "ephemeralcontainers" | "resize")) => {
+            get(&call).await
+        }
         ("get", Some("scale")) => get_scale(&call),
         ("list", None) => list(&call).await,
         ("create", None) if is_bindings(&call) => bind(&call, request).await,
@@ -200,7 +206,7 @@ async fn apply(call: &Call, request: Request<Incoming>, view: View) -> Result<An
     let decoded = decode::applied(&bytes, options.field_validation)?;
     if call.registry.get(&call.resource, call.namespace(), call.name()).is_err() {
         // Who may only patch does not create.
-        super::authorize(&call.shared, &call.user, "create", &call.path)?;
+        super::authorize_also(call, "create")?;
     }
     let application = Application {
         resource: &call.resource,

@@ -34,6 +34,7 @@ pub(super) fn answer(
         Route::Metrics => {
             response::text(StatusCode::OK, shared.metrics.render(shared.registry.revision().get()))
         }
+        Route::OpenidConfiguration | Route::OpenidKeys => openid(shared, route),
         Route::ApiVersions => documents().groups(Scope::Core, discovery(headers)?, headers),
         Route::ApiGroups => documents().groups(Scope::Groups, discovery(headers)?, headers),
         Route::ApiGroup { group } => {
@@ -51,6 +52,21 @@ pub(super) fn answer(
             show(StatusCode::NOT_FOUND, &json!({ "paths": paths(shared) }))
         }
     })
+}
+
+/// What others need in order to verify tokens of service accounts.
+fn openid(shared: &Shared, route: &Route) -> Answer {
+    let Some(issuer) = &shared.authentication.service_accounts else { return page_not_found() };
+    let (media, value) = if *route == Route::OpenidKeys {
+        (http::HeaderValue::from_static("application/jwk-set+json"), issuer.jwks())
+    } else {
+        let keys = format!("https://{}/openid/v1/jwks", shared.address);
+        (response::JSON, issuer.configuration(&keys))
+    };
+    let mut answer = response::ready(StatusCode::OK, media, value.to_string().into_bytes());
+    let cache = http::HeaderValue::from_static("public, max-age=3600");
+    answer.headers_mut().insert(http::header::CACHE_CONTROL, cache);
+    answer
 }
 
 fn discovery(headers: &HeaderMap) -> Result<crate::request::accept::Form, Status> {
@@ -83,6 +99,7 @@ fn paths(shared: &Shared) -> Vec<String> {
         paths.push(format!("/apis/{}/{}", row.group, row.version));
     }
     for path in [
+        "/.well-known/openid-configuration",
         "/healthz",
         "/healthz/ping",
         "/healthz/storage",
@@ -93,6 +110,7 @@ fn paths(shared: &Shared) -> Vec<String> {
         "/openapi/v2",
         "/openapi/v3",
         "/openapi/v3/",
+        "/openid/v1/jwks",
         "/readyz",
         "/readyz/ping",
         "/readyz/shutdown",

@@ -417,7 +417,7 @@ fn prepare_change(
         }
         Some("status") => write::prepare_status(wanted, old, context),
         Some("scale") => write::prepare_scale(wanted, old, context),
-        Some("finalize" | "ephemeralcontainers" | "resize") => {
+        Some("approval" | "finalize" | "ephemeralcontainers" | "resize") => {
             write::prepare_part(wanted, old, context)
         }
         Some("binding") => Ok(wanted),
@@ -436,6 +436,7 @@ fn finish_change(
         None => write::finish_update(wanted, old, context),
         Some("status") => write::finish_status(wanted, old, context),
         Some("scale") => write::put_scale(&wanted, old, context),
+        Some("approval") => write::update_approval(wanted, old, context),
         Some("finalize") => write::finalize(wanted, old, context),
         Some("ephemeralcontainers") => write::update_ephemeral_containers(wanted, old, context),
         Some("resize") => write::resize(wanted, old, context),

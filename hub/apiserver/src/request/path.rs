@@ -27,6 +27,10 @@ pub(crate) enum Route {
         group: String,
         version: String,
     },
+    /// `/.well-known/openid-configuration`
+    OpenidConfiguration,
+    /// `/openid/v1/jwks`
+    OpenidKeys,
     OpenapiV2,
     OpenapiV3,
     /// `/openapi/v3/<api/v1 | apis/group/version>`
@@ -62,6 +66,8 @@ impl Route {
             }
             ["version"] => Self::Version,
             ["metrics"] => Self::Metrics,
+            [".well-known", "openid-configuration"] => Self::OpenidConfiguration,
+            ["openid", "v1", "jwks"] => Self::OpenidKeys,
             ["openapi", "v2"] => Self::OpenapiV2,
             ["openapi", "v3"] => Self::OpenapiV3,
             ["openapi", "v3", "api", version] => {

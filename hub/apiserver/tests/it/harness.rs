@@ -9,7 +9,12 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hub_api::Clock;
-use hub_apiserver::auth::{MastersOnly, TokenFile};
+use hub_apiserver::audit::{Audit, AuditFile, Policy, Rotation};
+use hub_apiserver::auth::rbac::policy;
+use hub_apiserver::auth::{
+    Authentication, Authorizer, Chain, Guard, Masters, NodeAuthorizer, Rbac, ServiceAccountTokens,
+    TokenFile, TokenKey,
+};
 use hub_apiserver::{
     ApiServer, NodeStreams, Registry, RegistryConfig, ServerCertificate, ServerConfig, TlsConfig,
     VersionInfo,
@@ -44,13 +49,32 @@ impl Clock for TestClock {
 
 pub(crate) struct World {
     pub(crate) registry: Registry,
+    pub(crate) clock: Arc<TestClock>,
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
     ca: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
     server: JoinSet<()>,
     /// The ends of connections that belong to clients.
     tasks: JoinSet<()>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
+}
+
+/// Tells whole requests about ConfigMaps and Secrets, and no reading of anything else.
+const AUDIT_POLICY: &str = r#"
+apiVersion: audit.k8s.io/v1
+kind: Policy
+rules:
+- level: RequestResponse
+  resources: [{group: "", resources: ["configmaps", "secrets"]}]
+- level: Metadata
+  verbs: ["create", "update", "patch", "delete"]
+"#;
+
+fn service_account_tokens() -> ServiceAccountTokens {
+    let key = TokenKey::from_pkcs8(&TokenKey::generate().unwrap()).unwrap();
+    let issuer = "https://issuer.test".to_owned();
+    let life = Duration::from_secs(86_400);
+    ServiceAccountTokens::new(issuer, Vec::new(), vec![key], life).unwrap()
 }
 
 pub(crate) struct Reply {
@@ -95,8 +119,21 @@ impl World {
     }
 
     pub(crate) async fn with(nodes: Arc<dyn NodeStreams>, shutdown_delay: Duration) -> Self {
-        let (registry, dir) = registry();
+        let (registry, clock, dir) = registry_and_clock();
+        let rbac = Arc::new(Rbac::new(registry.storage().clone()));
+        let links: Vec<Arc<dyn Authorizer>> = vec![
+            Arc::new(Masters),
+            Arc::new(NodeAuthorizer::new(registry.storage().clone())),
+            rbac.clone(),
+        ];
+        let authorizer: Arc<dyn Authorizer> = Arc::new(Chain::new(links));
+        let registry = registry.with_guard(Arc::new(Guard::new(rbac, authorizer.clone())));
         registry.bootstrap().await.unwrap();
+        registry.ensure(&policy::seeds()).await.unwrap();
+        let log = dir.path().join("audit.log");
+        let rotation = Rotation { max_size: 1 << 20, max_files: 1 };
+        let (file, writer) = AuditFile::open(&log, rotation).unwrap();
+        let audit = Arc::new(Audit::new(Policy::parse(AUDIT_POLICY).unwrap(), file));
         let mut params = rcgen::CertificateParams::default();
         params.distinguished_name = name(rcgen::DnType::CommonName, "test authority");
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -119,8 +156,14 @@ impl World {
                     .unwrap(),
                     client_ca: vec![ca.der().clone()],
                 },
-                tokens: TokenFile::parse("boss,admin,1,system:masters\nguest,bob,2\n").unwrap(),
-                authorizer: Arc::new(MastersOnly),
+                authentication: Authentication {
+                    tokens: TokenFile::parse("boss,admin,1,system:masters\nguest,bob,2\n").unwrap(),
+                    service_accounts: Some(Arc::new(service_account_tokens())),
+                    bootstrap_tokens: true,
+                    ..Authentication::default()
+                },
+                audit: Some(audit),
+                authorizer,
                 nodes,
                 version: VersionInfo {
                     major: "1".to_owned(),
@@ -137,16 +180,28 @@ impl World {
         let shutdown = CancellationToken::new();
         let mut serving = JoinSet::new();
         serving.spawn(server.serve(listener, shutdown.clone()));
+        serving.spawn(writer.run(shutdown.clone()));
         let tasks = JoinSet::new();
-        Self { registry, address, shutdown, ca, server: serving, tasks, _dir: dir }
+        Self { registry, clock, address, shutdown, ca, server: serving, tasks, dir }
     }
 
     /// Stops the server and waits for it.
     pub(crate) async fn stop(mut self) {
+        self.end().await;
+    }
+
+    async fn end(&mut self) {
         self.shutdown.cancel();
         while let Some(ended) = self.server.join_next().await {
             ended.unwrap();
         }
+    }
+
+    /// Stops the server; the audit log that it left.
+    pub(crate) async fn audit_log(mut self) -> Vec<Value> {
+        self.end().await;
+        let text = std::fs::read_to_string(self.dir.path().join("audit.log")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Closes all connections of clients.
