@@ -28,12 +28,12 @@ pub struct BootstrapError {
 }
 
 /// Leaves an object as its users have it.
-pub fn keep(_current: &Value, _wanted: &Value) -> Option<Value> {
+pub(crate) fn keep(_current: &Value, _wanted: &Value) -> Option<Value> {
     None
 }
 
 /// Restores the specification.
-pub fn restore_spec(current: &Value, wanted: &Value) -> Option<Value> {
+pub(crate) fn restore_spec(current: &Value, wanted: &Value) -> Option<Value> {
     if current["spec"] == wanted["spec"] {
         return None;
     }
