@@ -140,10 +140,12 @@ impl Cost {
 pub fn check_object(patch: &Value) -> Result<(), Status> {
     match patch {
         Value::Object(_) | Value::Null => Ok(()),
-        other => Err(Status::bad_request(format!(
-            "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-            json_type(other)
-        ))),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(Status::bad_request(format!(
+                "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+                json_type(patch)
+            )))
+        }
     }
 }
 

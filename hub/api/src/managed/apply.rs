@@ -117,7 +117,7 @@ pub fn apply(
     let entries = application.before_first(entries)?;
     let result = match application.run(entries.clone(), force) {
         Err(ApplyError::Conflicts(conflicts)) if writer.manager == KUBECTL => {
-            let left = application.not_from_client(conflicts);
+            let left = application.not_of_client(conflicts);
             if left.is_empty() {
                 application.run(entries, true)
             } else {
@@ -265,13 +265,13 @@ impl Application<'_> {
     }
 
     /// The conflicts about fields that are not as client-side apply left them.
-    fn not_from_client(&self, conflicts: Vec<Conflict>) -> Vec<Conflict> {
-        let Some(own) = self.from_client() else { return conflicts };
+    fn not_of_client(&self, conflicts: Vec<Conflict>) -> Vec<Conflict> {
+        let Some(own) = self.set_by_client() else { return conflicts };
         conflicts.into_iter().filter(|it| !own.has(&it.path.0)).collect()
     }
 
     /// The fields that client-side apply set, and that are still as it set them.
-    fn from_client(&self) -> Option<Set> {
+    fn set_by_client(&self) -> Option<Set> {
         let text = object::annotation(self.live, LAST_APPLIED).filter(|it| !it.is_empty())?;
         let last: Value = serde_json::from_str(text).ok()?;
         if object::text(&last, "apiVersion") != self.writer.api_version {

@@ -43,7 +43,7 @@ impl Registry {
     ) -> Result<(Written, bool), Status> {
         let Application { resource, namespace, name, subresource, .. } = *application;
         for _ in 0..MAX_CONFLICT_RETRIES {
-            let refused = match self.get(resource, namespace, name) {
+            let outcome = match self.get(resource, namespace, name) {
                 Ok(current) => match self.apply_to(application, &current, options).await? {
                     Attempt::Done(written) => return Ok((written, false)),
                     Attempt::Conflict => continue,
@@ -51,7 +51,7 @@ impl Registry {
                 Err(status) if subresource.is_some() => return Err(status),
                 Err(_) => self.apply_new(application, options).await,
             };
-            match refused {
+            match outcome {
                 // Somebody else made it in between.
                 Err(status) if status.reason == "AlreadyExists" => {}
                 result => return result.map(|it| (it, true)),

@@ -80,7 +80,7 @@ const HUB_MANAGER: &str = "outbye-hub";
 pub struct WriteOptions {
     /// Do everything but store.
     pub dry_run: bool,
-    /// Who manages the fields that are written; never empty for those whom it matters to.
+    /// Who manages the fields that are written.
     pub field_manager: String,
     /// Who writes.
     pub user: Arc<User>,
