@@ -10,6 +10,7 @@ pub mod set;
 
 mod apply;
 mod entries;
+mod quiet;
 mod reset;
 mod scale;
 mod track;

@@ -139,19 +139,19 @@ pub(super) fn write(entries: &Entries) -> Option<Value> {
     if entries.is_empty() {
         return None;
     }
-    let mut sorted: Vec<(&Manager, &Owned)> = entries.iter().collect();
-    sorted.sort_by_cached_key(|(manager, owned)| {
-        (
-            manager.operation,
-            seconds(owned),
-            manager.name.clone(),
-            owned.api_version.clone(),
-            manager.subresource.clone(),
-        )
+    let mut out: Vec<Value> =
+        entries.iter().map(|(manager, owned)| write_one(manager, owned)).collect();
+    sort(&mut out);
+    Some(Value::Array(out))
+}
+
+/// Puts written entries in Kubernetes' order: appliers first, then by age.
+pub(super) fn sort(entries: &mut [Value]) {
+    entries.sort_by_cached_key(|entry| {
+        let text = |key: &str| object::text(entry, key).to_owned();
+        let seconds = time::parse(object::text(entry, "time")).map_or(0, |it| it.as_second());
+        (text("operation"), seconds, text("manager"), text("apiVersion"), text("subresource"))
     });
-    Some(Value::Array(
-        sorted.into_iter().map(|(manager, owned)| write_one(manager, owned)).collect(),
-    ))
 }
 
 fn write_one(manager: &Manager, owned: &Owned) -> Value {

@@ -100,6 +100,28 @@ impl Set {
         self.nodes.iter().map(|(element, node)| (element, node.is_member, &node.below))
     }
 
+    /// Whether `FieldsV1` names one of the fields of the set, or fields below one that it does not
+    /// name itself. Reads no more of them than the set has.
+    pub(super) fn touches(&self, fields: &Value) -> bool {
+        self.nodes.iter().any(|(element, node)| {
+            let Some(there) = fields.get(element.as_str()) else { return false };
+            node.is_member || node.below.touches(there)
+        })
+    }
+
+    /// Whether `FieldsV1` names all fields of the set.
+    pub(super) fn is_covered_by(&self, fields: &Value) -> bool {
+        self.nodes.iter().all(|(element, node)| {
+            let Some(there) = fields.get(element.as_str()).and_then(Value::as_object) else {
+                return false;
+            };
+            let is_named = there.is_empty() || there.contains_key(".");
+            let below =
+                || fields.get(element.as_str()).is_some_and(|it| node.below.is_covered_by(it));
+            (is_named || !node.is_member) && (node.below.is_empty() || below())
+        })
+    }
+
     /// What is in one or the other.
     #[must_use]
     pub fn union(mut self, other: &Self) -> Self {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::entries::{self, Entries, Manager, Operation, Owned};
+use super::quiet;
 use super::set::Set;
 use super::versions::Versions;
 use super::walk::{self, Comparison};
@@ -43,6 +44,11 @@ fn next_entries(
     let comparison = walk::compare(live, new, model)?.map(|it| writer.scope.filter(it));
     if entries.is_none() && comparison.is_empty() {
         return Ok(stored.cloned());
+    }
+    if entries.is_none()
+        && let Some(same) = quiet::entries_after(stored, &comparison, writer)
+    {
+        return Ok(Some(same));
     }
     let entries = match entries {
         Some(entries) => entries,
