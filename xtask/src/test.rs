@@ -37,6 +37,8 @@ pub(crate) fn run(options: &TestOptions) -> anyhow::Result<()> {
     tools::ensure_packages(&tools::TEST)?;
     let kubectl = tools::current_kubectl()?;
     let old_kubectl = tools::old_kubectl()?;
+    let (helm3, helm4) = (tools::helm(3)?, tools::helm(4)?);
+    let (informers, python) = (tools::informers()?, tools::python()?);
     let mut counts = Counts::default();
 
     let bin = step("Building the binaries under test", dist::build)?;
@@ -49,6 +51,8 @@ pub(crate) fn run(options: &TestOptions) -> anyhow::Result<()> {
         cargo.env("OUTBYE_BIN_DIR", &bin);
         cargo.env("OUTBYE_REGISTRY_DATA", registry_data.join("registry/data"));
         cargo.env("OUTBYE_KUBECTL", &kubectl).env("OUTBYE_OLD_KUBECTL", &old_kubectl);
+        cargo.env("OUTBYE_HELM3", &helm3).env("OUTBYE_HELM4", &helm4);
+        cargo.env("OUTBYE_INFORMERS", &informers).env("OUTBYE_PYTHON", &python);
         counts.absorb(cargo)
     })?;
     if !options.no_up {

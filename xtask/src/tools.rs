@@ -1,10 +1,14 @@
 //! Programs that the tasks need and the product does not: installed by name, said aloud.
 
+mod clients;
+
 use std::path::PathBuf;
 
 use anyhow::Context;
 
 use crate::sh;
+
+pub(crate) use clients::{current_kubectl, helm, informers, python};
 
 /// A Debian package with a program that shows whether it is there.
 pub(crate) struct Package {
@@ -41,7 +45,7 @@ pub(crate) fn ensure_packages(packages: &[Package]) -> anyhow::Result<()> {
     install(&missing)
 }
 
-fn install(missing: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn install(missing: &[&str]) -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -73,47 +77,6 @@ pub(crate) fn old_kubectl() -> anyhow::Result<PathBuf> {
     if !path.exists() {
         sh::step("Unpacking Debian's kubernetes-client", || unpack("kubernetes-client", &dir))?;
     }
-    Ok(path)
-}
-
-/// The kubectl of today, built from its Go module.
-pub(crate) fn current_kubectl() -> anyhow::Result<PathBuf> {
-    const VERSION: &str = "v0.36.4";
-    const MAIN: &str = r#"package main
-
-import (
-	"os"
-
-	_ "k8s.io/client-go/plugin/pkg/client/auth"
-	"k8s.io/component-base/cli"
-	"k8s.io/kubectl/pkg/cmd"
-)
-
-func main() { os.Exit(cli.Run(cmd.NewDefaultKubectlCommand())) }
-"#;
-    let dir = sh::root().join("target/tools/kubectl");
-    let path = dir.join("kubectl");
-    if path.exists() {
-        return Ok(path);
-    }
-    let go = sh::which("go").or_else(|| sh::which("/usr/local/go/bin/go")).context(
-        "the tests build the newest kubectl: install Go 1.24 or later (https://go.dev/dl)",
-    )?;
-    sh::step(&format!("Building kubectl from k8s.io/kubectl {VERSION} (some minutes)"), || {
-        crate::cluster::write(&dir.join("main.go"), MAIN)?;
-        let go = |args: &[&str]| sh::read(sh::command(&go).args(args).current_dir(&dir)).map(drop);
-        if !dir.join("go.mod").exists() {
-            go(&["mod", "init", "kubectl"])?;
-        }
-        go(&["get", &format!("k8s.io/kubectl@{VERSION}")])?;
-        go(&["mod", "tidy"])?;
-        let set = "-X k8s.io/component-base/version.";
-        let flags = format!(
-            "-s -w {set}gitVersion={} {set}gitMajor=1 {set}gitMinor=36",
-            VERSION.replacen("v0", "v1", 1)
-        );
-        go(&["build", "-ldflags", &flags, "-o", "kubectl", "."])
-    })?;
     Ok(path)
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::world::{World, old_kubectl, text, with_world};
+use crate::world::{World, old_kubectl, text, with_world, write};
 
 const WEB: &str = r#"
 apiVersion: apps/v1
@@ -22,50 +22,164 @@ spec:
           env: [{name: VERSION, value: one}]
 "#;
 
-/// What to type, and what must be in the answer.
-const COMMANDS: [(&str, &str); 34] = [
-    ("version", "Server Version"),
-    ("api-resources", "deployments"),
-    ("api-versions", "apps/v1"),
-    ("get all", "deployment.apps/web"),
-    ("get pods -o wide", "n0"),
-    ("get pods -A", "default"),
-    ("get pods -l app=web -o name", "pod/web-"),
-    ("get pods --field-selector status.phase=Running -o name", "pod/web-"),
-    ("get deployment web -o yaml", "kind: Deployment"),
-    ("get deployment web -o jsonpath={.spec.replicas}", "1"),
-    ("get nodes", "Ready"),
-    ("get namespaces", "kube-system"),
-    ("get endpointslices", "kubernetes"),
-    ("get leases -n kube-node-lease", "n0"),
-    ("get serviceaccounts", "default"),
-    ("describe deployment web", "NewReplicaSetAvailable"),
-    ("describe node n0", "Allocatable"),
-    ("describe pods -l app=web", "Started"),
-    ("create configmap greeting --from-literal=a=b", "configmap/greeting created"),
-    ("get configmap greeting -o jsonpath={.data.a}", "b"),
-    ("create secret generic hush --from-literal=a=b", "secret/hush created"),
-    ("create namespace other", "namespace/other created"),
-    ("label configmap greeting x=y", "labeled"),
-    ("annotate configmap greeting x=y", "annotated"),
-    ("get configmap greeting --show-labels", "x=y"),
-    ("scale deployment web --replicas=2", "scaled"),
-    ("rollout status deployment/web --timeout=60s", "successfully rolled out"),
-    ("logs deployment/web", "hello from one"),
-    ("logs deployment/web --tail=1 --since=1h", "hello from one"),
-    ("exec deploy/web -- echo through the hub", "through the hub"),
-    ("rollout restart deployment/web", "restarted"),
-    ("rollout status deployment/web --timeout=60s", "successfully rolled out"),
-    ("rollout undo deployment/web", "rolled back"),
-    ("rollout status deployment/web --timeout=60s", "successfully rolled out"),
+/// A pod that logs, serves a page and can be copied from; a node-less ConfigMap beside it.
+const P1: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: p1, labels: {app: p1}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: c
+      image: 10.99.0.1:5000/outbye/busybox:1
+      command: [sh, -c, "echo hello from p1; mkdir /www; echo the page > /www/index.html; httpd -p 80 -h /www; while sleep 1; do echo tick; done"]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: cm1}
+data: {a: b}
+"#;
+
+/// Which kubectl knows a command.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Knows {
+    Both,
+    Today,
+}
+use Knows::{Both, Today};
+
+/// What to type, the exit code, and what must be in the answer. `timeout` ends what runs for ever.
+const COMMANDS: [(Knows, &str, i32, &str); 88] = [
+    (Both, "version", 0, "Server Version"),
+    (Both, "api-resources", 0, "horizontalpodautoscalers"),
+    (Both, "api-versions", 0, "apps/v1"),
+    (Both, "cluster-info", 0, "is running at"),
+    (Both, "get --raw /readyz", 0, "ok"),
+    (Both, "get all", 0, "deployment.apps/web"),
+    (Both, "get pods -o wide", 0, "n0"),
+    (Both, "get pod p1 -o yaml", 0, "kind: Pod"),
+    (Both, "get pods -A", 0, "default"),
+    (Both, "get pods -A --sort-by=.metadata.name", 0, "p1"),
+    (Both, "get pods -w --request-timeout=2s", 0, "p1"),
+    (Both, "get pods -l app=web -o name", 0, "pod/web-"),
+    (Both, "get pods --field-selector status.phase=Running -o name", 0, "pod/web-"),
+    (Both, "get deployment web -o yaml", 0, "kind: Deployment"),
+    (Both, "get deployment web -o jsonpath={.spec.replicas}", 0, "1"),
+    (Both, "get nodes", 0, "Ready"),
+    (Both, "get namespaces", 0, "kube-system"),
+    (Both, "get endpointslices", 0, "kubernetes"),
+    (Both, "get leases -n kube-node-lease", 0, "n0"),
+    (Both, "get serviceaccounts", 0, "default"),
+    (Both, "get clusterroles", 0, "cluster-admin"),
+    (Both, "get priorityclasses", 0, "system-node-critical"),
+    (Both, "describe deployment web", 0, "NewReplicaSetAvailable"),
+    (Both, "describe node n0", 0, "Allocatable"),
+    (Both, "describe pods -l app=web", 0, "Started"),
+    (Both, "describe pod p1", 0, "Started container c"),
+    (Both, "describe endpointslices", 0, "AddressType"),
+    (Both, "describe services", 0, "Endpoints"),
+    (Both, "explain pod.spec.containers", 0, "List of containers belonging to the pod"),
+    (Both, "create configmap greeting --from-literal=a=b", 0, "configmap/greeting created"),
+    (Both, "create configmap greeting --from-literal=a=b", 1, "\"greeting\" already exists"),
+    (Both, "get configmap greeting -o jsonpath={.data.a}", 0, "b"),
+    (Both, "create secret generic hush --from-literal=a=b", 0, "secret/hush created"),
+    (Both, "create namespace other", 0, "namespace/other created"),
+    (Both, "create serviceaccount robot", 0, "serviceaccount/robot created"),
+    (Both, "create role reader --verb=get --resource=pods", 0, "role.rbac"),
+    (Both, "create rolebinding r --role=reader --serviceaccount=default:robot", 0, "rolebinding"),
+    (Both, "auth can-i create pods", 0, "yes"),
+    (Both, "auth can-i get pods --as=system:serviceaccount:default:robot", 0, "yes"),
+    (Both, "auth can-i delete pods --as=system:serviceaccount:default:robot", 1, "no"),
+    (Both, "auth can-i --list", 0, "*.*"),
+    (
+        Both,
+        "delete pod p1 --as=system:serviceaccount:default:robot",
+        1,
+        "cannot delete resource \"pods\"",
+    ),
+    (Today, "auth whoami", 0, "system:masters"),
+    (Today, "create token robot", 0, "ey"),
+    (Both, "create quota q --hard=pods=100", 0, "resourcequota/q created"),
+    (
+        Both,
+        "create job j --image=10.99.0.1:5000/outbye/busybox:1 -- true",
+        0,
+        "job.batch/j created",
+    ),
+    (Both, "label configmap greeting x=y", 0, "labeled"),
+    (Both, "annotate configmap greeting x=y", 0, "annotated"),
+    (Both, "get configmap greeting --show-labels", 0, "x=y"),
+    (Both, "apply -f web.yaml", 0, "deployment.apps/web unchanged"),
+    (Both, "apply -f web.yaml --dry-run=server", 0, "(server dry run)"),
+    (Both, "diff -f web.yaml", 0, ""),
+    (Both, "diff -f web2.yaml", 1, "two"),
+    (Both, "apply --server-side -f web.yaml --force-conflicts", 0, "serverside-applied"),
+    (Both, "replace -f web.yaml", 0, "replaced"),
+    (
+        Both,
+        "patch deployment web -p {\"spec\":{\"minReadySeconds\":0,\"replicas\":1}}",
+        0,
+        "patched",
+    ),
+    (
+        Both,
+        "patch deployment web --type=merge -p {\"metadata\":{\"labels\":{\"z\":\"1\"}}}",
+        0,
+        "patched",
+    ),
+    (Both, "expose deployment web --port=80 --name=sx", 0, "service/sx exposed"),
+    (Both, "autoscale deployment web --max=3", 0, "autoscaled"),
+    (Both, "get hpa", 0, "Deployment/web"),
+    (Both, "delete hpa web", 0, "deleted"),
+    (Both, "run r1 --image=10.99.0.1:5000/outbye/busybox:1 -- sleep 1000", 0, "pod/r1 created"),
+    (Both, "wait --for=condition=Ready pod/p1 --timeout=30s", 0, "condition met"),
+    (Both, "wait --for=condition=Never pod/p1 --timeout=1s", 1, "timed out"),
+    (Both, "scale deployment web --replicas=2", 0, "scaled"),
+    (Both, "rollout status deployment/web --timeout=60s", 0, "successfully rolled out"),
+    (Both, "set env deployment/web VERSION=two", 0, "env updated"),
+    (Both, "rollout status deployment/web --timeout=60s", 0, "successfully rolled out"),
+    (Both, "logs deployment/web", 0, "hello from two"),
+    (Both, "logs deployment/web --tail=1 --since=1h", 0, "hello from two"),
+    (Both, "logs p1 --tail=1", 0, "tick"),
+    (Both, "exec deploy/web -- echo through the hub", 0, "through the hub"),
+    (Both, "cp p1:/etc/hosts copied-hosts", 0, ""),
+    (Both, "rollout history deployment/web", 0, "REVISION"),
+    (Both, "rollout restart deployment/web", 0, "restarted"),
+    (Both, "rollout status deployment/web --timeout=60s", 0, "successfully rolled out"),
+    (Both, "rollout undo deployment/web", 0, "rolled back"),
+    (Both, "rollout status deployment/web --timeout=60s", 0, "successfully rolled out"),
+    (Today, "events", 0, "Started container"),
+    (
+        Today,
+        "debug p1 --image=10.99.0.1:5000/outbye/busybox:1 -c dbg --attach=false -- sleep 9",
+        0,
+        "",
+    ),
+    (Both, "taint node n0 a=b:NoSchedule --overwrite", 0, "tainted"),
+    (Both, "taint node n0 a-", 0, "untainted"),
+    (Both, "cordon n0", 0, "cordoned"),
+    (Both, "uncordon n0", 0, "uncordoned"),
+    (
+        Both,
+        "drain n0 --force --ignore-daemonsets --delete-emptydir-data --timeout=60s",
+        0,
+        "evicted",
+    ),
+    (Both, "uncordon n0", 0, "uncordoned"),
+    (Both, "delete configmap nobody", 1, "\"nobody\" not found"),
+    (Both, "get nonsense", 1, "doesn't have a resource type"),
 ];
 
 /// After these nothing is left.
-const CLEANUP: [(&str, &str); 5] = [
-    ("delete deployment web", "deleted"),
-    ("delete pods -l app=web --grace-period=0 --force --ignore-not-found", ""),
+const CLEANUP: [(&str, &str); 9] = [
+    ("delete deployment web --cascade=foreground", "deleted"),
+    ("delete pods --all --grace-period=0 --force", ""),
+    ("delete job j", "deleted"),
     ("delete configmap greeting", "deleted"),
     ("delete secret hush", "deleted"),
+    ("delete service sx", "deleted"),
+    ("delete quota q", "deleted"),
+    ("delete role,rolebinding,serviceaccount reader r robot --ignore-not-found", "deleted"),
     ("delete namespace other", "deleted"),
 ];
 
@@ -73,26 +187,73 @@ const CLEANUP: [(&str, &str); 5] = [
 fn todays_kubectl_works() {
     with_world(1, |world| {
         let program = std::path::PathBuf::from(std::env::var_os("OUTBYE_KUBECTL").unwrap());
-        session(world, &program);
+        session(world, &program, true);
     });
 }
 
 #[test]
 fn kubectl_of_2020_works() {
-    with_world(1, |world| session(world, &old_kubectl()));
+    with_world(1, |world| session(world, &old_kubectl(), false));
 }
 
-fn session(world: &World, program: &Path) {
+fn session(world: &World, program: &Path, is_todays: bool) {
+    write(&world.dir.path().join("web.yaml"), WEB);
+    write(&world.dir.path().join("web2.yaml"), &WEB.replace("one", "two"));
     world.apply(WEB);
+    world.apply(P1);
+    world.wait_ready("p1");
     world.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]);
-    for (line, expected) in COMMANDS.iter().chain(&CLEANUP) {
-        let output = world.kubectl_command(program).args(line.split(' ')).output().unwrap();
+    let run = |line: &str| {
+        let mut command = world.kubectl_command(program);
+        command.current_dir(world.dir.path()).args(line.split(' ')).output().unwrap()
+    };
+    for (knows, line, code, expected) in &COMMANDS {
+        if *knows == Today && !is_todays {
+            continue;
+        }
+        let output = run(line);
         let said = text(&output);
-        assert!(output.status.success(), "kubectl {line}\n{said}");
+        assert_eq!(output.status.code(), Some(*code), "kubectl {line}\n{said}");
         assert!(said.contains(expected), "kubectl {line}: no {expected:?} in\n{said}");
     }
-    let code = world.kubectl_command(program).args(["get", "deployment", "web"]).output().unwrap();
-    assert!(text(&code).contains("\"web\" not found"), "{}", text(&code));
+    for (line, expected) in &CLEANUP {
+        let said = text(&run(line));
+        assert!(said.contains(expected), "kubectl {line}: no {expected:?} in\n{said}");
+    }
+    let gone = text(&run("get deployment web"));
+    assert!(gone.contains("\"web\" not found"), "{gone}");
+}
+
+/// Commands that run until they are stopped.
+#[test]
+fn streams_pass_through() {
+    with_world(1, |world| {
+        world.apply(P1);
+        world.wait_ready("p1");
+        for program in [std::env::var_os("OUTBYE_KUBECTL").unwrap().into(), old_kubectl()] {
+            for (line, expected) in
+                [("logs -f p1 --since=10s", "tick"), ("attach p1", "tick"), ("get pods -w", "p1")]
+            {
+                let mut command = world.kubectl_command(Path::new("timeout"));
+                let output = command.arg("3").arg(&program).args(line.split(' ')).output().unwrap();
+                assert_eq!(output.status.code(), Some(124), "kubectl {line}: {}", text(&output));
+                assert!(text(&output).contains(expected), "kubectl {line}: {}", text(&output));
+            }
+            let mut command = world.kubectl_command(&program);
+            command.args(["port-forward", "p1", "18999:80"]);
+            let mut forward = command.spawn().unwrap();
+            let page = world.wait("the page through port-forward", |it| it.fetch_at_hub(18999));
+            forward.kill().unwrap();
+            forward.wait().unwrap();
+            assert_eq!(page, "the page\n");
+        }
+        world.wait("the metrics of p1", |it| {
+            let top = it.try_kubectl(&["top", "pods"]);
+            if text(&top).contains("p1 ") { Ok(()) } else { Err(text(&top)) }
+        });
+        let top = world.kubectl(&["top", "nodes"]);
+        assert!(top.contains("n0 "), "{top}");
+    });
 }
 
 #[test]

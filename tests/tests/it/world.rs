@@ -15,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -45,9 +46,15 @@ fn tools() -> Option<Tools> {
     })
 }
 
+/// A program that `cargo xtask test` provides by this variable.
+pub(crate) fn tool(variable: &str) -> PathBuf {
+    let path = std::env::var_os(variable);
+    path.map_or_else(|| panic!("cargo xtask test sets {variable}"), PathBuf::from)
+}
+
 /// Debian's kubectl of long ago.
 pub(crate) fn old_kubectl() -> PathBuf {
-    std::env::var_os("OUTBYE_OLD_KUBECTL").map(PathBuf::from).expect("xtask gives an old kubectl")
+    tool("OUTBYE_OLD_KUBECTL")
 }
 
 pub(crate) struct World {
@@ -112,7 +119,7 @@ impl World {
         world
     }
 
-    fn hub_namespace(&self) -> String {
+    pub(crate) fn hub_namespace(&self) -> String {
         format!("{}-hub", self.id)
     }
 
@@ -270,6 +277,12 @@ impl World {
         })
     }
 
+    /// What a web server on the hub's loopback answers there.
+    pub(crate) fn fetch_at_hub(&self, port: u16) -> Result<String, String> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        within(&self.hub_namespace(), move || request(&address).map_err(|err| err.to_string()))
+    }
+
     /// Waits until `check` says yes; fails with what it said last.
     pub(crate) fn wait<T>(
         &self,
@@ -362,14 +375,8 @@ impl Node {
 
     /// What a web server answers to this node.
     pub(crate) fn fetch(&self, address: &str) -> Result<String, String> {
-        let namespace = File::open(format!("/run/netns/{}", self.namespace)).unwrap();
         let address = format!("{address}:80").parse().unwrap();
-        // A thread of its own: entering a namespace concerns the thread, for good.
-        let thread = std::thread::spawn(move || {
-            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-            request(&address).map_err(|err| err.to_string())
-        });
-        thread.join().unwrap()
+        within(&self.namespace, move || request(&address).map_err(|err| err.to_string()))
     }
 
     /// What runs in this node's containers, as the kernel sees it.
@@ -423,6 +430,30 @@ fn collect(dir: &Path, found: &mut BTreeMap<u32, String>) {
     for entry in entries.filter_map(Result::ok).filter(|it| it.path().is_dir()) {
         collect(&entry.path(), found);
     }
+}
+
+/// Runs `work` in a network namespace.
+pub(crate) fn within<T: Send + 'static>(
+    namespace: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    match start_within(namespace, work).join() {
+        Ok(answer) => answer,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Starts `work` in a network namespace, on a thread of its own: entering a namespace concerns the
+/// thread, for good.
+pub(crate) fn start_within<T: Send + 'static>(
+    namespace: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    let namespace = File::open(format!("/run/netns/{namespace}")).unwrap();
+    std::thread::spawn(move || {
+        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        work()
+    })
 }
 
 /// One HTTP/1.0 request; the answer is the body.

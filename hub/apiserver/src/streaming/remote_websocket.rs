@@ -1,4 +1,4 @@
-//! Exec and attach over WebSocket: each binary message is one byte of channel and its data.
+//! Exec and attach over WebSocket: each message is one byte of channel and its data. Clients may send text.
 //! Protocol v5 adds a message that closes a channel, for the end of input.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -73,8 +73,10 @@ where
     while let Some(Ok(message)) = stream.next().await {
         let bytes = match message {
             Message::Binary(bytes) => bytes,
+            // The official Python client sends input so.
+            Message::Text(text) => text.into(),
             Message::Close(_) => return,
-            Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
         };
         let (channel, data) = (bytes.first().copied(), bytes.slice(bytes.len().min(1)..));
         let event = match channel {
