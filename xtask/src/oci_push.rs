@@ -31,6 +31,8 @@ pub(crate) struct ImageConfigInput {
     pub(crate) exposed: Vec<String>,
     pub(crate) user: String,
     pub(crate) workdir: String,
+    /// As OCI names it, such as `arm64`; this machine's if absent.
+    pub(crate) architecture: Option<&'static str>,
 }
 
 /// Pushes an image of these files, directories and links, each with its path in the image.
@@ -85,7 +87,7 @@ fn image_config(config: &ImageConfigInput, diff_id: &str) -> Value {
         run["ExposedPorts"][port] = json!({});
     }
     json!({
-        "architecture": architecture,
+        "architecture": config.architecture.unwrap_or(architecture),
         "os": "linux",
         "config": run,
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},

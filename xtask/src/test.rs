@@ -11,6 +11,7 @@ use anyhow::{Context, ensure};
 use crate::{
     cluster::Cluster,
     dist, example_images,
+    oci_push::{ImageConfigInput, push_image},
     sh::{self, say, step},
     tools, up, vm,
 };
@@ -78,9 +79,17 @@ fn fill_registry(dir: &Path) -> anyhow::Result<()> {
     let cluster = Cluster::registry_only(dir);
     cluster.stop("registry")?;
     cluster.start_registry()?;
-    let pushed = example_images::build_and_push(cluster.addresses.registry, &dir.join("images"));
+    let registry = cluster.addresses.registry;
+    let pushed = example_images::build_and_push(registry, &dir.join("images"))
+        .and_then(|()| push_foreign(registry));
     cluster.stop("registry")?;
     pushed
+}
+
+/// An image that no machine here can run.
+fn push_foreign(registry: &str) -> anyhow::Result<()> {
+    let config = ImageConfigInput { architecture: Some("s390x"), ..ImageConfigInput::default() };
+    push_image(registry, "outbye/foreign", "1", &[], &config).map(drop)
 }
 
 #[derive(Default)]

@@ -60,13 +60,17 @@ fn pods_that_cannot_run_say_why_and_others_run() {
             "no-program",
             "image: 10.99.0.1:5000/outbye/busybox:1\n      command: [/no/such/program]",
         ));
-        world.apply(&pod(
-            "good",
-            "image: 10.99.0.1:5000/outbye/busybox:1\n      command: [sleep, \"1000\"]",
-        ));
+        world.apply(&pod("foreign", "image: 10.99.0.1:5000/outbye/foreign:1"));
+        let with_port = "image: 10.99.0.1:5000/outbye/busybox:1\n      command: [sleep, \"1000\"]\n      ports: [{containerPort: 80, hostPort: 8080}]";
+        world.apply(&pod("good", with_port));
         world.wait_ready("good");
+        // Whom the scheduler asks, and whom nobody asks.
+        world.apply(&pod("clash", with_port));
+        let placed = pod("placed", with_port).replace("spec:", "spec:\n  nodeName: n0");
+        world.apply(&placed);
         for (name, reasons) in [
-            ("no-image", ["ErrImagePull", "ImagePullBackOff"].as_slice()),
+            ("foreign", ["ErrImagePull", "ImagePullBackOff"].as_slice()),
+            ("no-image", &["ErrImagePull", "ImagePullBackOff"]),
             ("bad-digest", &["ErrImagePull", "ImagePullBackOff"]),
             ("no-key", &["CreateContainerConfigError"]),
             ("no-program", &["RunContainerError", "CrashLoopBackOff", "StartError"]),
@@ -77,10 +81,18 @@ fn pods_that_cannot_run_say_why_and_others_run() {
                 if reasons.contains(&reason.as_str()) { Ok(()) } else { Err(status.to_string()) }
             });
         }
-        world.wait("the reason of too-big", |it| {
-            let described = it.kubectl(&["describe", "pod", "too-big"]);
-            if described.contains("Insufficient cpu") { Ok(()) } else { Err(described) }
-        });
+        for (name, expected) in [
+            ("too-big", "Insufficient cpu"),
+            ("clash", "didn't have free ports for the requested pod ports"),
+            ("placed", "NodePorts"),
+            ("foreign", "s390x"),
+        ] {
+            world.wait(&format!("the reason of {name}"), |it| {
+                let described = it.kubectl(&["describe", "pod", name]);
+                if described.contains(expected) { Ok(()) } else { Err(described) }
+            });
+        }
+        assert_eq!(world.get(&["pod", "placed"])["status"]["phase"], "Failed");
         world.wait("the event of no-key", |it| {
             let events =
                 it.kubectl(&["get", "events", "--field-selector", "involvedObject.name=no-key"]);
