@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::world::{PATIENCE, text, with_world};
+use crate::world::{PATIENCE, World, text, with_world};
 
 const PODS: &str = r#"
 apiVersion: v1
@@ -93,6 +93,36 @@ fn pods_and_services_go_on_while_the_hub_is_dead() {
             let same = summary(&after) == summary(&before) && restarts == 1;
             if same { Ok(()) } else { Err(after.to_string()) }
         });
+    });
+}
+
+#[test]
+fn a_node_whose_certificate_expired_while_it_was_away_comes_back() {
+    const LIFE_SECONDS: u64 = 2;
+    with_world(0, |world| {
+        world.kill_hub();
+        world.hub_options = vec!["--node-certificate-life".to_owned(), LIFE_SECONDS.to_string()];
+        world.start_hub();
+        world.add_node(0);
+        world.wait("n0 to be Ready", |it| it.node_is_ready("n0"));
+        let before = world.get(&["node", "n0"]);
+        world.nodes[0].kill_agent();
+        world.kill_hub();
+        // It expires now: time itself is what is tested.
+        std::thread::sleep(std::time::Duration::from_secs(LIFE_SECONDS + 1));
+        world.hub_options.clear();
+        world.start_hub();
+        let beat = |it: &World| {
+            it.get(&["lease", "n0", "-n", "kube-node-lease"])["spec"]["renewTime"].clone()
+        };
+        let last = beat(world);
+        world.nodes[0].start();
+        world.wait("a new heartbeat of n0", |it| {
+            let now = beat(it);
+            if now == last { Err(format!("still {now}")) } else { Ok(()) }
+        });
+        let after = world.get(&["node", "n0"]);
+        assert_eq!(before["metadata"]["uid"], after["metadata"]["uid"]);
     });
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct World {
     id: String,
     registry: Option<Child>,
     hub: Option<Child>,
+    /// More options of `outbye-hub serve`, for its next start.
+    pub(crate) hub_options: Vec<String>,
     pub(crate) nodes: Vec<Node>,
     _turn: MutexGuard<'static, ()>,
 }
@@ -104,8 +106,16 @@ impl World {
     fn build(tools: Tools, n_nodes: u8, turn: MutexGuard<'static, ()>) -> Self {
         let dir = tempfile::Builder::new().prefix("obt").tempdir().unwrap();
         let id = dir.path().file_name().unwrap().to_string_lossy().replace('.', "");
-        let mut world =
-            Self { tools, dir, id, registry: None, hub: None, nodes: Vec::new(), _turn: turn };
+        let mut world = Self {
+            tools,
+            dir,
+            id,
+            registry: None,
+            hub: None,
+            hub_options: Vec::new(),
+            nodes: Vec::new(),
+            _turn: turn,
+        };
         world.build_switch();
         world.start_registry();
         world.start_hub();
@@ -155,6 +165,7 @@ impl World {
         let mut command = self.hub_command();
         command.arg("serve").arg("--data-dir").arg(self.hub_dir());
         command.args(["--listen", "10.99.0.1:6443", "--sync-listen", "10.99.0.1:6444"]);
+        command.args(&self.hub_options);
         self.hub = Some(spawn(command, &self.dir.path().join("hub.log")));
         wait_until("the hub", || listens(self.hub.as_ref(), 6443));
     }
@@ -181,7 +192,7 @@ impl World {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    fn add_node(&mut self, number: u8) {
+    pub(crate) fn add_node(&mut self, number: u8) {
         let node = self.make_node(number, &format!("n{number}"));
         let token = self.token();
         let output = node.join(&token, &node.name);
@@ -256,7 +267,7 @@ impl World {
         serde_json::from_str(&self.kubectl(&all)).unwrap()
     }
 
-    fn node_is_ready(&self, name: &str) -> Result<(), String> {
+    pub(crate) fn node_is_ready(&self, name: &str) -> Result<(), String> {
         let output = self.try_kubectl(&["get", "node", name, "-o", "json"]);
         let node: Value = serde_json::from_slice(&output.stdout).map_err(|_| text(&output))?;
         match condition(&node, "Ready") {
