@@ -44,8 +44,6 @@ enum Subject {
     Api,
 }
 
-/// The one of `dist`.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 const ALL: [Subject; 4] = [Subject::Start, Subject::Apply, Subject::Memory, Subject::Api];
 
 /// Runs what was asked for, and prints a table for each.
@@ -79,13 +77,8 @@ fn dir() -> PathBuf {
 fn example(package: &str, name: &str) -> anyhow::Result<PathBuf> {
     let path = dist::dir().join("examples").join(name);
     if std::env::var_os("OUTBYE_BIN_DIR").is_none() {
-        let mut cargo = sh::command(env!("CARGO"));
-        cargo.args(["build", "--release", "--quiet", "--target", TARGET]);
-        cargo.args(["--package", package, "--example", name]);
-        // As `dist` has them: what it built is used again.
-        cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
-        cargo.env("CARGO_TARGET_DIR", sh::root().join("target/static"));
-        sh::step(&format!("Building {name}"), || sh::run(&mut cargo))?;
+        let target = ["--package", package, "--example", name];
+        sh::step(&format!("Building {name}"), || dist::cargo_static(&target))?;
     }
     ensure!(path.exists(), "there is no {}", path.display());
     Ok(path)

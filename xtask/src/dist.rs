@@ -45,7 +45,8 @@ pub(crate) fn build_power_cut() -> anyhow::Result<PathBuf> {
     Ok(cargo_static(&["--package", "tests", "--bin", "power-cut"])?.join("power-cut"))
 }
 
-fn cargo_static(packages: &[&str]) -> anyhow::Result<PathBuf> {
+/// Builds what the arguments name, as all that is shipped is built.
+pub(crate) fn cargo_static(packages: &[&str]) -> anyhow::Result<PathBuf> {
     let mut cargo = sh::command(env!("CARGO"));
     cargo.args(["build", "--release", "--quiet", "--target", TARGET]).args(packages);
     // With an explicit target the flags reach only the product, not procedural macros.
