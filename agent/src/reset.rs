@@ -68,7 +68,12 @@ pub async fn run(config: &AgentConfig, keep_state: bool) -> Result<(), ResetErro
     unmount_below(&config.state_dir)?;
     unmount_below(&config.run_dir)?;
     wait_until(|| processes(config).is_empty()).await;
-    remove_cgroups(config);
+    // A process that ends has no command line any more a moment before it leaves its control group.
+    wait_until(|| {
+        remove_cgroups(config);
+        cgroups(config).is_empty()
+    })
+    .await;
     remove_dir(&config.run_dir)?;
     if !keep_state {
         remove_dir(&config.state_dir)?;
