@@ -4,6 +4,7 @@
 mod bridge;
 pub(crate) mod connection;
 pub(crate) mod portforward;
+pub(crate) mod portforward_channels;
 pub(crate) mod remote_spdy;
 pub(crate) mod remote_websocket;
 mod spdy;

@@ -254,7 +254,8 @@ fn check(record: &Record, seen: &[Seen]) {
     for watcher in seen {
         let own: BTreeSet<u64> = watcher.events.iter().map(|it| it.0).collect();
         for revision in history.values().flat_map(BTreeMap::keys) {
-            let told = own.contains(revision) || watcher.gaps.iter().any(|it| is_in(*it, *revision));
+            let told =
+                own.contains(revision) || watcher.gaps.iter().any(|it| is_in(*it, *revision));
             assert!(told, "revision {revision} is missing in a watch, and it was not told");
         }
     }
@@ -266,15 +267,25 @@ fn check(record: &Record, seen: &[Seen]) {
     for answer in answers.iter() {
         let history = history.get(answer.name).unwrap_or(&nothing);
         match &answer.what {
-            What::Wrote { base, revision, content } if is_seen(base.unwrap_or(*revision - 1), *revision) => {
-                assert_eq!(history.get(revision), Some(&content), "not seen by the watches: {answer:?}");
+            What::Wrote { base, revision, content }
+                if is_seen(base.unwrap_or(*revision) - 1, *revision) =>
+            {
+                assert_eq!(
+                    history.get(revision),
+                    Some(&content),
+                    "not seen by the watches: {answer:?}"
+                );
                 let before = history.range(..revision).next_back();
                 let before = before.and_then(|(at, content)| content.as_ref().map(|_| *at));
                 assert!(base.is_none() || before == *base, "{before:?} came between: {answer:?}");
             }
             What::Read { seen: Some((revision, content)) } if is_seen(*revision - 1, *revision) => {
                 let written = history.get(revision).and_then(|it| it.as_deref());
-                assert_eq!(written, Some(content.as_str()), "nobody wrote what was read: {answer:?}");
+                assert_eq!(
+                    written,
+                    Some(content.as_str()),
+                    "nobody wrote what was read: {answer:?}"
+                );
             }
             What::Wrote { .. } | What::Read { .. } => {}
         }

@@ -253,9 +253,32 @@ async fn delete(call: &Call, request: Request<Incoming>) -> Result<Answer, Statu
     })
 }
 
-/// These resources answer a deletion with what was deleted, all others with a `Status`.
+/// These resources answer a deletion with what was deleted, all others with a `Status`
+/// (`ReturnDeletedObject` in Kubernetes' registries).
 fn returns_object(call: &Call) -> bool {
-    call.resource.group.is_empty() && matches!(&*call.resource.plural, "pods" | "serviceaccounts")
+    let plurals: &[&str] = match &*call.resource.group {
+        "" => &[
+            "persistentvolumeclaims",
+            "persistentvolumes",
+            "pods",
+            "podtemplates",
+            "resourcequotas",
+            "serviceaccounts",
+            "services",
+        ],
+        "resource.k8s.io" => {
+            &["deviceclasses", "resourceclaims", "resourceclaimtemplates", "resourceslices"]
+        }
+        "storage.k8s.io" => &[
+            "csidrivers",
+            "csinodes",
+            "storageclasses",
+            "volumeattachments",
+            "volumeattributesclasses",
+        ],
+        _ => &[],
+    };
+    plurals.contains(&&*call.resource.plural)
 }
 
 async fn delete_collection(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {

@@ -16,7 +16,9 @@ use crate::limits::{LOG_FIRST_WORD, STREAM_OPEN_TIMEOUT};
 use crate::response::{self, Answer};
 use crate::streaming::remote_spdy::Wanted;
 use crate::streaming::upgrade::{self, Upgrade};
-use crate::streaming::{LogReader, NodeStream, portforward, remote_spdy, remote_websocket};
+use crate::streaming::{
+    LogReader, NodeStream, portforward, portforward_channels, remote_spdy, remote_websocket,
+};
 
 const LOG: HeaderValue = HeaderValue::from_static("text/plain");
 
@@ -153,8 +155,16 @@ async fn forward(call: Call, mut request: Request<Incoming>) -> Result<Answer, S
         portforward::WEBSOCKET_PROTOCOLS,
         portforward::SPDY_PROTOCOLS,
     )?;
+    let channels = Upgrade::WebSocket { protocol: portforward_channels::PROTOCOL };
+    let ports = if upgrade == channels {
+        let query = &call.query;
+        portforward_channels::parse_ports(query.all("ports").chain(query.all("port")))?
+    } else {
+        Vec::new()
+    };
     let target = running(&call, StreamKind::PortForward { port: 0 })?;
-    admit(&call, "PodPortForwardOptions", json!({})).await?;
+    let options = if ports.is_empty() { json!({}) } else { json!({"ports": ports}) };
+    admit(&call, "PodPortForwardOptions", options).await?;
     let answer = upgrade::switching(upgrade, &call.headers)?;
     let upgraded = hyper::upgrade::on(&mut request);
     let shared = call.shared.clone();
@@ -172,6 +182,9 @@ async fn forward(call: Call, mut request: Request<Incoming>) -> Result<Answer, S
                 Err(err) => return tracing::debug!(error = %err, "Upgrade failed"),
             };
             match upgrade {
+                _ if upgrade == channels => {
+                    portforward_channels::serve(io, target, ports, &tasks).await;
+                }
                 Upgrade::WebSocket { .. } => portforward::serve_tunnel(io, target, &tasks).await,
                 Upgrade::Spdy { .. } => portforward::serve(io, target, &tasks).await,
             }

@@ -14,12 +14,13 @@ use tokio_util::task::TaskTracker;
 use super::bridge::{Frames, refusal};
 use super::remote_websocket::accept;
 use super::spdy::{Session, SpdyStream, StreamReader, StreamWriter};
-use super::{NodeStream, NodeStreams};
+use super::{NodeStream, NodeStreams, portforward_channels};
 
 /// The protocol inside SPDY.
 pub(crate) const SPDY_PROTOCOLS: &[&str] = &["portforward.k8s.io"];
-/// SPDY inside WebSocket.
-pub(crate) const WEBSOCKET_PROTOCOLS: &[&str] = &["SPDY/3.1+portforward.k8s.io"];
+/// SPDY inside WebSocket, or WebSocket alone.
+pub(crate) const WEBSOCKET_PROTOCOLS: &[&str] =
+    &["SPDY/3.1+portforward.k8s.io", portforward_channels::PROTOCOL];
 
 /// Halves of pairs that wait for the other one.
 const MAX_HALVES: usize = 64;
