@@ -38,10 +38,23 @@ pub fn json(document: &Value, patch: &Value) -> Result<Value, Status> {
         let operation: json_patch::PatchOperation =
             serde_json::from_value(operation.clone()).map_err(|_| unprocessable())?;
         cost.charge(&document, &operation)?;
+        if is_test_for_absence(&document, &operation) {
+            continue;
+        }
         json_patch::patch_unsafe(&mut document, std::slice::from_ref(&operation))
             .map_err(|_| unprocessable())?;
     }
     Ok(document)
+}
+
+/// For Kubernetes what is absent equals null: controllers test so that nobody has set a list before they add it.
+fn is_test_for_absence(document: &Value, operation: &json_patch::PatchOperation) -> bool {
+    let json_patch::PatchOperation::Test(test) = operation else { return false };
+    let path = test.path.as_str();
+    let parent = path.rsplit_once('/').and_then(|(parent, _)| document.pointer(parent));
+    test.value.is_null()
+        && parent.is_some_and(Value::is_object)
+        && document.pointer(path).is_none()
 }
 
 /// Refuses what has not the types of a JSON patch, in the words of Go's decoder.

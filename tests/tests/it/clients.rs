@@ -155,7 +155,7 @@ const COMMANDS: [(Knows, &str, i32, &str); 88] = [
         0,
         "",
     ),
-    (Both, "taint node n0 a=b:NoSchedule --overwrite", 0, "tainted"),
+    (Both, "taint node n0 a=b:NoSchedule --overwrite", 0, "modified"),
     (Both, "taint node n0 a-", 0, "untainted"),
     (Both, "cordon n0", 0, "cordoned"),
     (Both, "uncordon n0", 0, "uncordoned"),

@@ -38,6 +38,13 @@ fn json_patches() {
             ]),
             value!({ "a": { "b": [1, 2, null] }, "e": "x" }),
         ),
+        (
+            value!([
+                { "op": "test", "path": "/a/finalizers", "value": null },
+                { "op": "add", "path": "/a/finalizers", "value": ["x"] },
+            ]),
+            value!({ "a": { "b": [1, 2], "finalizers": ["x"] }, "c/d": "x" }),
+        ),
     ] {
         assert_eq!(json(&document, &patch).unwrap(), expected);
     }
@@ -49,6 +56,8 @@ fn json_patches_that_are_refused() {
     for (patch, code, message) in [
         (value!([{ "op": "test", "path": "/a", "value": 2 }]), 422, UNPROCESSABLE),
         (value!([{ "op": "remove", "path": "/b" }]), 422, UNPROCESSABLE),
+        (value!([{ "op": "test", "path": "/a", "value": null }]), 422, UNPROCESSABLE),
+        (value!([{ "op": "test", "path": "/b/c", "value": null }]), 422, UNPROCESSABLE),
         (
             value!({ "op": "remove" }),
             400,
