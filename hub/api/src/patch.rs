@@ -52,9 +52,7 @@ fn is_test_for_absence(document: &Value, operation: &json_patch::PatchOperation)
     let json_patch::PatchOperation::Test(test) = operation else { return false };
     let path = test.path.as_str();
     let parent = path.rsplit_once('/').and_then(|(parent, _)| document.pointer(parent));
-    test.value.is_null()
-        && parent.is_some_and(Value::is_object)
-        && document.pointer(path).is_none()
+    test.value.is_null() && parent.is_some_and(Value::is_object) && document.pointer(path).is_none()
 }
 
 /// Refuses what has not the types of a JSON patch, in the words of Go's decoder.

@@ -6,6 +6,7 @@ use crate::resources;
 use crate::write::{WriteContext, create, update};
 
 mod groups;
+mod infrastructure;
 pub(crate) mod made;
 mod volumes;
 mod workloads;
