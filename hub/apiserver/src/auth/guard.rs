@@ -191,7 +191,14 @@ pub fn read_request(csr: &Value) -> Result<RequestedIdentity, String> {
                     let address = v4.or(v6).map_err(|_| "could not read an address".to_owned())?;
                     out.hosts.push(address.to_string());
                 }
-                _ => out.has_others = true,
+                GeneralName::OtherName(..)
+                | GeneralName::RFC822Name(_)
+                | GeneralName::X400Address(_)
+                | GeneralName::DirectoryName(_)
+                | GeneralName::EDIPartyName(_)
+                | GeneralName::URI(_)
+                | GeneralName::RegisteredID(_)
+                | GeneralName::Invalid(..) => out.has_others = true,
             }
         }
     }

@@ -149,7 +149,7 @@ impl<'a> Parsed<'a> {
             Value::Array(many) => {
                 many.iter().filter_map(Value::as_str).map(str::to_owned).collect()
             }
-            _ => Vec::new(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
         }
     }
 }

@@ -190,7 +190,11 @@ impl OidcIssuer {
                 list.truncate(MAX_KEYS);
                 Ok(list)
             }
-            _ => Err(OidcError::Answer { what: "no keys" }),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Object(_) => Err(OidcError::Answer { what: "no keys" }),
         }
     }
 }
@@ -211,7 +215,7 @@ fn user_of(config: &OidcConfig, claims: &Value) -> Result<User, OidcError> {
         _ if config.groups_claim.is_empty() => Vec::new(),
         Value::String(one) => vec![one],
         Value::Array(many) => many.iter().filter_map(Value::as_str).take(MAX_GROUPS).collect(),
-        _ => Vec::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
     };
     let groups = groups
         .into_iter()
