@@ -188,7 +188,8 @@ fn oidc(config: &AccessConfig) -> anyhow::Result<Option<OidcIssuer>> {
         None if config.oidc_username_claim == "email" => String::new(),
         None => format!("{issuer}#"),
     };
-    let authorities = config.oidc_ca_file.as_deref().unwrap_or(Path::new(SYSTEM_AUTHORITIES));
+    let authorities =
+        config.oidc_ca_file.as_deref().unwrap_or_else(|| Path::new(SYSTEM_AUTHORITIES));
     let ca_pem = std::fs::read(authorities)
         .with_context(|| format!("could not read {}", authorities.display()))?;
     let issuer = OidcIssuer::new(OidcConfig {
