@@ -13,6 +13,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::process::Pid;
 
 use crate::cgroup::Entry;
 use crate::rootfs::{self, Root};
@@ -59,8 +60,9 @@ pub(crate) fn make(spec: &SandboxSpec, entry: Entry) -> io::Result<Made> {
         Entry::BornIn(dir) if has_init(spec) => Some(dir.as_fd()),
         Entry::BornIn(_) | Entry::Files(_) => None,
     };
+    let keeper = rustix::process::getpid();
     let child = agent_sys::clone3(namespaces, born_in, || match prepare(spec, &entry) {
-        Ok(()) => hold(spec, far.as_fd()),
+        Ok(()) => hold(spec, keeper, far.as_fd()),
         Err(err) => {
             // If nobody listens any more there is nobody left to tell.
             let _ = protocol::send(&far, err.to_string().as_bytes(), &[]);
@@ -110,8 +112,8 @@ fn set_sysctl(spec: &SandboxSpec, name: &str, value: &str) -> io::Result<()> {
 
 /// Says that all is made, and stays: for ever as an init, else until the other side, which then has hold
 /// of the namespaces, ends it.
-fn hold(spec: &SandboxSpec, channel: BorrowedFd<'_>) -> i32 {
-    let ready = if has_init(spec) { leave_the_host() } else { die_with_parent() };
+fn hold(spec: &SandboxSpec, keeper: Pid, channel: BorrowedFd<'_>) -> i32 {
+    let ready = if has_init(spec) { leave_the_host() } else { die_with(keeper) };
     if let Err(err) = ready {
         // If nobody listens any more there is nobody left to tell.
         let _ = protocol::send(channel, err.to_string().as_bytes(), &[]);
@@ -123,9 +125,14 @@ fn hold(spec: &SandboxSpec, channel: BorrowedFd<'_>) -> i32 {
     reap_for_ever(channel)
 }
 
-fn die_with_parent() -> io::Result<()> {
+fn die_with(keeper: Pid) -> io::Result<()> {
     let signal = rustix::process::Signal::KILL;
-    Ok(rustix::process::set_parent_process_death_signal(Some(signal))?)
+    rustix::process::set_parent_process_death_signal(Some(signal))?;
+    // A keeper that ended before that sends no signal any more.
+    match rustix::process::getppid() {
+        Some(parent) if parent == keeper => Ok(()),
+        _ => Err(io::Error::other("the keeper ended meanwhile")),
+    }
 }
 
 /// An empty root, no capabilities: whoever shares the process namespace finds nothing to take here.
