@@ -210,11 +210,17 @@ pub(crate) fn read_log(path: &Path) -> Result<(String, String)> {
     Ok((stdout, stderr))
 }
 
-/// Looks at a condition until it holds; the watchdog ends what never does.
+/// Looks at a condition until it holds; what never does fails.
 pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) {
-    while !condition() {
-        std::thread::sleep(Duration::from_millis(2));
+    const PAUSE: Duration = Duration::from_millis(2);
+    const ATTEMPTS: u32 = 30_000;
+    for _ in 0..ATTEMPTS {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(PAUSE);
     }
+    panic!("waited {:?} in vain", PAUSE * ATTEMPTS);
 }
 
 fn remove_cgroups(dir: &Path) -> bool {
