@@ -39,7 +39,7 @@ mod service;
 
 pub use self::pod::Pod;
 pub use self::rules::{Rules, drop_status};
-pub use self::service::Service;
+pub use self::service::SERVICE;
 
 /// What is special about the writes of one kind.
 pub trait Strategy: fmt::Debug + Send + Sync {

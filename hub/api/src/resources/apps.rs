@@ -9,7 +9,7 @@ pub(super) static ROWS: &[Row] = &[
         singular: "controllerrevision",
         kind: "ControllerRevision",
         schema: "io.k8s.api.apps.v1.ControllerRevision",
-        strategy: &strategy::apps::ControllerRevision,
+        strategy: &strategy::apps::CONTROLLER_REVISION,
         ..GROUP
     },
     Row {
@@ -20,7 +20,7 @@ pub(super) static ROWS: &[Row] = &[
         categories: ALL,
         subresources: &[status("apps", "v1", "DaemonSet")],
         schema: "io.k8s.api.apps.v1.DaemonSet",
-        strategy: &strategy::apps::DaemonSet,
+        strategy: &strategy::apps::DAEMON_SET,
         ..GROUP
     },
     Row {
@@ -31,7 +31,7 @@ pub(super) static ROWS: &[Row] = &[
         categories: ALL,
         subresources: &[SCALE, status("apps", "v1", "Deployment")],
         schema: "io.k8s.api.apps.v1.Deployment",
-        strategy: &strategy::apps::Deployment,
+        strategy: &strategy::apps::DEPLOYMENT,
         ..GROUP
     },
     Row {
@@ -43,7 +43,7 @@ pub(super) static ROWS: &[Row] = &[
         subresources: &[SCALE, status("apps", "v1", "ReplicaSet")],
         field_labels: &[count("status.replicas")],
         schema: "io.k8s.api.apps.v1.ReplicaSet",
-        strategy: &strategy::apps::ReplicaSet,
+        strategy: &strategy::apps::REPLICA_SET,
         ..GROUP
     },
     Row {
@@ -54,7 +54,7 @@ pub(super) static ROWS: &[Row] = &[
         categories: ALL,
         subresources: &[SCALE, status("apps", "v1", "StatefulSet")],
         schema: "io.k8s.api.apps.v1.StatefulSet",
-        strategy: &strategy::apps::StatefulSet,
+        strategy: &strategy::apps::STATEFUL_SET,
         ..GROUP
     },
 ];

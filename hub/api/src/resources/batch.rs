@@ -13,7 +13,7 @@ pub(super) static ROWS: &[Row] = &[
         categories: ALL,
         subresources: &[status("batch", "v1", "CronJob")],
         schema: "io.k8s.api.batch.v1.CronJob",
-        strategy: &strategy::batch::CronJob,
+        strategy: &strategy::batch::CRON_JOB,
         ..GROUP
     },
     // What kubectl up to 1.20 creates and describes; the fields are those of the stable version.
@@ -46,7 +46,7 @@ pub(super) static ROWS: &[Row] = &[
             absent: "0",
         }],
         schema: "io.k8s.api.batch.v1.Job",
-        strategy: &strategy::batch::Job,
+        strategy: &strategy::batch::JOB,
         ..GROUP
     },
 ];

@@ -8,7 +8,7 @@ pub(super) static ROWS: &[Row] = &[Row {
     singular: "lease",
     kind: "Lease",
     schema: "io.k8s.api.coordination.v1.Lease",
-    strategy: &strategy::coordination::Lease,
+    strategy: &strategy::coordination::LEASE,
     ..GROUP
 }];
 

@@ -29,7 +29,7 @@ pub(super) static ROWS: &[Row] = &[
         kind: "ConfigMap",
         short_names: &["cm"],
         schema: "io.k8s.api.core.v1.ConfigMap",
-        strategy: &strategy::core::ConfigMap,
+        strategy: &strategy::core::CONFIG_MAP,
         ..CORE
     },
     Row {
@@ -38,7 +38,7 @@ pub(super) static ROWS: &[Row] = &[
         kind: "Endpoints",
         short_names: &["ep"],
         schema: "io.k8s.api.core.v1.Endpoints",
-        strategy: &strategy::core::Endpoints,
+        strategy: &strategy::core::ENDPOINTS,
         ..CORE
     },
     Row {
@@ -60,7 +60,7 @@ pub(super) static ROWS: &[Row] = &[
             FieldLabel { label: "source", path: "source.component", absent: "" },
             field("type"),
         ],
-        strategy: &strategy::core::Event,
+        strategy: &strategy::core::EVENT,
         ..CORE
     },
     Row {
@@ -69,7 +69,7 @@ pub(super) static ROWS: &[Row] = &[
         kind: "LimitRange",
         short_names: &["limits"],
         schema: "io.k8s.api.core.v1.LimitRange",
-        strategy: &strategy::core::LimitRange,
+        strategy: &strategy::core::LIMIT_RANGE,
         ..CORE
     },
     Row {
@@ -91,7 +91,7 @@ pub(super) static ROWS: &[Row] = &[
         ],
         field_labels: &[field("status.phase")],
         schema: "io.k8s.api.core.v1.Namespace",
-        strategy: &strategy::core::Namespace,
+        strategy: &strategy::core::NAMESPACE,
         ..CORE
     },
     Row {
@@ -103,7 +103,7 @@ pub(super) static ROWS: &[Row] = &[
         subresources: &[proxy("NodeProxyOptions"), status("", "v1", "Node")],
         field_labels: &[boolean("spec.unschedulable")],
         schema: "io.k8s.api.core.v1.Node",
-        strategy: &strategy::core::Node,
+        strategy: &strategy::core::NODE,
         ..CORE
     },
     Row {
@@ -113,7 +113,7 @@ pub(super) static ROWS: &[Row] = &[
         short_names: &["pvc"],
         subresources: &[status("", "v1", "PersistentVolumeClaim")],
         schema: "io.k8s.api.core.v1.PersistentVolumeClaim",
-        strategy: &strategy::volumes::PersistentVolumeClaim,
+        strategy: &strategy::volumes::PERSISTENT_VOLUME_CLAIM,
         ..CORE
     },
     Row {
@@ -153,7 +153,7 @@ pub(super) static ROWS: &[Row] = &[
         singular: "podtemplate",
         kind: "PodTemplate",
         schema: "io.k8s.api.core.v1.PodTemplate",
-        strategy: &strategy::core::PodTemplate,
+        strategy: &strategy::core::POD_TEMPLATE,
         ..CORE
     },
     Row {
@@ -165,7 +165,7 @@ pub(super) static ROWS: &[Row] = &[
         subresources: &[SCALE, status("", "v1", "ReplicationController")],
         field_labels: &[count("status.replicas")],
         schema: "io.k8s.api.core.v1.ReplicationController",
-        strategy: &strategy::core::ReplicationController,
+        strategy: &strategy::core::REPLICATION_CONTROLLER,
         ..CORE
     },
     Row {
@@ -175,7 +175,7 @@ pub(super) static ROWS: &[Row] = &[
         short_names: &["quota"],
         subresources: &[status("", "v1", "ResourceQuota")],
         schema: "io.k8s.api.core.v1.ResourceQuota",
-        strategy: &strategy::core::ResourceQuota,
+        strategy: &strategy::core::RESOURCE_QUOTA,
         ..CORE
     },
     Row {
@@ -184,7 +184,7 @@ pub(super) static ROWS: &[Row] = &[
         kind: "Secret",
         field_labels: &[field("type")],
         schema: "io.k8s.api.core.v1.Secret",
-        strategy: &strategy::core::Secret,
+        strategy: &strategy::core::SECRET,
         ..CORE
     },
     Row {
@@ -200,7 +200,7 @@ pub(super) static ROWS: &[Row] = &[
             verbs: &["create"],
         }],
         schema: "io.k8s.api.core.v1.ServiceAccount",
-        strategy: &strategy::core::ServiceAccount,
+        strategy: &strategy::core::SERVICE_ACCOUNT,
         ..CORE
     },
     Row {
@@ -212,7 +212,7 @@ pub(super) static ROWS: &[Row] = &[
         subresources: &[proxy("ServiceProxyOptions"), status("", "v1", "Service")],
         field_labels: &[field("spec.clusterIP"), field("spec.type")],
         schema: "io.k8s.api.core.v1.Service",
-        strategy: &strategy::Service,
+        strategy: &strategy::SERVICE,
         ..CORE
     },
 ];

@@ -10,7 +10,7 @@ pub(super) static ROWS: &[Row] = &[
         kind: "ClusterRoleBinding",
         namespaced: false,
         schema: "io.k8s.api.rbac.v1.ClusterRoleBinding",
-        strategy: &strategy::rbac::ClusterRoleBinding,
+        strategy: &strategy::rbac::CLUSTER_ROLE_BINDING,
         ..GROUP
     },
     Row {
@@ -19,7 +19,7 @@ pub(super) static ROWS: &[Row] = &[
         kind: "ClusterRole",
         namespaced: false,
         schema: "io.k8s.api.rbac.v1.ClusterRole",
-        strategy: &strategy::rbac::ClusterRole,
+        strategy: &strategy::rbac::CLUSTER_ROLE,
         ..GROUP
     },
     Row {
@@ -27,7 +27,7 @@ pub(super) static ROWS: &[Row] = &[
         singular: "rolebinding",
         kind: "RoleBinding",
         schema: "io.k8s.api.rbac.v1.RoleBinding",
-        strategy: &strategy::rbac::RoleBinding,
+        strategy: &strategy::rbac::ROLE_BINDING,
         ..GROUP
     },
     Row {
@@ -35,7 +35,7 @@ pub(super) static ROWS: &[Row] = &[
         singular: "role",
         kind: "Role",
         schema: "io.k8s.api.rbac.v1.Role",
-        strategy: &strategy::rbac::Role,
+        strategy: &strategy::rbac::ROLE,
         ..GROUP
     },
 ];

@@ -2,183 +2,84 @@
 
 use serde_json::{Value, json};
 
-use super::Strategy;
+use super::Rules;
 use crate::defaults;
 use crate::object;
 use crate::path::Path;
-use crate::status::FieldError;
-use crate::validation;
+use crate::validation::apps;
 use crate::warnings;
-use crate::write::WriteContext;
+
+/// What all workloads with a pod template share.
+pub(super) const WORKLOAD: Rules = Rules {
+    prepare_create: |object, _| object["status"] = json!({}),
+    warnings: |object| warnings::of_template(object, &Path::Root.field("spec").field("template")),
+    generation_fields: &["spec"],
+    ..Rules::PLAIN
+};
 
 /// Deployments.
-#[derive(Debug)]
-pub struct Deployment;
-
-impl Strategy for Deployment {
-    fn default(&self, object: &mut Value) {
-        defaults::apps::deployment(object);
-    }
-
-    fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
-        object["status"] = json!({});
-    }
-
-    fn prepare_status(&self, new: &mut Value, old: &Value) {
-        keep_labels(new, old);
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::apps::deployment(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::apps::selector_update(new, old)
-    }
-
-    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        validation::apps::replica_status(new)
-    }
-
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        warnings::of_template(object, &Path::Root.field("spec").field("template"))
-    }
-
-    fn generation_fields(&self) -> &'static [&'static str] {
-        &["spec"]
-    }
-}
+pub static DEPLOYMENT: Rules = Rules {
+    default: defaults::apps::deployment,
+    prepare_status: keep_labels,
+    validate: apps::deployment,
+    validate_update: apps::selector_update,
+    validate_status: |new, _| apps::replica_status(new),
+    ..WORKLOAD
+};
 
 /// ReplicaSets.
-#[derive(Debug)]
-pub struct ReplicaSet;
-
-impl Strategy for ReplicaSet {
-    fn default(&self, object: &mut Value) {
-        defaults::apps::replica_set(object);
-    }
-
-    fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
-        object["status"] = json!({"replicas": 0});
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::apps::replica_set(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::apps::selector_update(new, old)
-    }
-
-    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        validation::apps::replica_status(new)
-    }
-
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        warnings::of_template(object, &Path::Root.field("spec").field("template"))
-    }
-
-    fn generation_fields(&self) -> &'static [&'static str] {
-        &["spec"]
-    }
-}
+pub static REPLICA_SET: Rules = Rules {
+    default: defaults::apps::replica_set,
+    prepare_create: |object, _| object["status"] = json!({"replicas": 0}),
+    validate: apps::replica_set,
+    validate_update: apps::selector_update,
+    validate_status: |new, _| apps::replica_status(new),
+    ..WORKLOAD
+};
 
 /// DaemonSets.
-#[derive(Debug)]
-pub struct DaemonSet;
-
-/// Where Kubernetes shows how often the template changed, a field of older versions.
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
-
-impl Strategy for DaemonSet {
-    fn default(&self, object: &mut Value) {
-        defaults::apps::daemon_set(object);
-    }
-
-    fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
+pub static DAEMON_SET: Rules = Rules {
+    default: defaults::apps::daemon_set,
+    prepare_create: |object, _| {
         set_template_generation(object, 1);
         object["status"] = json!({
             "currentNumberScheduled": 0, "desiredNumberScheduled": 0,
             "numberMisscheduled": 0, "numberReady": 0,
         });
-    }
-
-    fn prepare_update(&self, new: &mut Value, old: &Value) {
+    },
+    prepare_update: |new, old| {
         let before = object::annotation(old, TEMPLATE_GENERATION).and_then(|it| it.parse().ok());
         let changed = new["spec"].get("template") != old["spec"].get("template");
         set_template_generation(new, before.unwrap_or(1_i64).saturating_add(changed.into()));
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::apps::daemon_set(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::apps::selector_update(new, old)
-    }
-
-    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        validation::apps::daemon_set_status(new)
-    }
-
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        warnings::of_template(object, &Path::Root.field("spec").field("template"))
-    }
-
-    fn generation_fields(&self) -> &'static [&'static str] {
-        &["spec"]
-    }
-}
+    },
+    validate: apps::daemon_set,
+    validate_update: apps::selector_update,
+    validate_status: |new, _| apps::daemon_set_status(new),
+    ..WORKLOAD
+};
 
 /// StatefulSets.
-#[derive(Debug)]
-pub struct StatefulSet;
-
-impl Strategy for StatefulSet {
-    fn default(&self, object: &mut Value) {
-        defaults::apps::stateful_set(object);
-    }
-
-    fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
+pub static STATEFUL_SET: Rules = Rules {
+    default: defaults::apps::stateful_set,
+    prepare_create: |object, _| {
         object["status"] = json!({"replicas": 0, "availableReplicas": 0});
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::apps::stateful_set(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::apps::stateful_set_update(new, old)
-    }
-
-    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        validation::apps::stateful_set_status(new)
-    }
-
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        warnings::of_template(object, &Path::Root.field("spec").field("template"))
-    }
-
-    fn generation_fields(&self) -> &'static [&'static str] {
-        &["spec"]
-    }
-}
+    },
+    validate: apps::stateful_set,
+    validate_update: apps::stateful_set_update,
+    validate_status: |new, _| apps::stateful_set_status(new),
+    ..WORKLOAD
+};
 
 /// ControllerRevisions.
-#[derive(Debug)]
-pub struct ControllerRevision;
+pub static CONTROLLER_REVISION: Rules = Rules {
+    prepare_create: |_, _| {},
+    validate: apps::controller_revision,
+    validate_update: apps::controller_revision_update,
+    ..Rules::PLAIN
+};
 
-impl Strategy for ControllerRevision {
-    fn prepare_create(&self, _object: &mut Value, _context: &WriteContext<'_>) {}
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::apps::controller_revision(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::apps::controller_revision_update(new, old)
-    }
-}
+/// Where Kubernetes shows how often the template changed, a field of older versions.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 fn set_template_generation(object: &mut Value, generation: i64) {
     let metadata = object::ensure(object, "metadata");

@@ -2,81 +2,39 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Strategy;
+use super::Rules;
+use super::apps::WORKLOAD;
 use crate::defaults;
 use crate::object;
 use crate::path::Path;
-use crate::status::FieldError;
-use crate::validation;
+use crate::validation::batch;
 use crate::warnings;
-use crate::write::WriteContext;
 
 /// Jobs.
-#[derive(Debug)]
-pub struct Job;
-
-impl Strategy for Job {
-    fn default(&self, object: &mut Value) {
-        defaults::batch::job(object);
-    }
-
-    fn prepare_create(&self, object: &mut Value, context: &WriteContext<'_>) {
+pub static JOB: Rules = Rules {
+    default: defaults::batch::job,
+    prepare_create: |object, context| {
         select_own_pods(object, context.uid);
         object["status"] = json!({});
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::batch::job(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::batch::job_update(new, old)
-    }
-
-    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        validation::batch::job_status(new)
-    }
-
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        warnings::of_template(object, &Path::Root.field("spec").field("template"))
-    }
-
-    fn generation_fields(&self) -> &'static [&'static str] {
-        &["spec"]
-    }
-}
+    },
+    validate: batch::job,
+    validate_update: batch::job_update,
+    validate_status: |new, _| batch::job_status(new),
+    ..WORKLOAD
+};
 
 /// CronJobs.
-#[derive(Debug)]
-pub struct CronJob;
-
-impl Strategy for CronJob {
-    fn default(&self, object: &mut Value) {
-        defaults::batch::cron_job(object);
-    }
-
-    fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
-        object["status"] = json!({});
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::batch::cron_job(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::batch::cron_job_update(new, old)
-    }
-
-    fn warnings(&self, object: &Value) -> Vec<String> {
+pub static CRON_JOB: Rules = Rules {
+    default: defaults::batch::cron_job,
+    validate: batch::cron_job,
+    validate_update: batch::cron_job_update,
+    warnings: |object| {
         let spec = Path::Root.field("spec");
         let job = spec.field("jobTemplate");
         warnings::of_template(object, &job.field("spec").field("template"))
-    }
-
-    fn generation_fields(&self) -> &'static [&'static str] {
-        &["spec"]
-    }
-}
+    },
+    ..WORKLOAD
+};
 
 /// Gives the job's pods labels that no other job's have, and selects by them. What the client
 /// set is left for validation to refuse.

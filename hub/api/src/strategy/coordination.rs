@@ -1,21 +1,8 @@
 //! Strategies of `coordination.k8s.io`.
 
-use serde_json::Value;
-
-use super::Strategy;
-use crate::status::FieldError;
+use super::Rules;
 use crate::validation;
 
 /// Leases.
-#[derive(Debug)]
-pub struct Lease;
-
-impl Strategy for Lease {
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::coordination::lease(object)
-    }
-
-    fn creates_on_update(&self) -> bool {
-        true
-    }
-}
+pub static LEASE: Rules =
+    Rules { validate: validation::coordination::lease, creates_on_update: true, ..Rules::PLAIN };

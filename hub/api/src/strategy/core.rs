@@ -2,68 +2,37 @@
 
 use serde_json::{Value, json};
 
-use super::Strategy;
-use crate::defaults;
+use super::Rules;
+use super::apps::WORKLOAD;
+use crate::defaults::core;
 use crate::names;
 use crate::object;
 use crate::path::Path;
-use crate::status::FieldError;
-use crate::validation;
-use crate::warnings;
-use crate::write::WriteContext;
+use crate::validation::{self, config, limits, nodes};
 
 /// ConfigMaps.
-#[derive(Debug)]
-pub struct ConfigMap;
-
-impl Strategy for ConfigMap {
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::config::config_map(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::config::config_map_update(new, old)
-    }
-}
+pub static CONFIG_MAP: Rules = Rules {
+    validate: config::config_map,
+    validate_update: config::config_map_update,
+    ..Rules::PLAIN
+};
 
 /// Secrets.
-#[derive(Debug)]
-pub struct Secret;
-
-impl Strategy for Secret {
-    fn default(&self, object: &mut Value) {
-        defaults::core::secret(object);
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::config::secret(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::config::secret_update(new, old)
-    }
-}
+pub static SECRET: Rules = Rules {
+    default: core::secret,
+    validate: config::secret,
+    validate_update: config::secret_update,
+    ..Rules::PLAIN
+};
 
 /// ServiceAccounts.
-#[derive(Debug)]
-pub struct ServiceAccount;
+pub static SERVICE_ACCOUNT: Rules = Rules::PLAIN;
 
-impl Strategy for ServiceAccount {}
-
-/// Namespaces.
-#[derive(Debug)]
-pub struct Namespace;
-
-impl Strategy for Namespace {
-    fn default(&self, object: &mut Value) {
-        defaults::core::namespace(object);
-    }
-
-    fn check_name(&self, name: &str) -> Vec<String> {
-        names::dns1123_label(name)
-    }
-
-    fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
+/// Namespaces. Their finalizers change through `finalize` alone.
+pub static NAMESPACE: Rules = Rules {
+    default: core::namespace,
+    check_name: names::dns1123_label,
+    prepare_create: |object, _| {
         let spec = object::ensure(object, "spec");
         let finalizers = spec.entry("finalizers").or_insert_with(|| json!([]));
         if let Some(finalizers) = finalizers.as_array_mut()
@@ -72,187 +41,90 @@ impl Strategy for Namespace {
             finalizers.push(json!("kubernetes"));
         }
         object["status"] = json!({"phase": "Active"});
-    }
+    },
+    prepare_update: keep_spec,
+    holds_deletion: |object| !object::list(object, "spec.finalizers").is_empty(),
+    prepare_delete: show_terminating,
+    ..Rules::PLAIN
+};
 
-    fn prepare_update(&self, new: &mut Value, old: &Value) {
-        // Finalizers change through `finalize` alone.
-        let map = object::as_map(new);
-        match old.get("spec") {
-            Some(spec) => map.insert("spec".to_owned(), spec.clone()),
-            None => map.remove("spec"),
-        };
-    }
-
-    fn holds_deletion(&self, object: &Value) -> bool {
-        !object::list(object, "spec.finalizers").is_empty()
-    }
-
-    fn prepare_delete(&self, object: &mut Value) {
-        if object::is_terminating(object) {
-            object::ensure(object, "status").insert("phase".to_owned(), json!("Terminating"));
-            // Kubernetes shows no grace on namespaces.
-            object::ensure(object, "metadata").remove("deletionGracePeriodSeconds");
-        }
-    }
-}
-
-/// Nodes.
-#[derive(Debug)]
-pub struct Node;
-
-impl Strategy for Node {
-    fn default(&self, object: &mut Value) {
-        defaults::core::node(object);
-    }
-
-    /// A node registers itself together with its status.
-    fn prepare_create(&self, _object: &mut Value, _context: &WriteContext<'_>) {}
-
-    fn prepare_status(&self, new: &mut Value, _old: &Value) {
-        defaults::core::node(new);
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::nodes::node(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::nodes::update(new, old)
-    }
-
-    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        validation::nodes::node(new)
-    }
-}
+/// Nodes. A node registers itself together with its status.
+pub static NODE: Rules = Rules {
+    default: core::node,
+    prepare_create: |_, _| {},
+    prepare_status: |new, _| core::node(new),
+    validate: nodes::node,
+    validate_update: nodes::update,
+    validate_status: |new, _| nodes::node(new),
+    ..Rules::PLAIN
+};
 
 /// Endpoints.
-#[derive(Debug)]
-pub struct Endpoints;
-
-impl Strategy for Endpoints {
-    fn default(&self, object: &mut Value) {
-        defaults::core::endpoints(object);
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::endpoints::endpoints(object)
-    }
-
-    fn creates_on_update(&self) -> bool {
-        true
-    }
-}
+pub static ENDPOINTS: Rules = Rules {
+    default: core::endpoints,
+    validate: validation::endpoints::endpoints,
+    creates_on_update: true,
+    ..Rules::PLAIN
+};
 
 /// Events.
-#[derive(Debug)]
-pub struct Event;
-
-impl Strategy for Event {
-    fn default(&self, object: &mut Value) {
-        defaults::core::event(object);
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::event::event(object)
-    }
-
-    fn creates_on_update(&self) -> bool {
-        true
-    }
-}
+pub static EVENT: Rules = Rules {
+    default: core::event,
+    validate: validation::event::event,
+    creates_on_update: true,
+    ..Rules::PLAIN
+};
 
 /// LimitRanges.
-#[derive(Debug)]
-pub struct LimitRange;
-
-impl Strategy for LimitRange {
-    fn default(&self, object: &mut Value) {
-        defaults::core::limit_range(object);
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::limits::limit_range(object)
-    }
-
-    fn creates_on_update(&self) -> bool {
-        true
-    }
-}
+pub static LIMIT_RANGE: Rules = Rules {
+    default: core::limit_range,
+    validate: limits::limit_range,
+    creates_on_update: true,
+    ..Rules::PLAIN
+};
 
 /// ResourceQuotas.
-#[derive(Debug)]
-pub struct ResourceQuota;
-
-impl Strategy for ResourceQuota {
-    fn default(&self, object: &mut Value) {
-        defaults::core::resource_quota(object);
-    }
-
-    fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
-        object["status"] = json!({});
-    }
-
-    fn prepare_status(&self, new: &mut Value, _old: &Value) {
-        defaults::core::resource_quota(new);
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::limits::resource_quota(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::limits::resource_quota_update(new, old)
-    }
-
-    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        validation::limits::resource_quota_status(new)
-    }
-}
+pub static RESOURCE_QUOTA: Rules = Rules {
+    default: core::resource_quota,
+    prepare_create: |object, _| object["status"] = json!({}),
+    prepare_status: |new, _| core::resource_quota(new),
+    validate: limits::resource_quota,
+    validate_update: limits::resource_quota_update,
+    validate_status: |new, _| limits::resource_quota_status(new),
+    ..Rules::PLAIN
+};
 
 /// PodTemplates.
-#[derive(Debug)]
-pub struct PodTemplate;
-
-impl Strategy for PodTemplate {
-    fn default(&self, object: &mut Value) {
-        defaults::core::pod_template(object);
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
+pub static POD_TEMPLATE: Rules = Rules {
+    default: core::pod_template,
+    validate: |object| {
         validation::pod::template(&object["template"], &Path::Root.field("template"))
-    }
-
-    fn generation_fields(&self) -> &'static [&'static str] {
-        &["template"]
-    }
-}
+    },
+    generation_fields: &["template"],
+    ..Rules::PLAIN
+};
 
 /// ReplicationControllers.
-#[derive(Debug)]
-pub struct ReplicationController;
+pub static REPLICATION_CONTROLLER: Rules = Rules {
+    default: core::replication_controller,
+    prepare_create: |object, _| object["status"] = json!({"replicas": 0}),
+    validate: validation::apps::replication_controller,
+    validate_status: |new, _| validation::apps::replica_status(new),
+    ..WORKLOAD
+};
 
-impl Strategy for ReplicationController {
-    fn default(&self, object: &mut Value) {
-        defaults::core::replication_controller(object);
-    }
+fn keep_spec(new: &mut Value, old: &Value) {
+    let map = object::as_map(new);
+    match old.get("spec") {
+        Some(spec) => map.insert("spec".to_owned(), spec.clone()),
+        None => map.remove("spec"),
+    };
+}
 
-    fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
-        object["status"] = json!({"replicas": 0});
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::apps::replication_controller(object)
-    }
-
-    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        validation::apps::replica_status(new)
-    }
-
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        warnings::of_template(object, &Path::Root.field("spec").field("template"))
-    }
-
-    fn generation_fields(&self) -> &'static [&'static str] {
-        &["spec"]
+fn show_terminating(namespace: &mut Value) {
+    if object::is_terminating(namespace) {
+        object::ensure(namespace, "status").insert("phase".to_owned(), json!("Terminating"));
+        // Kubernetes shows no grace on namespaces.
+        object::ensure(namespace, "metadata").remove("deletionGracePeriodSeconds");
     }
 }

@@ -1,82 +1,25 @@
 //! Strategies of `rbac.authorization.k8s.io`. Whether a writer may give what a role or binding
 //! gives is no property of the object: the API server asks that.
 
-use serde_json::Value;
-
-use super::Strategy;
+use super::Rules;
 use crate::defaults;
 use crate::names;
-use crate::status::FieldError;
-use crate::validation;
+use crate::validation::rbac;
 
 /// Roles.
-#[derive(Debug)]
-pub struct Role;
-
-impl Strategy for Role {
-    fn check_name(&self, name: &str) -> Vec<String> {
-        names::path_segment(name)
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::rbac::role(object)
-    }
-}
+pub static ROLE: Rules = Rules { validate: rbac::role, ..NAMED };
 
 /// ClusterRoles.
-#[derive(Debug)]
-pub struct ClusterRole;
-
-impl Strategy for ClusterRole {
-    fn check_name(&self, name: &str) -> Vec<String> {
-        names::path_segment(name)
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::rbac::cluster_role(object)
-    }
-}
+pub static CLUSTER_ROLE: Rules = Rules { validate: rbac::cluster_role, ..NAMED };
 
 /// RoleBindings.
-#[derive(Debug)]
-pub struct RoleBinding;
-
-impl Strategy for RoleBinding {
-    fn default(&self, object: &mut Value) {
-        defaults::rbac::binding(object);
-    }
-
-    fn check_name(&self, name: &str) -> Vec<String> {
-        names::path_segment(name)
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::rbac::role_binding(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::rbac::binding_update(new, old)
-    }
-}
+pub static ROLE_BINDING: Rules = Rules { validate: rbac::role_binding, ..BINDING };
 
 /// ClusterRoleBindings.
-#[derive(Debug)]
-pub struct ClusterRoleBinding;
+pub static CLUSTER_ROLE_BINDING: Rules = Rules { validate: rbac::cluster_role_binding, ..BINDING };
 
-impl Strategy for ClusterRoleBinding {
-    fn default(&self, object: &mut Value) {
-        defaults::rbac::binding(object);
-    }
+/// Names may hold what a path may, such as colons.
+const NAMED: Rules = Rules { check_name: names::path_segment, ..Rules::PLAIN };
 
-    fn check_name(&self, name: &str) -> Vec<String> {
-        names::path_segment(name)
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::rbac::cluster_role_binding(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::rbac::binding_update(new, old)
-    }
-}
+const BINDING: Rules =
+    Rules { default: defaults::rbac::binding, validate_update: rbac::binding_update, ..NAMED };

@@ -28,6 +28,12 @@ pub struct Rules {
     pub validate_status: fn(&Value, &Value) -> Vec<FieldError>,
     /// Checks a whole object.
     pub validate: fn(&Value) -> Vec<FieldError>,
+    /// What is allowed, but hardly meant.
+    pub warnings: fn(&Value) -> Vec<String>,
+    /// Whether something besides finalizers in the metadata keeps a terminating object.
+    pub holds_deletion: fn(&Value) -> bool,
+    /// Sets what the server decides about an object that is marked as terminating.
+    pub prepare_delete: fn(&mut Value),
     /// Top-level fields whose change is a new generation.
     pub generation_fields: &'static [&'static str],
     /// Whether a PUT creates.
@@ -46,6 +52,9 @@ impl Rules {
         validate_update: |_, _| Vec::new(),
         validate_status: |_, _| Vec::new(),
         validate: |_| Vec::new(),
+        warnings: |_| Vec::new(),
+        holds_deletion: |_| false,
+        prepare_delete: |_| {},
         generation_fields: &[],
         creates_on_update: false,
     };
@@ -93,6 +102,18 @@ impl Strategy for Rules {
 
     fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         (self.validate_status)(new, old)
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        (self.warnings)(object)
+    }
+
+    fn holds_deletion(&self, object: &Value) -> bool {
+        (self.holds_deletion)(object)
+    }
+
+    fn prepare_delete(&self, object: &mut Value) {
+        (self.prepare_delete)(object);
     }
 
     fn generation_fields(&self) -> &'static [&'static str] {

@@ -1,44 +1,20 @@
 //! Services. Their addresses are allocated by the server, not here.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::Strategy;
-use crate::defaults;
+use super::Rules;
+use crate::defaults::service as defaults;
 use crate::names;
-use crate::status::FieldError;
-use crate::validation;
-use crate::write::WriteContext;
+use crate::validation::service;
 
 /// Services.
-#[derive(Debug)]
-pub struct Service;
-
-impl Strategy for Service {
-    fn default(&self, object: &mut Value) {
-        defaults::service::service(object);
-    }
-
-    fn check_name(&self, name: &str) -> Vec<String> {
-        names::dns1035_label(name)
-    }
-
-    fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
-        object["status"] = json!({"loadBalancer": {}});
-    }
-
-    fn prepare_update(&self, new: &mut Value, old: &Value) {
-        defaults::service::keep_allocations(new, old);
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::service::service(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::service::update(new, old)
-    }
-
-    fn creates_on_update(&self) -> bool {
-        true
-    }
-}
+pub static SERVICE: Rules = Rules {
+    default: defaults::service,
+    check_name: names::dns1035_label,
+    prepare_create: |object, _| object["status"] = json!({"loadBalancer": {}}),
+    prepare_update: defaults::keep_allocations,
+    validate: service::service,
+    validate_update: service::update,
+    creates_on_update: true,
+    ..Rules::PLAIN
+};

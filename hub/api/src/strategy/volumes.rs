@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Strategy;
+use super::{Rules, Strategy};
 use crate::defaults;
 use crate::status::FieldError;
 use crate::time;
@@ -42,36 +42,18 @@ impl Strategy for PersistentVolume {
 }
 
 /// PersistentVolumeClaims.
-#[derive(Debug)]
-pub struct PersistentVolumeClaim;
-
-impl Strategy for PersistentVolumeClaim {
-    fn default(&self, object: &mut Value) {
-        defaults::volumes::claim(object);
-    }
-
-    fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
-        object["status"] = json!({"phase": "Pending"});
-    }
-
-    fn prepare_status(&self, new: &mut Value, _old: &Value) {
+pub static PERSISTENT_VOLUME_CLAIM: Rules = Rules {
+    default: defaults::volumes::claim,
+    prepare_create: |object, _| object["status"] = json!({"phase": "Pending"}),
+    prepare_status: |new, _| {
         for key in ["capacity", "allocatedResources"] {
-            let list = new.get_mut("status").and_then(|it| it.get_mut(key));
-            if let Some(list) = list {
+            if let Some(list) = new.get_mut("status").and_then(|it| it.get_mut(key)) {
                 defaults::pod::resource_list(list);
             }
         }
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validation::volumes::claim(object)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        validation::volumes::claim_update(new, old)
-    }
-
-    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        validation::volumes::claim_status(new)
-    }
-}
+    },
+    validate: validation::volumes::claim,
+    validate_update: validation::volumes::claim_update,
+    validate_status: |new, _| validation::volumes::claim_status(new),
+    ..Rules::PLAIN
+};
