@@ -28,6 +28,7 @@ mod rbac;
 mod resource;
 mod scheduling;
 mod storage;
+mod storagemigration;
 mod trust;
 
 /// All built-in resources, ordered by group, plural and version, the preferred version first.
@@ -67,7 +68,7 @@ pub fn deprecation(resource: &Resource) -> Option<&'static str> {
 }
 
 /// Rows of all groups, in the order of the groups.
-static GROUPS: [&[Row]; 22] = [
+static GROUPS: [&[Row]; 23] = [
     core::ROWS,
     admissionregistration::ROWS,
     apiextensions::ROWS,
@@ -90,6 +91,7 @@ static GROUPS: [&[Row]; 22] = [
     resource::ROWS,
     scheduling::ROWS,
     storage::ROWS,
+    storagemigration::ROWS,
 ];
 
 static BUILTIN: LazyLock<Vec<Resource>> = LazyLock::new(|| {

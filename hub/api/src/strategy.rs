@@ -30,6 +30,7 @@ pub mod rbac;
 pub mod resource;
 pub mod scheduling;
 pub mod storage;
+pub mod storagemigration;
 pub mod trust;
 pub mod volumes;
 

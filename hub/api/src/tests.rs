@@ -298,6 +298,7 @@ fn good() -> Vec<(&'static str, Value)> {
             "certificatesigningrequests",
             json!({"spec": {"request": "eA==", "signerName": "a.io/b", "usages": ["client auth"]}}),
         ),
+        ("storageversionmigrations", json!({"spec": {"resource": {"resource": "secrets"}}})),
     ]
 }
 

@@ -42,6 +42,7 @@ pub mod scheduling;
 pub mod selector;
 pub mod service;
 pub mod storage;
+pub mod storagemigration;
 pub mod trust;
 mod volume_source;
 pub mod volumes;

@@ -31,6 +31,7 @@ pub mod role_aggregation;
 pub mod selector;
 pub mod serviceaccount;
 pub mod statefulset;
+pub mod storage_migration;
 pub mod taint;
 pub mod value;
 pub mod world;
@@ -121,6 +122,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(statefulset::StatefulSetController),
         Box::new(event_expiry::EventExpiryController),
         Box::new(flow_schema::FlowSchemaController),
+        Box::new(storage_migration::StorageMigrationController),
     ]
 }
 

@@ -41,6 +41,8 @@ impl Kind {
     pub const REPLICA_SET: Self = Self { group: "apps", plural: "replicasets" };
     pub const SERVICE: Self = Self { group: "", plural: "services" };
     pub const SERVICE_ACCOUNT: Self = Self { group: "", plural: "serviceaccounts" };
+    pub const STORAGE_VERSION_MIGRATION: Self =
+        Self { group: "storagemigration.k8s.io", plural: "storageversionmigrations" };
     pub const STATEFUL_SET: Self = Self { group: "apps", plural: "statefulsets" };
     pub const VOLUME_CLAIM: Self = Self { group: "", plural: "persistentvolumeclaims" };
 

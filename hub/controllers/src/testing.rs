@@ -45,6 +45,12 @@ pub(crate) fn rows() -> Vec<KindRow> {
         (Kind::SERVICE, "v1", "Service", true),
         (Kind::SERVICE_ACCOUNT, "v1", "ServiceAccount", true),
         (Kind::STATEFUL_SET, "apps/v1", "StatefulSet", true),
+        (
+            Kind::STORAGE_VERSION_MIGRATION,
+            "storagemigration.k8s.io/v1",
+            "StorageVersionMigration",
+            false,
+        ),
         (Kind::VOLUME_CLAIM, "v1", "PersistentVolumeClaim", true),
         (
             Kind { group: "rbac.authorization.k8s.io", plural: "clusterroles" },

@@ -207,6 +207,7 @@ const API_PRIORITIES: [(&str, &str, u32, u32); 21] = [
     ("resource.k8s.io", "v1", 15_900, 15),
     ("scheduling.k8s.io", "v1", 16_600, 15),
     ("storage.k8s.io", "v1", 16_800, 15),
+    ("storagemigration.k8s.io", "v1", 15_800, 15),
 ];
 
 /// The groups that this server answers for itself.

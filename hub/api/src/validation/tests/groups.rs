@@ -366,3 +366,35 @@ fn ingress_classes_and_addresses() {
         ],
     );
 }
+
+#[test]
+fn storage_version_migrations() {
+    let good = json!({"metadata": {"name": "a"}, "spec": {"resource": {"resource": "secrets"}}});
+    let resource = "/spec/resource/resource";
+    check(
+        "storageversionmigrations",
+        &good,
+        &[(resource, json!(""), &["spec.resource.resource: Required value"])],
+    );
+    let ended = json!([
+        {"type": "Succeeded", "status": "True", "reason": "R"},
+        {"type": "Running", "status": "True", "reason": "R"},
+    ]);
+    let both = format!(
+        "status.conditions: Invalid value: {ended}: Running condition cannot be true when success condition is true"
+    );
+    check_change(
+        "storageversionmigrations",
+        &good,
+        &[
+            ("/status", json!({"conditions": ended}), &[&both]),
+            (
+                resource,
+                json!("pods"),
+                &[
+                    "spec: Invalid value: {\"resource\":{\"resource\":\"pods\"}}: field is immutable",
+                ],
+            ),
+        ],
+    );
+}
