@@ -27,6 +27,7 @@ pub mod events;
 pub mod logs;
 pub mod machine;
 pub mod node_status;
+mod stats;
 pub mod streams;
 
 pub mod cli;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::NodeClock, config::AgentConfig, desired::DesiredStore, events::Events, link::LinkHandle,
-    network::Network, outbox::Outbox, runtime_view::RuntimeView,
+    network::Network, outbox::Outbox, runtime_view::RuntimeView, stats::Sampler,
 };
 
 /// One agent's parts. Nothing here decides anything.
@@ -34,6 +34,7 @@ pub struct Node {
     pub images: ImageStore,
     pub network: Network,
     pub pods: PodTable,
+    pub(crate) stats: Sampler,
     pub link: OnceLock<LinkHandle>,
     /// The least score for the OOM killer that containers may have here.
     pub least_oom_score_adj: i32,
@@ -77,6 +78,7 @@ impl Node {
             images,
             network,
             pods: PodTable::default(),
+            stats: Sampler::default(),
             link: OnceLock::new(),
             least_oom_score_adj: crate::machine::least_oom_score_adj(),
             pod_pids_limit: crate::machine::pod_pids_limit(),

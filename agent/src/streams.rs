@@ -1,4 +1,5 @@
-//! Serves what somebody asked of a container: exec, attach, logs, port-forward.
+//! Serves what somebody asked of a container: exec, attach, logs, port-forward; or of the node:
+//! statistics and pages.
 //!
 //! The other side is the hub or a local command; both speak the frames of `agent_sync::stream`.
 //! The last frame is always a `metav1.Status`, after all output: clients depend on both.
@@ -6,12 +7,16 @@
 mod exec;
 mod frames;
 mod log;
+mod page;
 mod port_forward;
 
 use std::{io, sync::Arc};
 
 use agent_core::ids::{ContainerId, ContainerName, PodUid};
-use agent_sync::stream::{StreamKind, StreamRequest};
+use agent_sync::{
+    stats::MAX_REPORT,
+    stream::{Channel, StreamKind, StreamRequest},
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -81,9 +86,16 @@ pub async fn serve(
     send: impl AsyncWrite + Unpin + Send,
 ) {
     let (recv, mut send) = (FrameReader::new(recv), FrameWriter::new(send));
-    let result = match find(&node, &request) {
-        Err(refusal) => Ok(Err(refusal)),
-        Ok(found) => dispatch(&node, &request, &found, recv, &mut send).await,
+    let result = match &request.kind {
+        StreamKind::Stats => stats(&node, &mut send).await,
+        StreamKind::Page { path } => page::serve(&node, path, &mut send).await,
+        StreamKind::Exec { .. }
+        | StreamKind::Attach { .. }
+        | StreamKind::Logs { .. }
+        | StreamKind::PortForward { .. } => match find(&node, &request) {
+            Err(refusal) => Ok(Err(refusal)),
+            Ok(found) => dispatch(&node, &request, &found, recv, &mut send).await,
+        },
     };
     let status = match result {
         Ok(Ok(())) => json!({"metadata": {}, "status": "Success"}),
@@ -97,6 +109,20 @@ pub async fn serve(
     if let Err(err) = send.finish(&status).await {
         tracing::debug!(error = %err, "A stream was cut off at its end");
     }
+}
+
+/// What the node and its containers use.
+async fn stats<W: AsyncWrite + Unpin>(
+    node: &Node,
+    send: &mut FrameWriter<W>,
+) -> io::Result<Result<(), Refusal>> {
+    let report = node.stats.measure(node).await.to_report();
+    let json = serde_json::to_vec(&report)?;
+    if json.len() > MAX_REPORT {
+        return Ok(Err(Refusal::internal("there is more to report than fits".to_owned())));
+    }
+    send.write(Channel::Stdout, &json).await?;
+    Ok(Ok(()))
 }
 
 /// A pod that a stream is about, and the container if it names one.
@@ -149,6 +175,9 @@ async fn dispatch<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send>(
                 limit_bytes: *limit_bytes,
             };
             log::serve(node, found, &options, recv, send).await
+        }
+        StreamKind::Stats | StreamKind::Page { .. } => {
+            Ok(Err(Refusal::bad_request("the request names no pod".to_owned())))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What every cluster has from the start.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hub_api::{Resource, Status};
@@ -8,6 +9,8 @@ use hub_apiserver::{Registry, WriteOptions};
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+
+use crate::front_proxy::FrontProxy;
 
 /// How often what every cluster has is looked after.
 const KEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -59,12 +62,19 @@ pub async fn ensure(
 }
 
 /// Keeps what every cluster has: what was removed or changed comes back within a minute.
-pub async fn keep(registry: Registry, shutdown: CancellationToken) {
+pub(crate) async fn keep(
+    registry: Registry,
+    (front_proxy, client_ca_pem): (Arc<FrontProxy>, String),
+    shutdown: CancellationToken,
+) {
     let keeping = async {
         loop {
             tokio::time::sleep(KEEP_INTERVAL).await;
             if let Err(err) = registry.bootstrap().await {
                 tracing::warn!(error = crate::chain(&err), "Could not keep what every cluster has");
+            }
+            if let Err(err) = front_proxy.publish(&registry, &client_ca_pem).await {
+                tracing::warn!(error = format!("{err:#}"), "Could not publish the front proxy");
             }
         }
     };

@@ -6,6 +6,7 @@ pub mod bootstrap;
 mod certificates;
 pub mod clock;
 pub mod fleet;
+mod front_proxy;
 pub mod kubeconfig;
 mod legacy_tokens;
 pub mod pki;

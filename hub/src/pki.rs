@@ -190,6 +190,16 @@ impl Authority {
         Ok(identity)
     }
 
+    /// Signs a certificate by which this hub shows others who it is.
+    ///
+    /// # Errors
+    /// Signing failed.
+    pub fn issue_client(&self, name: &str, now: Timestamp) -> Result<Identity, PkiError> {
+        let mut params = leaf_params(name, &[], ExtendedKeyUsagePurpose::ClientAuth);
+        expire(&mut params, now, SERVER_LIFE);
+        self.sign(params, name)
+    }
+
     /// Signs a certificate that may do everything.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    front_proxy::FrontProxy,
     kubeconfig,
     pki::{Authority, SERVER_LIFE, write_private},
 };
@@ -26,6 +27,7 @@ pub(crate) struct OwnCertificates {
     address: SocketAddr,
     kubeconfig: PathBuf,
     shown: Arc<ServerCertificate>,
+    front_proxy: Option<Arc<FrontProxy>>,
     issued: Timestamp,
 }
 
@@ -41,9 +43,17 @@ impl OwnCertificates {
         let issued = clock.now();
         let (chain, key) = authority.issue_server(&names, issued)?.to_der()?;
         let shown = ServerCertificate::new(chain, key)?;
-        let this = Self { authority, clock, names, address, kubeconfig, shown, issued };
+        let this =
+            Self { authority, clock, names, address, kubeconfig, shown, front_proxy: None, issued };
         this.write_kubeconfig(issued)?;
         Ok(this)
+    }
+
+    /// Renews what the hub shows to servers of aggregated APIs as well. It must be as old as the rest.
+    #[must_use]
+    pub(crate) fn with_front_proxy(mut self, front_proxy: Arc<FrontProxy>) -> Self {
+        self.front_proxy = Some(front_proxy);
+        self
     }
 
     /// What servers are to show.
@@ -76,6 +86,9 @@ impl OwnCertificates {
         }
         let (chain, key) = self.authority.issue_server(&self.names, now)?.to_der()?;
         self.shown.replace(chain, key)?;
+        if let Some(front_proxy) = &self.front_proxy {
+            front_proxy.renew(now)?;
+        }
         self.write_kubeconfig(now)?;
         self.issued = now;
         Ok(true)

@@ -27,6 +27,7 @@ use crate::{
     bootstrap, certificates,
     clock::{FlooredClock, SystemClock},
     fleet::{Fleet, FleetConfig, FleetStreams},
+    front_proxy::FrontProxy,
     legacy_tokens::LegacyTokens,
     pki::Authority,
     renewal::OwnCertificates,
@@ -154,6 +155,9 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
         data_dir.join("admin.kubeconfig"),
     )?;
     let certificate = own.shown();
+    let front_proxy = FrontProxy::open(&data_dir.join(AUTHORITY_DIR), clock.now())?;
+    let front_proxy = Arc::new(front_proxy);
+    let own = own.with_front_proxy(front_proxy.clone());
 
     let registry_config = RegistryConfig { service_cidr: config.service_cidr };
     let (access, audit_writer) = Access::open(&config.access, &storage, &data_dir, clock.now())?;
@@ -162,6 +166,7 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     registry.bootstrap().await?;
     Access::ensure_policy(&registry).await?;
     bootstrap::ensure(&registry, config.service_cidr, address).await?;
+    front_proxy.publish(&registry, authority.cert_pem()).await?;
 
     let tasks = TaskTracker::new();
     // What serves the API's requests outlives them.
@@ -171,7 +176,8 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     tasks.spawn(own.renew(stop.clone()));
     let until = stop.clone();
     tasks.spawn(async move { floored.keep_up(until).await });
-    tasks.spawn(bootstrap::keep(registry.clone(), stop.clone()));
+    let published = (front_proxy.clone(), authority.cert_pem().to_owned());
+    tasks.spawn(bootstrap::keep(registry.clone(), published, stop.clone()));
     tasks.spawn(certificates::run(registry.clone(), authority.clone(), stop.clone()));
     let legacy = LegacyTokens {
         registry: registry.clone(),
@@ -207,7 +213,8 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
             writer.run(CancellationToken::new()).await;
         }
     });
-    let server = api_server(&config, registry, &authority, certificate, fleet, &access, address)?;
+    let shown = (certificate, front_proxy.shown());
+    let server = api_server(&config, registry, &authority, shown, fleet, &access, address)?;
     // From here on only the server tells the audit log anything.
     drop(access);
     tracing::info!(api = %address, sync = %sync_address, "Hub is ready");
@@ -281,7 +288,7 @@ fn api_server(
     config: &ServeConfig,
     registry: Registry,
     authority: &Authority,
-    certificate: Arc<ServerCertificate>,
+    (certificate, front_proxy): (Arc<ServerCertificate>, Arc<ServerCertificate>),
     fleet: Arc<Fleet>,
     access: &Access,
     address: SocketAddr,
@@ -295,6 +302,7 @@ fn api_server(
         nodes: Arc::new(FleetStreams(fleet)),
         version: version(),
         address: address.to_string(),
+        front_proxy: Some(front_proxy),
         shutdown_delay: Duration::from_secs(config.shutdown_delay),
     };
     Ok(ApiServer::new(registry, server_config)?)

@@ -23,6 +23,7 @@ mod hub;
 pub mod join;
 mod key;
 mod node;
+pub mod stats;
 pub mod stream;
 mod wire;
 

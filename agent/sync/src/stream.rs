@@ -1,4 +1,4 @@
-//! Streams that the hub opens to a node: exec, attach, logs, port-forward.
+//! Streams that the hub opens to a node: exec, attach, logs, port-forward, statistics, pages.
 //!
 //! A stream begins with a [`StreamRequest`] (u32 big-endian length, JSON). After it both
 //! directions carry frames: one byte channel, u32 big-endian length, payload. The node's last
@@ -13,16 +13,29 @@ pub const MAX_PAYLOAD: usize = 64 << 10;
 /// Largest request, in bytes.
 pub const MAX_REQUEST: usize = 1 << 20;
 
-/// What the hub wants of one container.
+/// What the hub wants of one container, of a pod, or of the node.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamRequest {
     pub pod_namespace: String,
     pub pod_name: String,
     pub pod_uid: String,
-    /// Empty for port-forward.
+    /// Empty for port-forward and for what is about the node.
     pub container: String,
     pub kind: StreamKind,
+}
+
+impl StreamRequest {
+    /// A request that is about the node itself.
+    pub fn of_node(kind: StreamKind) -> Self {
+        Self {
+            pod_namespace: String::new(),
+            pod_name: String::new(),
+            pod_uid: String::new(),
+            container: String::new(),
+            kind,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -54,6 +67,38 @@ pub enum StreamKind {
     PortForward {
         port: u16,
     },
+    /// What the node and its containers use: one [`crate::stats::Report`] as JSON on
+    /// [`Channel::Stdout`]. Names no pod.
+    Stats,
+    /// A page that the node answers for itself: a [`PageHead`] as JSON in the first frame, the
+    /// body in the others, all on [`Channel::Stdout`]. Names no pod.
+    Page {
+        /// Absolute path, with the query if there is one.
+        path: String,
+    },
+}
+
+impl StreamKind {
+    /// Whether the request is about the node itself and names no pod.
+    pub fn is_of_node(&self) -> bool {
+        match self {
+            Self::Stats | Self::Page { .. } => true,
+            Self::Exec { .. }
+            | Self::Attach { .. }
+            | Self::Logs { .. }
+            | Self::PortForward { .. } => false,
+        }
+    }
+}
+
+/// What comes before the body of a page.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PageHead {
+    /// Status of HTTP.
+    pub code: u16,
+    /// Media type of the body.
+    pub content_type: String,
 }
 
 /// What a frame carries.

@@ -4,11 +4,15 @@
 //! aggregated document that newer clients ask for to save requests. All is derived from the rows;
 //! the order of groups is theirs.
 
+mod served;
+
 use std::cmp::Reverse;
 
 use serde_json::{Map, Value, json};
 
 use crate::resource::{Resource, Subresource};
+
+pub use served::{Served, add_to_aggregated, add_to_groups, own_rows, resources_of, with_group};
 
 /// Which of the two aggregated documents is wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

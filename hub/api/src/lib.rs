@@ -37,6 +37,7 @@ pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod table;
+pub mod usage;
 
 pub use catalog::Catalog;
 pub use clock::Clock;

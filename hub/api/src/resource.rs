@@ -189,6 +189,17 @@ impl Resource {
         }
     }
 
+    /// Whether objects of the row are stored under it: not other versions, nor questions, nor what is
+    /// measured when it is asked for.
+    pub fn is_stored(&self) -> bool {
+        self.version_of.is_none() && self.has_verb("get") && !self.is_measured()
+    }
+
+    /// Whether objects are measured when they are asked for.
+    pub fn is_measured(&self) -> bool {
+        self.custom.is_none() && self.group == crate::resources::metrics::NAME
+    }
+
     /// Group, version and kind that a subresource exchanges. The row of a custom resource leaves
     /// them out of `status`: they are its own.
     pub fn exchanged<'a>(&'a self, subresource: &'a Subresource) -> (&'a str, &'a str, &'a str) {

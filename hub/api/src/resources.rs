@@ -21,6 +21,7 @@ mod core;
 mod discovery;
 mod events;
 pub mod flowcontrol;
+pub mod metrics;
 mod networking;
 mod node;
 mod policy;
@@ -68,7 +69,7 @@ pub fn deprecation(resource: &Resource) -> Option<&'static str> {
 }
 
 /// Rows of all groups, in the order of the groups.
-static GROUPS: [&[Row]; 23] = [
+static GROUPS: [&[Row]; 24] = [
     core::ROWS,
     admissionregistration::ROWS,
     apiextensions::ROWS,
@@ -84,6 +85,7 @@ static GROUPS: [&[Row]; 23] = [
     discovery::ROWS,
     events::ROWS,
     flowcontrol::ROWS,
+    metrics::ROWS,
     networking::ROWS,
     node::ROWS,
     policy::ROWS,

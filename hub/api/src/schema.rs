@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 mod legacy;
+mod metrics;
 
 /// A definition, or the place of a field, an item or a map value.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -115,6 +116,7 @@ static TABLE: LazyLock<BTreeMap<String, Schema>> = LazyLock::new(|| {
         mark_zeros(definition, messages.get(name), &messages);
     }
     legacy::add(&mut definitions);
+    metrics::add(&mut definitions);
     let implied: Vec<(String, Vec<String>)> =
         definitions.iter().map(|(name, it)| (name.clone(), implied(it, &definitions))).collect();
     for (name, implied) in implied {

@@ -11,6 +11,7 @@ mod network;
 mod node;
 mod pod;
 mod storage;
+mod usage;
 mod workload;
 
 mod cells;

@@ -33,6 +33,7 @@ pub(crate) use attributes::{Attributes, Operation, RequestOptions};
 pub(crate) use quota::QuotaLocks;
 pub use requester::Requester;
 use rights::sign_request;
+pub(crate) use webhook::{authorities, distrust};
 
 use crate::registry::{Companions, Registry};
 

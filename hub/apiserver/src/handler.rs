@@ -1,5 +1,6 @@
 //! One request, from its head to its answer: who sends it, where it goes, may they, do it.
 
+mod aggregated;
 mod authenticate;
 mod body;
 mod documents;
@@ -12,6 +13,7 @@ mod proxy;
 mod render;
 mod reviews;
 mod tokens;
+mod usage;
 mod watch;
 
 use std::panic::AssertUnwindSafe;
@@ -26,17 +28,21 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::aggregation::Aggregation;
 use crate::audit::{self, Audit};
 use crate::auth::{Attributes, Authentication, Authorizer, Decision, User};
 use crate::flow::{Digest, Flows, Ticket, What};
 use crate::limits::{DRAIN_TIMEOUT, MAX_READS_IN_FLIGHT, MAX_WRITES_IN_FLIGHT};
 use crate::metrics::{Gauge, Labels, Metrics};
+use crate::passing::Passage;
 use crate::registry::Registry;
 use crate::request::path::{ResourcePath, Route};
 use crate::request::query::Query;
 use crate::response::{self, Answer};
 use crate::server::{Peer, VersionInfo};
 use crate::streaming::NodeStreams;
+use crate::tls::ServerCertificate;
+use crate::usage::Usages;
 use documents::Documents;
 use listener::Listener;
 
@@ -52,6 +58,8 @@ pub(crate) struct Shared {
     /// `host:port` under which clients reach this server.
     address: String,
     metrics: Metrics,
+    usage: Usages,
+    pub(crate) aggregation: Aggregation,
     pub(crate) flows: Flows,
     reads: Semaphore,
     writes: Semaphore,
@@ -72,6 +80,7 @@ impl Shared {
         nodes: Arc<dyn NodeStreams>,
         version: VersionInfo,
         address: String,
+        front_proxy: Option<Arc<ServerCertificate>>,
     ) -> Self {
         Self {
             registry,
@@ -83,6 +92,8 @@ impl Shared {
             documents: Documents::new(address.clone()),
             address,
             metrics: Metrics::default(),
+            usage: Usages::default(),
+            aggregation: Aggregation::new(front_proxy),
             flows: Flows::default(),
             reads: Semaphore::new(MAX_READS_IN_FLIGHT),
             writes: Semaphore::new(MAX_WRITES_IN_FLIGHT),
@@ -90,6 +101,12 @@ impl Shared {
             unready: CancellationToken::new(),
             stopping: CancellationToken::new(),
         }
+    }
+
+    /// The ways out to other servers.
+    pub(crate) fn passage(&self) -> Passage {
+        let (nodes, tasks) = (self.nodes.clone(), self.streams.clone());
+        Passage { nodes, tasks, stopping: self.stopping.clone() }
     }
 
     /// Makes the server not ready; it goes on serving.
@@ -223,13 +240,35 @@ async fn route(
         let digest = Digest { user: &user, verb: &method, what: What::Path(&path) };
         let _ticket = enter(&shared, &digest, marks).await?;
         authorize_path(&shared, &user, &sender, request.method(), &path)?;
+        if let Some((group, version)) = route.served_by_others()
+            && let Some(api) = shared.aggregation.find(&**shared.registry.storage(), group, version)
+        {
+            return Ok(aggregated::serve(&shared, &user, &peer, &api, request).await);
+        }
         return plain::answer(&shared, &route, &request, &query);
     };
     let verb = verb(request.method(), &path, &query)?;
     let _ticket = enter_for(&shared, &user, verb, &path, marks).await?;
     // Before anything is looked up: who may not know must not learn what there is.
     authorize(&shared, &user, &sender, verb, &path, &query)?;
+    let storage = shared.registry.storage();
+    if let Some(api) = shared.aggregation.find(&**storage, &path.group, &path.version) {
+        let answer = aggregated::serve(&shared, &user, &peer, &api, request).await;
+        let labels = Labels {
+            verb,
+            group: path.group,
+            // Only the other server knows its resources.
+            resource: String::new(),
+            subresource: "",
+            code: answer.status().as_u16(),
+        };
+        shared.metrics.count(labels);
+        return Ok(answer);
+    }
     let catalog = shared.registry.catalog();
+    if path.is_deep {
+        return Ok(plain::no_such_resource(&catalog, &path));
+    }
     let Some(resource) = catalog.find(&path.group, &path.version, &path.plural) else {
         return Ok(plain::no_such_resource(&catalog, &path));
     };

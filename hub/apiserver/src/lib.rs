@@ -9,12 +9,14 @@
 //! Must never keep state that storage does not: a restart loses nothing but open connections.
 
 mod admission;
+mod aggregation;
 pub mod audit;
 pub mod auth;
 mod flow;
 mod handler;
 pub mod limits;
 mod metrics;
+mod passing;
 pub mod places;
 pub mod registry;
 mod request;
@@ -22,6 +24,7 @@ mod response;
 mod server;
 mod streaming;
 mod tls;
+mod usage;
 
 pub use admission::Requester;
 pub use registry::{

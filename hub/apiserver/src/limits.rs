@@ -76,6 +76,32 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub const PROXY_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time for the node to open a stream.
 pub const STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time to connect to a server that a request is passed on to, and for TLS with it.
+pub const PASSING_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for the server of an aggregated API to answer whether it is there.
+pub const AGGREGATION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Servers of aggregated APIs are asked this often whether they are still there.
+pub const AGGREGATION_CHECK: Duration = Duration::from_secs(15);
+/// Those that are not there are looked for this often.
+pub const AGGREGATION_RECHECK: Duration = Duration::from_secs(2);
+/// Where nothing is aggregated, conditions are looked through this often.
+pub const AGGREGATION_IDLE: Duration = Duration::from_mins(5);
+/// Changes of APIServices that come within this time are looked at together.
+pub const AGGREGATION_BATCH: Duration = Duration::from_millis(100);
+/// Largest document of discovery that is taken from another server.
+pub const MAX_DISCOVERY: usize = 2 << 20;
+/// Time for a node to answer with a page of its own.
+pub const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest page of a node.
+pub const MAX_PAGE: usize = 32 << 20;
+/// Time for a node to say what it uses; after it, the node counts as one that says nothing.
+pub const USAGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a node said of what it uses, or that it said nothing, holds for so long.
+pub const USAGE_LIFE: Duration = Duration::from_secs(10);
+/// Nodes that are asked at once what they use.
+pub const USAGE_CONCURRENCY: usize = 64;
+/// Longest window over which a node may have measured.
+pub const USAGE_MAX_WINDOW: Duration = Duration::from_mins(10);
 /// Time for the client to open all streams of an exec over SPDY.
 pub const STREAM_SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for the client to close after the last frame was sent.

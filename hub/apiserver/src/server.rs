@@ -27,7 +27,7 @@ use crate::limits::{
 use crate::places::{ACCEPT_PAUSE, Overdue, Seat, Seats};
 use crate::registry::Registry;
 use crate::streaming::NodeStreams;
-use crate::tls::{TlsConfig, TlsError, server_config};
+use crate::tls::{ServerCertificate, TlsConfig, TlsError, server_config};
 
 /// What the server must be told.
 pub struct ServerConfig {
@@ -45,6 +45,9 @@ pub struct ServerConfig {
     pub version: VersionInfo,
     /// `host:port` under which clients reach this server.
     pub address: String,
+    /// Who the server is to those that serve aggregated APIs: a client's certificate of an authority
+    /// that they believe.
+    pub front_proxy: Option<Arc<ServerCertificate>>,
     /// At shutdown the server is not ready at once, and serves for so long more: balancers look elsewhere meanwhile.
     pub shutdown_delay: Duration,
 }
@@ -107,11 +110,20 @@ impl ApiServer {
             nodes,
             version,
             address,
+            front_proxy,
             shutdown_delay,
         } = config;
         let acceptor = TlsAcceptor::from(server_config(tls, registry.clone())?);
-        let shared =
-            Shared::new(registry, authentication, audit, authorizer, nodes, version, address);
+        let shared = Shared::new(
+            registry,
+            authentication,
+            audit,
+            authorizer,
+            nodes,
+            version,
+            address,
+            front_proxy,
+        );
         Ok(Self { shared: Arc::new(shared), acceptor, shutdown_delay })
     }
 
@@ -157,6 +169,7 @@ impl ApiServer {
             }
         };
         self.shared.flows.load(&self.shared.registry);
+        let passage = self.shared.passage();
         let stopping = async {
             shutdown.cancelled().await;
             self.shared.not_ready();
@@ -168,6 +181,7 @@ impl ApiServer {
             () = expiring => {}
             () = self.shared.flows.follow(&self.shared.registry) => {}
             () = self.shared.registry.follow_quotas() => {}
+            () = self.shared.aggregation.follow_servers(&self.shared.registry, &passage) => {}
         }
         drop(listener);
         self.shared.stop();

@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use hub_api::Status;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub(crate) use bridge::LogReader;
+pub(crate) use bridge::{Frames, LogReader, refusal};
 
 /// An open stream to a node. The request has been sent; frames follow in both directions.
 /// Dropping it tells the node that nobody listens any more.

@@ -13,5 +13,6 @@ mod helm;
 mod history;
 mod kube_rs;
 mod libraries;
+mod metrics;
 mod two_nodes;
 mod world;

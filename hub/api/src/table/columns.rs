@@ -21,6 +21,7 @@ mod core;
 mod discovery;
 mod events;
 mod flowcontrol;
+mod metrics;
 mod networking;
 mod node;
 mod policy;
@@ -72,6 +73,7 @@ pub(super) fn of(group: &str, plural: &str) -> &'static [Column] {
         "discovery.k8s.io" => discovery::of(plural),
         "events.k8s.io" => events::of(plural),
         "flowcontrol.apiserver.k8s.io" => flowcontrol::of(plural),
+        "metrics.k8s.io" => metrics::of(plural),
         "networking.k8s.io" => networking::of(plural),
         "node.k8s.io" => node::of(plural),
         "policy" => policy::of(plural),
@@ -144,6 +146,12 @@ impl Column {
     /// Marks what the client may use to name the object.
     const fn as_name(mut self) -> Self {
         self.format = "name";
+        self
+    }
+
+    /// Says how clients are to read the cells.
+    const fn in_format(mut self, format: &'static str) -> Self {
+        self.format = format;
         self
     }
 

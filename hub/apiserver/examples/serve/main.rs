@@ -71,6 +71,7 @@ async fn main() {
                 build_date: "1970-01-01T00:00:00Z".to_owned(),
             },
             address: address.clone(),
+            front_proxy: None,
             shutdown_delay: std::time::Duration::ZERO,
         },
     )

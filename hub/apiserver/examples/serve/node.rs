@@ -66,6 +66,15 @@ impl Stream {
                     }
                 }
             }
+            // Nothing runs here, nothing is used.
+            StreamKind::Stats => {
+                self.say(Channel::Stdout, b"{}").await?;
+                self.exit(0).await
+            }
+            StreamKind::Page { .. } => {
+                self.say(Channel::Stdout, br#"{"code":404,"contentType":"text/plain"}"#).await?;
+                self.exit(0).await
+            }
             StreamKind::Attach { stdin: true, .. } => self.echo().await,
             StreamKind::Attach { .. } => {
                 self.say(Channel::Stdout, b"attached\n").await?;

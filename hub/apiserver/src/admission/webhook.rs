@@ -22,6 +22,7 @@ use super::{Attributes, matching};
 use crate::registry::Registry;
 use client::CallError;
 pub(super) use client::Clients;
+pub(crate) use client::{authorities, distrust};
 
 const GROUP: &str = "admissionregistration.k8s.io";
 

@@ -8,9 +8,10 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, VARY}
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hub_api::discovery::{self, AggregatedVersion, Scope};
-use hub_api::{Catalog, Status, openapi};
+use hub_api::{Catalog, Resource, Status, openapi};
 use serde_json::Value;
 
+use crate::aggregation::Others;
 use crate::request::accept::{Form, accepts_gzip};
 use crate::response::{self, Answer, pack, ready};
 
@@ -26,6 +27,9 @@ pub(super) struct Documents {
 /// All documents of one catalog.
 pub(super) struct DocumentSet {
     catalog: Arc<Catalog>,
+    others: Arc<Others>,
+    /// What this server answers for, where that is less than the catalog.
+    own: Option<Vec<Resource>>,
     address: Arc<str>,
     openapi_v2: OnceLock<Document>,
     openapi_v3: OnceLock<Document>,
@@ -81,30 +85,41 @@ impl Documents {
         Self { address: address.into(), newest: Mutex::new(None) }
     }
 
-    /// The documents of a catalog.
-    pub(super) fn of(&self, catalog: Arc<Catalog>) -> Arc<DocumentSet> {
+    /// The documents of a catalog, and of what others serve.
+    pub(super) fn of(&self, catalog: Arc<Catalog>, others: Arc<Others>) -> Arc<DocumentSet> {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(set) = newest.as_ref().filter(|it| it.catalog.number() == catalog.number()) {
+        let is_same = |it: &&Arc<DocumentSet>| {
+            it.catalog.number() == catalog.number() && it.others.number == others.number
+        };
+        if let Some(set) = newest.as_ref().filter(is_same) {
             return set.clone();
         }
-        let set = Arc::new(DocumentSet::new(catalog, self.address.clone()));
+        let set = Arc::new(DocumentSet::new(catalog, others, self.address.clone()));
         *newest = Some(set.clone());
         set
     }
 }
 
 impl DocumentSet {
-    fn new(catalog: Arc<Catalog>, address: Arc<str>) -> Self {
-        let rows = catalog.rows().iter();
+    fn new(catalog: Arc<Catalog>, others: Arc<Others>, address: Arc<str>) -> Self {
+        let own = (!others.served.is_empty())
+            .then(|| discovery::own_rows(catalog.rows(), &others.served));
+        let rows = own.as_deref().unwrap_or_else(|| catalog.rows()).iter();
         let versions =
             rows.map(|it| ((it.group.to_string(), it.version.to_string()), OnceLock::new()));
         Self {
             openapi_v3_of: versions.collect(),
             catalog,
+            others,
+            own,
             address,
             openapi_v2: OnceLock::new(),
             openapi_v3: OnceLock::new(),
         }
+    }
+
+    fn rows(&self) -> &[Resource] {
+        self.own.as_deref().unwrap_or_else(|| self.catalog.rows())
     }
 
     /// `/api` and `/apis`.
@@ -117,13 +132,16 @@ impl DocumentSet {
                 } else {
                     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
                 };
-                (
-                    discovery::aggregated(scope, version, self.catalog.rows()),
-                    HeaderValue::from_static(media),
-                )
+                let mut all = discovery::aggregated(scope, version, self.rows());
+                discovery::add_to_aggregated(&mut all, scope, &self.others.served);
+                (all, HeaderValue::from_static(media))
             }
             (_, Scope::Core) => (discovery::api_versions(&self.address), response::JSON),
-            (_, Scope::Groups) => (discovery::api_group_list(self.catalog.rows()), response::JSON),
+            (_, Scope::Groups) => {
+                let mut all = discovery::api_group_list(self.rows());
+                discovery::add_to_groups(&mut all, &self.others.served);
+                (all, response::JSON)
+            }
         };
         let mut answer = self.answer(&value, media, headers);
         answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
@@ -132,7 +150,8 @@ impl DocumentSet {
 
     /// `/apis/<group>`, if it is served.
     pub(super) fn group(&self, group: &str, headers: &HeaderMap) -> Option<Answer> {
-        let value = discovery::api_group(group, self.catalog.rows())?;
+        let own = discovery::api_group(group, self.rows());
+        let value = discovery::with_group(own, group, &self.others.served)?;
         Some(self.answer(&value, response::JSON, headers))
     }
 
@@ -143,7 +162,7 @@ impl DocumentSet {
         version: &str,
         headers: &HeaderMap,
     ) -> Option<Answer> {
-        let value = discovery::api_resource_list(group, version, self.catalog.rows())?;
+        let value = discovery::api_resource_list(group, version, self.rows())?;
         Some(self.answer(&value, response::JSON, headers))
     }
 
@@ -162,13 +181,20 @@ impl DocumentSet {
         if !(accept.contains("protobuf") || accept.contains("*/*")) {
             return Err(Status::not_acceptable());
         }
-        let make = || Document::new(openapi::v2_protobuf(self.catalog.rows()));
+        let make = || Document::new(openapi::v2_protobuf(self.rows()));
         Ok(self.openapi_v2.get_or_init(make).answer(OPENAPI_V2, headers))
     }
 
     /// `/openapi/v3`
     pub(super) fn openapi_v3(&self, headers: &HeaderMap) -> Answer {
-        let make = || Document::new(response::encode(&openapi::v3_index(self.catalog.rows())));
+        let make = || {
+            let mut index = openapi::v3_index(self.rows());
+            for (path, hash) in &self.others.openapi {
+                let url = format!("/openapi/v3/{path}?hash={hash}");
+                index["paths"][path] = serde_json::json!({ "serverRelativeURL": url });
+            }
+            Document::new(response::encode(&index))
+        };
         self.openapi_v3.get_or_init(make).answer(response::JSON, headers)
     }
 
@@ -180,13 +206,8 @@ impl DocumentSet {
         headers: &HeaderMap,
     ) -> Option<Answer> {
         let slot = self.openapi_v3_of.get(&(group.to_owned(), version.to_owned()))?;
-        let make = || {
-            Document::new(response::encode(&openapi::v3_document(
-                group,
-                version,
-                self.catalog.rows(),
-            )))
-        };
+        let make =
+            || Document::new(response::encode(&openapi::v3_document(group, version, self.rows())));
         Some(slot.get_or_init(make).answer(response::JSON, headers))
     }
 }

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::render::View;
-use super::{Call, body, options, pods, proxy, reviews, tokens, watch};
+use super::{Call, body, options, pods, proxy, reviews, tokens, usage, watch};
 use crate::limits::FRESHNESS_TIMEOUT;
 use crate::registry::{Application, Deleted, PatchKind, SCALE, Written};
 use crate::request::accept::{Answer as Wanted, accepts_gzip, body_media, essence, negotiate};
@@ -35,6 +35,9 @@ const EVICTION: Target<'_> = Target {
 pub(super) async fn serve(call: Call, request: Request<Incoming>) -> Result<Answer, Status> {
     if reviews::is_question(&call.resource) {
         return reviews::serve(&call, request).await;
+    }
+    if call.resource.is_measured() {
+        return usage::serve(&call).await;
     }
     match (call.verb, call.subresource()) {
         (_, Some("proxy")) => proxy::serve(call, request).await,

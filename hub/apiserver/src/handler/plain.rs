@@ -25,7 +25,11 @@ pub(super) fn answer(
         return Err(Status::method_not_allowed());
     }
     let headers = request.headers();
-    let documents = || shared.documents.of(shared.registry.catalog());
+    let documents = || {
+        let registry = &shared.registry;
+        let others = shared.aggregation.others(&**registry.storage());
+        shared.documents.of(registry.catalog(), others)
+    };
     let shown = |value: &Value| show(StatusCode::OK, value);
     Ok(match route {
         Route::Root => shown(&json!({ "paths": paths(shared) })),

@@ -1,34 +1,22 @@
 //! `proxy`: HTTP requests that are passed on to what listens in a pod, named by itself or by a
 //! service in front of it. They go through the node's session: the hub itself reaches no pod.
 
-use std::convert::Infallible;
-
-use agent_sync::stream::{StreamKind, StreamRequest};
-use futures_util::stream;
-use http::header::{CONNECTION, HOST, LOCATION, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt, StreamBody};
+use agent_sync::stream::{Channel, PageHead, StreamKind, StreamRequest};
+use http::header::LOCATION;
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use hub_api::{Status, object, resources};
-use hyper::body::{Frame, Incoming};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{Call, Open};
-use crate::limits::{PROXY_ANSWER_TIMEOUT, STREAM_OPEN_TIMEOUT};
+use crate::limits::{MAX_PAGE, PAGE_TIMEOUT};
+use crate::passing::{self, Place, unreachable};
 use crate::response::{self, Answer};
-use crate::streaming::connection::connection;
+use crate::streaming::Frames;
+use crate::tls::trusting_client;
 
-/// Headers of one connection: they say nothing about the next.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    http::header::PROXY_AUTHENTICATE,
-    http::header::PROXY_AUTHORIZATION,
-    http::header::TE,
-    http::header::TRAILER,
-    http::header::TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// The port under which clients know a kubelet.
+const KUBELET_PORT: &str = "10250";
 
 /// Where a request goes.
 #[derive(Debug, Eq, PartialEq)]
@@ -36,6 +24,9 @@ struct Target {
     namespace: String,
     pod: String,
     port: u16,
+    /// Whether TLS is spoken there. Who answers does not matter: no certificate is looked at, as
+    /// Kubernetes does it.
+    secure: bool,
 }
 
 /// The name in the path: `name`, `name:port` or `scheme:name:port`.
@@ -47,19 +38,40 @@ struct Address<'a> {
 }
 
 /// Passes a request on and answers with what came back.
-pub(super) async fn serve(call: Call, request: Request<Incoming>) -> Result<Answer, Status> {
+pub(super) async fn serve(call: Call, mut request: Request<Incoming>) -> Result<Answer, Status> {
     let Some(rest) = rest(request.uri().path(), call.namespace().is_some()) else {
         return Ok(to_directory(request.uri()));
     };
-    if request.headers().contains_key(UPGRADE) {
-        return Err(Status::bad_request("upgrades of connections are not passed on"));
-    }
     let kind = call.resource.subresource("proxy").map_or("", |it| it.kind);
     let options = json!({"apiVersion": "v1", "kind": kind, "path": rest});
     call.registry
         .admit_connect(&call.resource, call.namespace(), call.name(), "proxy", options)
         .await?;
+    let query = request.uri().query().map(|it| format!("?{it}")).unwrap_or_default();
+    let path = format!("{rest}{query}");
+    if call.resource.plural == "nodes" {
+        return page(&call, request.method(), path).await;
+    }
     let target = target(&call)?;
+    let (place, host) = find(&call, &target)?;
+    let client = passing::wants_upgrade(request.headers());
+    let client = client.then(|| hyper::upgrade::on(&mut request));
+    let asked = request.uri().path().to_owned();
+    let mut passed = passing::passed_on(request, &path, &host)?;
+    let forwarded = HeaderValue::from_str(&asked)
+        .map_err(|_| Status::bad_request("could not pass on the path"))?;
+    passed.headers_mut().insert(HeaderName::from_static("x-forwarded-uri"), forwarded);
+    let passage = call.shared.passage();
+    let mut reached = passage.open(&place).await?;
+    if target.secure {
+        let config = trusting_client().map_err(|err| unreachable(&err.to_string()))?;
+        reached = reached.secured(config, &target.pod).await?;
+    }
+    passage.exchange(reached, passed, client, Open::new(call.shared)).await
+}
+
+/// The way to a pod, and the host to ask for there.
+fn find(call: &Call, target: &Target) -> Result<(Place, String), Status> {
     let pods = resources::find("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
     let entry = call.registry.get(pods, Some(&target.namespace), &target.pod)?;
     let pod = entry.value();
@@ -68,66 +80,81 @@ pub(super) async fn serve(call: Call, request: Request<Incoming>) -> Result<Answ
         return Err(unreachable(&format!("pod {} is on no node yet", target.pod)));
     }
     let host = format!("{}:{}", object::text(pod, "status.podIP"), target.port);
-    let stream_request = StreamRequest {
-        pod_namespace: target.namespace,
-        pod_name: target.pod,
+    let request = StreamRequest {
+        pod_namespace: target.namespace.clone(),
+        pod_name: target.pod.clone(),
         pod_uid: object::uid(pod).to_owned(),
         container: String::new(),
         kind: StreamKind::PortForward { port: target.port },
     };
-    let passed = passed_on(request, &rest, &host)?;
-    exchange(call, node, stream_request, passed).await
+    Ok((Place::Pod { node: node.to_owned(), request }, host))
 }
 
-async fn exchange(
-    call: Call,
-    node: &str,
-    stream_request: StreamRequest,
-    request: Request<Incoming>,
-) -> Result<Answer, Status> {
-    let shared = call.shared;
-    let opening = shared.nodes.open(node, stream_request);
-    let stream = match tokio::time::timeout(STREAM_OPEN_TIMEOUT, opening).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(err)) => return Err(err.to_status()),
-        Err(_) => return Err(Status::timeout("the node did not open the stream in time")),
+/// A page that the node itself answers. It listens nowhere: only what a kubelet answers there is
+/// meant.
+async fn page(call: &Call, method: &Method, path: String) -> Result<Answer, Status> {
+    let name = call.name();
+    let address = address(name)
+        .ok_or_else(|| Status::bad_request(format!("invalid node request \"{name}\"")))?;
+    call.registry.get(&call.resource, None, address.name)?;
+    if !matches!(address.port, "" | KUBELET_PORT) {
+        return Err(Status::service_unavailable(
+            "nodes serve no HTTP but the pages of a kubelet: they are reached through the hub alone",
+        ));
+    }
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Status::method_not_allowed());
+    }
+    let opening =
+        call.shared.nodes.open(address.name, StreamRequest::of_node(StreamKind::Page { path }));
+    let reading = async {
+        let stream = opening.await.map_err(|err| err.to_status())?;
+        // Kept until the end: without it the node would stop.
+        let _send = stream.send;
+        read_page(&mut Frames::new(stream.recv)).await
     };
-    let (io, reason, carrying) = connection(stream);
-    let stopping = shared.stopping.clone();
-    shared.streams.spawn(async move {
-        let _ = stopping.run_until_cancelled(carrying).await;
-    });
-    let failed = |err: &dyn std::fmt::Display| match reason.get() {
-        Some(reason) => {
-            unreachable(reason.strip_prefix("Internal error occurred: ").unwrap_or(reason))
+    match tokio::time::timeout(PAGE_TIMEOUT, reading).await {
+        Ok(answer) => answer,
+        Err(_) => Err(unreachable("it did not answer in time")),
+    }
+}
+
+/// What a node says is bounded, and runs in no browser.
+async fn read_page(frames: &mut Frames) -> Result<Answer, Status> {
+    let broken = || unreachable("the connection to the node was lost");
+    let (mut head, mut body): (Option<PageHead>, Vec<u8>) = (None, Vec::new());
+    loop {
+        match frames.next().await.ok_or_else(broken)? {
+            (Channel::Stdout, payload) if head.is_none() => {
+                head = Some(serde_json::from_slice(&payload).map_err(|_| broken())?);
+            }
+            (Channel::Stdout, payload) => {
+                if body.len() + payload.len() > MAX_PAGE {
+                    return Err(unreachable("its answer is larger than may be"));
+                }
+                body.extend_from_slice(&payload);
+            }
+            (Channel::Error, payload) => {
+                if let Some(refusal) = crate::streaming::refusal(&payload) {
+                    return Err(refusal);
+                }
+                break;
+            }
+            (Channel::Stdin | Channel::Stderr | Channel::Resize | Channel::CloseStdin, _) => {}
         }
-        None => unreachable(&err.to_string()),
-    };
-    let (mut sender, driving) =
-        hyper::client::conn::http1::handshake(TokioIo::new(io)).await.map_err(|it| failed(&it))?;
-    let stopping = shared.stopping.clone();
-    shared.streams.spawn(async move {
-        // Whoever sends the request hears of errors.
-        let _ = stopping.run_until_cancelled(driving).await;
-    });
-    let answering = tokio::time::timeout(PROXY_ANSWER_TIMEOUT, sender.send_request(request));
-    let answer = match answering.await {
-        Ok(answer) => answer.map_err(|it| failed(&it))?,
-        Err(_) => return Err(unreachable("it did not answer in time")),
-    };
-    let (mut head, body) = answer.into_parts();
-    remove_hop_by_hop(&mut head.headers);
-    // The sender keeps the connection: it goes with the body.
-    let state = (body, sender, Open::new(shared));
-    let frames = stream::unfold(state, |(mut body, sender, open)| async move {
-        let bytes = body.frame().await?.ok()?.into_data().unwrap_or_default();
-        Some((Ok::<_, Infallible>(Frame::data(bytes)), (body, sender, open)))
-    });
-    let mut answer =
-        response::streamed(HeaderValue::from_static("text/plain"), StreamBody::new(frames));
-    *answer.status_mut() = head.status;
-    *answer.headers_mut() = head.headers;
+    }
+    let head = head.ok_or_else(broken)?;
+    let code = StatusCode::from_u16(head.code).ok().filter(|it| it.as_u16() >= 200);
+    let is_plain = ["text/plain", "application/json"].contains(&essence(&head.content_type));
+    let media = HeaderValue::from_str(&head.content_type).ok().filter(|_| is_plain);
+    let media = media.unwrap_or(response::TEXT);
+    let mut answer = response::ready(code.ok_or_else(broken)?, media, body);
+    response::no_sniff(answer.headers_mut());
     Ok(answer)
+}
+
+fn essence(media: &str) -> &str {
+    media.split(';').next().unwrap_or_default().trim()
 }
 
 /// The path behind `proxy`, with its slash; `None` if there is not even that.
@@ -153,9 +180,7 @@ fn target(call: &Call) -> Result<Target, Status> {
     let kind = &*call.resource.plural;
     let address = address(name)
         .ok_or_else(|| Status::bad_request(format!("invalid {kind} request \"{name}\"")))?;
-    if address.scheme == "https" {
-        return Err(Status::bad_request("requests are passed on over plain HTTP only"));
-    }
+    let secure = address.scheme == "https";
     let namespace = call.namespace().unwrap_or_default();
     match kind {
         "pods" => {
@@ -166,12 +191,11 @@ fn target(call: &Call) -> Result<Target, Status> {
                 port: pod_port(pod.value(), address.port).ok_or_else(|| {
                     Status::bad_request(format!("invalid pod request \"{name}\""))
                 })?,
+                secure,
             })
         }
-        "services" => behind_service(call, namespace, &address),
-        _ => Err(Status::service_unavailable(
-            "nodes serve no HTTP: they are reached through the hub alone",
-        )),
+        "services" => Ok(Target { secure, ..behind_service(call, namespace, &address)? }),
+        _ => Err(Status::no_such_resource()),
     }
 }
 
@@ -224,45 +248,7 @@ fn endpoint(subset: &Value, namespace: &str, port: &str) -> Option<Target> {
     let mut pods = object::list(subset, "addresses").iter();
     let pod = pods.find(|it| object::text(it, "targetRef.kind") == "Pod")?;
     let pod = object::text(pod, "targetRef.name").to_owned();
-    Some(Target { namespace: namespace.to_owned(), pod, port })
-}
-
-fn passed_on(
-    request: Request<Incoming>,
-    path: &str,
-    host: &str,
-) -> Result<Request<Incoming>, Status> {
-    let (mut head, body) = request.into_parts();
-    let query = head.uri.query().map(|it| format!("?{it}")).unwrap_or_default();
-    let wrong = |what: &str| Status::bad_request(format!("could not pass on the {what}"));
-    let forwarded = HeaderValue::from_str(head.uri.path()).map_err(|_| wrong("path"))?;
-    head.uri = format!("{path}{query}").parse().map_err(|_| wrong("path"))?;
-    head.version = http::Version::HTTP_11;
-    remove_hop_by_hop(&mut head.headers);
-    head.headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| wrong("host"))?);
-    head.headers.insert(HeaderName::from_static("x-forwarded-uri"), forwarded);
-    head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    if matches!(head.method, Method::CONNECT) {
-        return Err(wrong("method"));
-    }
-    Ok(Request::from_parts(head, body))
-}
-
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|it| it.to_str().ok())
-        .flat_map(|it| it.split(','))
-        .filter_map(|it| it.trim().parse().ok())
-        .collect();
-    for name in HOP_BY_HOP.into_iter().chain(named) {
-        headers.remove(name);
-    }
-}
-
-fn unreachable(why: &str) -> Status {
-    Status::service_unavailable(format!("error trying to reach service: {why}"))
+    Some(Target { namespace: namespace.to_owned(), pod, port, secure: false })
 }
 
 #[cfg(test)]
@@ -304,7 +290,7 @@ mod tests {
             "addresses": [{"ip": "1.2.3.4"}, {"targetRef": {"kind": "Pod", "name": "p"}}],
             "ports": [{"name": "http", "port": 8080}],
         });
-        let target = Target { namespace: "n".into(), pod: "p".into(), port: 8080 };
+        let target = Target { namespace: "n".into(), pod: "p".into(), port: 8080, secure: false };
         assert_eq!(endpoint(&subset, "n", "http"), Some(target));
         assert_eq!(endpoint(&subset, "n", "other"), None);
     }

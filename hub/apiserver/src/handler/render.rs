@@ -113,9 +113,46 @@ impl View {
         }
     }
 
+    /// Objects that are not stored: one alone, or a list of any number.
+    pub(super) fn values(
+        self,
+        resource: &Resource,
+        items: &[Value],
+        is_alone: bool,
+        now: Timestamp,
+    ) -> Pieces {
+        let beta = match self.form {
+            Form::Plain | Form::Aggregated { .. } => {
+                return self.text(match items {
+                    [only] if is_alone => only.clone(),
+                    items => list_of(resource.list_kind(), resource.api_version(), items),
+                });
+            }
+            Form::Table { beta } => {
+                let items: Vec<&Value> = items.iter().collect();
+                let made = table(resource, &items, TableMeta::default(), self.include, now);
+                return self.text(with_version(made, beta));
+            }
+            Form::Metadata { beta } => beta,
+        };
+        let items: Vec<Value> = items.iter().map(|it| partial(it, beta)).collect();
+        self.text(match items.as_slice() {
+            [only] if is_alone => only.clone(),
+            items => list_of(
+                "PartialObjectMetadataList".to_owned(),
+                meta_version(beta).to_owned(),
+                items,
+            ),
+        })
+    }
+
     fn text(self, value: Value) -> Pieces {
         if self.pretty { pretty_text(&value).into() } else { encode(&value).into() }
     }
+}
+
+fn list_of(kind: String, api_version: String, items: &[Value]) -> Value {
+    json!({ "kind": kind, "apiVersion": api_version, "metadata": {}, "items": items })
 }
 
 /// Whether the answer is to be indented: asked for, or the client is a person's.

@@ -140,7 +140,11 @@ impl Registry {
                 .map(|it| seed(it, restore_unless_taken)),
         );
         seeds.push(seed(self.service_range(), keep));
-        seeds.extend(api_services().map(|it| seed(it, restore_spec)));
+        seeds.extend(api_services().map(|it| {
+            // Another server of metrics may take the place of ours.
+            let is_ours = object::text(&it, "spec.group") != resources::metrics::NAME;
+            seed(it, if is_ours { restore_spec } else { keep })
+        }));
         seeds
     }
 
@@ -185,7 +189,7 @@ fn priority_classes() -> impl Iterator<Item = Value> {
 
 /// Which groups come first in discovery, and which versions in a group: group, version, priority of
 /// the group, priority of the version.
-const API_PRIORITIES: [(&str, &str, u32, u32); 21] = [
+const API_PRIORITIES: [(&str, &str, u32, u32); 23] = [
     ("", "v1", 18_000, 1),
     ("admissionregistration.k8s.io", "v1", 16_700, 15),
     ("apiextensions.k8s.io", "v1", 16_700, 15),
@@ -200,6 +204,7 @@ const API_PRIORITIES: [(&str, &str, u32, u32); 21] = [
     ("discovery.k8s.io", "v1", 16_200, 15),
     ("events.k8s.io", "v1", 17_750, 5),
     ("flowcontrol.apiserver.k8s.io", "v1", 16_100, 21),
+    ("metrics.k8s.io", "v1beta1", 100, 100),
     ("networking.k8s.io", "v1", 17_200, 15),
     ("node.k8s.io", "v1", 16_300, 15),
     ("policy", "v1", 17_100, 15),

@@ -51,6 +51,8 @@ pub(crate) struct ResourcePath {
     pub(crate) plural: String,
     pub(crate) name: Option<String>,
     pub(crate) subresource: Option<String>,
+    /// Whether more comes behind the subresource, which only other servers know.
+    pub(crate) is_deep: bool,
 }
 
 impl Route {
@@ -93,6 +95,20 @@ impl Route {
     }
 }
 
+impl Route {
+    /// The group and version of a document that another server may have.
+    pub(crate) fn served_by_others(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::ApiResources { group, version } | Self::OpenapiV3Document { group, version }
+                if !group.is_empty() =>
+            {
+                Some((group, version))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl ResourcePath {
     fn parse(group: &str, version: &str, rest: &[&str]) -> Route {
         // A namespace is an object as well as a place: `namespaces/x/status` is about itself.
@@ -105,11 +121,10 @@ impl ResourcePath {
             [plural] => (*plural, None, None),
             [plural, name] => (*plural, Some(*name), None),
             // Behind `proxy` comes a path of whatever answers there.
-            [plural, name, subresource @ "proxy", ..] | [plural, name, subresource] => {
-                (*plural, Some(*name), Some(*subresource))
-            }
-            _ => return Route::Unknown,
+            [plural, name, subresource, ..] => (*plural, Some(*name), Some(*subresource)),
+            [] => return Route::Unknown,
         };
+        let is_deep = rest.len() > 3 && subresource != Some("proxy");
         Route::Resource(Self {
             group: group.to_owned(),
             version: version.to_owned(),
@@ -117,6 +132,7 @@ impl ResourcePath {
             plural: plural.to_owned(),
             name: name.map(str::to_owned),
             subresource: subresource.map(str::to_owned),
+            is_deep,
         })
     }
 }

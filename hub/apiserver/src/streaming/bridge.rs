@@ -82,19 +82,19 @@ fn lost() -> Bytes {
 }
 
 /// Frames of a node, as a sequence.
-pub(super) struct Frames {
+pub(crate) struct Frames {
     recv: Box<dyn tokio::io::AsyncRead + Send + Unpin>,
     decoder: FrameDecoder,
     buffer: BytesMut,
 }
 
 impl Frames {
-    pub(super) fn new(recv: Box<dyn tokio::io::AsyncRead + Send + Unpin>) -> Self {
+    pub(crate) fn new(recv: Box<dyn tokio::io::AsyncRead + Send + Unpin>) -> Self {
         Self { recv, decoder: FrameDecoder::default(), buffer: BytesMut::new() }
     }
 
     /// The next frame; `None` if the node is gone or talks nonsense. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Option<(Channel, Bytes)> {
+    pub(crate) async fn next(&mut self) -> Option<(Channel, Bytes)> {
         loop {
             match self.decoder.next() {
                 Ok(Some((channel, payload))) => return Some((channel, payload.into())),
@@ -167,7 +167,7 @@ impl LogReader {
 }
 
 /// The failure that a node's status tells of.
-pub(super) fn refusal(payload: &[u8]) -> Option<Status> {
+pub(crate) fn refusal(payload: &[u8]) -> Option<Status> {
     let value: Value = serde_json::from_slice(payload).ok()?;
     if value["status"] == "Success" {
         return None;

@@ -52,6 +52,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
+    /// Who signed for the server when it passes requests on.
+    pub(crate) front_proxy_ca: CertificateDer<'static>,
     ca: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
     server: JoinSet<()>,
     /// The ends of connections that belong to clients.
@@ -94,6 +96,22 @@ fn name(kind: rcgen::DnType, value: &str) -> rcgen::DistinguishedName {
     let mut out = rcgen::DistinguishedName::new();
     out.push(kind, value);
     out
+}
+
+/// What the server shows to others, and the authority that signed it.
+fn front_proxy() -> (Arc<ServerCertificate>, CertificateDer<'static>) {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap());
+    let ca = ca.unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = name(rcgen::DnType::CommonName, "front-proxy-client");
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let certificate = params.signed_by(&key, &ca).unwrap();
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let shown = ServerCertificate::new(vec![certificate.der().clone()], key).unwrap();
+    (shown, ca.der().clone())
 }
 
 pub(crate) fn registry() -> (Registry, tempfile::TempDir) {
@@ -143,6 +161,7 @@ impl World {
         let names = vec!["localhost".to_owned()];
         let certificate =
             rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &ca).unwrap();
+        let (front_proxy, front_proxy_ca) = front_proxy();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = ApiServer::new(
@@ -173,6 +192,7 @@ impl World {
                     build_date: String::new(),
                 },
                 address: address.to_string(),
+                front_proxy: Some(front_proxy),
                 shutdown_delay,
             },
         )
@@ -182,7 +202,7 @@ impl World {
         serving.spawn(server.serve(listener, shutdown.clone()));
         serving.spawn(writer.run(shutdown.clone()));
         let tasks = JoinSet::new();
-        Self { registry, clock, address, shutdown, ca, server: serving, tasks, dir }
+        Self { registry, clock, address, shutdown, front_proxy_ca, ca, server: serving, tasks, dir }
     }
 
     /// Stops the server and waits for it.

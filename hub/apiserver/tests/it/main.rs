@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests may fail")]
 
 mod admission;
+mod aggregation;
 mod apply;
 mod auth;
 mod custom;
@@ -14,5 +15,6 @@ mod proxy;
 mod registry;
 mod status;
 mod streams;
+mod usage;
 mod versions;
 mod watch;

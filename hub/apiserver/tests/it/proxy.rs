@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use agent_sync::stream::{Channel, FrameDecoder, StreamKind, StreamRequest, encode_frame};
 use futures_util::future::BoxFuture;
 use hub_apiserver::{NodeStream, NodeStreams, OpenError};
+use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinSet;
@@ -34,6 +35,20 @@ async fn mirror(kind: StreamKind, mut io: DuplexStream) {
         while let Some((_, payload)) = decoder.next().unwrap() {
             asked.extend_from_slice(&payload);
         }
+    }
+    if String::from_utf8_lossy(&asked).to_lowercase().contains("upgrade: echo\r\n") {
+        let head = b"HTTP/1.1 101 Go on\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+        encode_frame(Channel::Stdout, head, &mut out);
+        let _ = io.write_all(&out).await;
+        while let Ok(n @ 1..) = io.read(&mut buffer).await {
+            decoder.push(&buffer[..n]);
+            while let Some((_, payload)) = decoder.next().unwrap() {
+                let mut out = Vec::new();
+                encode_frame(Channel::Stdout, &payload, &mut out);
+                let _ = io.write_all(&out).await;
+            }
+        }
+        return;
     }
     let head = format!(
         "HTTP/1.1 418 Teapot\r\nx-own: yes\r\nkeep-alive: timeout=5\r\ncontent-length: {}\r\n\r\n",
@@ -102,6 +117,20 @@ async fn requests_reach_pods_and_what_is_behind_services() {
     ] {
         let reply = world.get(&format!("{place}/{name}")).await;
         assert_eq!((reply.code, &reply.json()["message"]), (code, &json!(message)), "{name}");
+    }
+    let upgrade = [("connection", "keep-alive, Upgrade"), ("upgrade", "echo")];
+    for name in ["pods/p:8080", "services/s:http"] {
+        let path = format!("{place}/{name}/proxy/socket");
+        let switched = world.open("GET", &path, &upgrade, "").await;
+        assert_eq!(
+            (switched.status().as_u16(), &switched.headers()["upgrade"]),
+            (101, &"echo".parse().unwrap())
+        );
+        let mut io = TokioIo::new(hyper::upgrade::on(switched).await.unwrap());
+        io.write_all(b"both ways").await.unwrap();
+        let mut heard = [0; 9];
+        io.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"both ways");
     }
     let moved = world.get(&format!("{place}/pods/p/proxy?x=y")).await;
     assert_eq!(moved.code, 301);

@@ -249,6 +249,14 @@ async fn dial(target: &Target) -> Result<TcpStream, CallError> {
     Err(failed)
 }
 
+/// The authorities in a bundle (PEM in base64), or the machine's.
+///
+/// # Errors
+/// The bundle has none; in words for a condition.
+pub(crate) fn authorities(ca: &str) -> Result<RootCertStore, String> {
+    roots(ca).map_err(|err| err.to_string())
+}
+
 fn roots(ca: &str) -> Result<RootCertStore, CallError> {
     let mut roots = RootCertStore::empty();
     let pem = if ca.is_empty() {
@@ -270,7 +278,7 @@ fn roots(ca: &str) -> Result<RootCertStore, CallError> {
 }
 
 /// Why a certificate is not trusted, in Go's words.
-fn distrust(err: &io::Error, host: &str) -> String {
+pub(crate) fn distrust(err: &io::Error, host: &str) -> String {
     let inner = err.get_ref().and_then(|it| it.downcast_ref::<rustls::Error>());
     let Some(rustls::Error::InvalidCertificate(wrong)) = inner else { return err.to_string() };
     let why = if matches!(wrong, CertificateError::UnknownIssuer | CertificateError::BadSignature) {

@@ -296,6 +296,12 @@ pub fn seeds() -> Vec<Seed> {
         metadata["labels"][format!("{AGGREGATE}{feeds}")] = json!("true");
         objects.push(role("ClusterRole", metadata, rows));
     }
+    // What pods and nodes use, as metrics-server's own manifests let it be seen.
+    let mut reader = metadata("system:aggregated-metrics-reader");
+    for feeds in ["admin", "edit", "view"] {
+        reader["labels"][format!("{AGGREGATE}{feeds}")] = json!("true");
+    }
+    objects.push(role("ClusterRole", reader, &[rule(READ, "metrics.k8s.io", "nodes pods")]));
     // What may be viewed may be edited, what may be edited may be administered.
     for (name, gathers, feeds) in
         [("admin", "admin", ""), ("edit", "edit", "admin"), ("view", "view", "edit")]

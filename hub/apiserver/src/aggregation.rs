@@ -1,0 +1,273 @@
+//! APIs that other servers serve behind this one: an `APIService` with a Service in it stands for
+//! one group version. Requests for it are authorised here and passed on; what it serves shows in
+//! discovery beside what is ours.
+//! <https://kubernetes.io/docs/concepts/extend-kubernetes/api-extension/apiserver-aggregation/>
+//!
+//! Nobody tells of changes: whoever looks for an API reads what happened to the objects since the
+//! last look. What a server said last in discovery is kept for as long as this process lives, so
+//! that no request for discovery waits for a server.
+
+mod availability;
+mod backend;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hub_api::discovery::Served;
+use hub_api::object;
+use hub_storage::{Entry, Event, ListRequest, Prefix, Storage, Watch};
+use rustls::ClientConfig;
+use serde_json::Value;
+
+use crate::admission::authorities;
+use crate::tls::{Believed, ServerCertificate, client_config};
+
+pub(crate) use backend::Absent;
+
+const GROUP: &str = "apiregistration.k8s.io";
+const PLURAL: &str = "apiservices";
+/// TLS settings that are kept made.
+const MAX_CONFIGS: usize = 256;
+
+/// The group versions that others serve.
+pub(crate) struct Aggregation {
+    state: Mutex<State>,
+    /// Who the hub is to the others.
+    identity: Option<Arc<ServerCertificate>>,
+    configs: Mutex<BTreeMap<(String, bool), Arc<ClientConfig>>>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Api {
+    /// Of the object.
+    pub(crate) name: String,
+    pub(crate) group: String,
+    pub(crate) version: String,
+    namespace: String,
+    service: String,
+    port: u16,
+    /// PEM in base64.
+    ca: String,
+    is_insecure: bool,
+    group_priority: i64,
+    version_priority: i64,
+    /// Whether its condition says that it answers.
+    pub(crate) is_available: bool,
+}
+
+impl Api {
+    /// `None` if the group version is this server's own.
+    fn of(object: &Value) -> Option<Self> {
+        let spec = &object["spec"];
+        let service = object::get(spec, "service")?;
+        let group = object::text(spec, "group");
+        if group.is_empty() {
+            return None;
+        }
+        let conditions = object::list(object, "status.conditions").iter();
+        let is_available = conditions
+            .filter(|it| object::text(it, "type") == "Available")
+            .any(|it| object::text(it, "status") == "True");
+        Some(Self {
+            name: object::name(object).to_owned(),
+            group: group.to_owned(),
+            version: object::text(spec, "version").to_owned(),
+            namespace: object::text(service, "namespace").to_owned(),
+            service: object::text(service, "name").to_owned(),
+            port: object::int(service, "port").and_then(|it| it.try_into().ok()).unwrap_or(443),
+            ca: object::text(spec, "caBundle").to_owned(),
+            is_insecure: object::flag(spec, "insecureSkipTLSVerify"),
+            group_priority: object::int(spec, "groupPriorityMinimum").unwrap_or(0),
+            version_priority: object::int(spec, "versionPriority").unwrap_or(0),
+            is_available,
+        })
+    }
+
+    /// The name that its server's certificate must have, and that is asked for there.
+    pub(crate) fn host(&self) -> String {
+        format!("{}.{}.svc", self.service, self.namespace)
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// `None` before the first look, and after history was forgotten faster than we looked.
+    watch: Option<Watch>,
+    /// By name of the object.
+    apis: BTreeMap<String, Arc<Api>>,
+    heard: BTreeMap<String, Heard>,
+    /// Counts changes of what discovery shows.
+    number: u64,
+    shown: Option<Arc<Others>>,
+}
+
+/// What a server said of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Heard {
+    resources: Vec<Value>,
+    /// The hash of its OpenAPI document, if it has one.
+    openapi: Option<String>,
+}
+
+/// What others serve, as discovery shows it.
+#[derive(Debug, Default)]
+pub(crate) struct Others {
+    /// Equal numbers are equal contents.
+    pub(crate) number: u64,
+    pub(crate) served: Vec<Served>,
+    /// Paths of OpenAPI documents, each with the hash of its content.
+    pub(crate) openapi: BTreeMap<String, String>,
+}
+
+impl Aggregation {
+    pub(crate) fn new(identity: Option<Arc<ServerCertificate>>) -> Self {
+        Self { state: Mutex::default(), identity, configs: Mutex::default() }
+    }
+
+    fn follow(&self, storage: &dyn Storage) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.follow(storage);
+        state
+    }
+
+    /// Who serves a group version, if it is not this server.
+    pub(crate) fn find(
+        &self,
+        storage: &dyn Storage,
+        group: &str,
+        version: &str,
+    ) -> Option<Arc<Api>> {
+        let state = self.follow(storage);
+        state.apis.get(&format!("{version}.{group}")).cloned()
+    }
+
+    /// All of them.
+    fn all(&self, storage: &dyn Storage) -> Vec<Arc<Api>> {
+        self.follow(storage).apis.values().cloned().collect()
+    }
+
+    /// What others serve, for discovery.
+    pub(crate) fn others(&self, storage: &dyn Storage) -> Arc<Others> {
+        let mut state = self.follow(storage);
+        if let Some(shown) = &state.shown {
+            return shown.clone();
+        }
+        let shown = Arc::new(state.show());
+        state.shown = Some(shown.clone());
+        shown
+    }
+
+    /// Notes what a server said.
+    fn hear(&self, api: &Api, heard: Heard) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.heard.get(&api.name) != Some(&heard) {
+            state.heard.insert(api.name.clone(), heard);
+            state.change();
+        }
+    }
+
+    fn heard(&self, api: &Api) -> Option<Heard> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.heard.get(&api.name).cloned()
+    }
+
+    /// How TLS is spoken with a server.
+    ///
+    /// # Errors
+    /// The bundle of authorities is none; in words for a condition.
+    pub(crate) fn tls(&self, api: &Api) -> Result<Arc<ClientConfig>, String> {
+        let key = (api.ca.clone(), api.is_insecure);
+        let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = configs.get(&key) {
+            return Ok(config.clone());
+        }
+        let believed = if api.is_insecure {
+            Believed::Everybody
+        } else {
+            Believed::Authorities(authorities(&api.ca)?)
+        };
+        let config =
+            client_config(believed, self.identity.clone()).map_err(|err| err.to_string())?;
+        if configs.len() >= MAX_CONFIGS {
+            configs.clear();
+        }
+        configs.insert(key, config.clone());
+        Ok(config)
+    }
+}
+
+impl State {
+    /// Takes in what happened.
+    fn follow(&mut self, storage: &dyn Storage) {
+        while let Some(watch) = &mut self.watch {
+            match watch.try_next() {
+                Ok(Some(event)) => self.take(&event),
+                Ok(None) => return,
+                Err(_) => self.watch = None,
+            }
+        }
+        self.list(storage);
+    }
+
+    fn take(&mut self, event: &Event) {
+        match event {
+            Event::Put { entry, .. } => self.put(entry),
+            Event::Delete { key, .. } => {
+                if self.apis.remove(key.name()).is_some() {
+                    self.heard.remove(key.name());
+                    self.change();
+                }
+            }
+        }
+    }
+
+    fn list(&mut self, storage: &dyn Storage) {
+        let prefix = Prefix::all(GROUP, PLURAL);
+        let Ok(list) = storage.list(&ListRequest::all(prefix.clone())) else { return };
+        self.apis.clear();
+        for entry in &list.entries {
+            self.put(entry);
+        }
+        self.change();
+        // Without a watch, the next look lists again.
+        self.watch = storage.watch(&prefix, list.revision).ok();
+    }
+
+    fn put(&mut self, entry: &Entry) {
+        let name = entry.key.name();
+        let has_changed = match Api::of(entry.value()) {
+            Some(api) if self.apis.get(name).is_some_and(|it| **it == api) => false,
+            Some(api) => {
+                self.apis.insert(name.to_owned(), Arc::new(api));
+                true
+            }
+            None => self.apis.remove(name).is_some(),
+        };
+        if has_changed {
+            self.change();
+        }
+    }
+
+    fn change(&mut self) {
+        self.number += 1;
+        self.shown = None;
+    }
+
+    fn show(&self) -> Others {
+        let apis = || self.apis.values().map(|api| (api, self.heard.get(&api.name)));
+        let served = apis().map(|(api, heard)| Served {
+            group: api.group.clone(),
+            version: api.version.clone(),
+            version_priority: api.version_priority,
+            group_priority: api.group_priority,
+            resources: heard.map(|it| it.resources.clone()).unwrap_or_default(),
+            is_current: api.is_available && heard.is_some(),
+        });
+        let openapi = apis().filter_map(|(api, heard)| {
+            let path = format!("apis/{}/{}", api.group, api.version);
+            Some((path, heard?.openapi.clone()?))
+        });
+        Others { number: self.number, served: served.collect(), openapi: openapi.collect() }
+    }
+}

@@ -1,0 +1,316 @@
+//! Says of every APIService whether its server answers, in its condition `Available`, and hears
+//! meanwhile what it serves. Words are those of Kubernetes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::header::{ACCEPT, HOST, USER_AGENT};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hub_api::{Status, discovery, object, resources, time};
+use hub_storage::Prefix;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Absent, Aggregation, Api, GROUP, Heard, PLURAL};
+use crate::auth::MASTERS;
+use crate::limits::{
+    AGGREGATION_BATCH, AGGREGATION_CHECK, AGGREGATION_IDLE, AGGREGATION_RECHECK,
+    AGGREGATION_TIMEOUT, MAX_DISCOVERY,
+};
+use crate::passing::{Passage, passed_on};
+use crate::registry::{ListOptions, Registry, WriteOptions};
+
+/// As whom the hub asks.
+const USER: &str = "system:kube-aggregator";
+
+/// What a condition is to say.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Verdict {
+    status: &'static str,
+    reason: &'static str,
+    message: String,
+}
+
+impl Verdict {
+    fn no(reason: &'static str, message: String) -> Self {
+        Self { status: "False", reason, message }
+    }
+
+    fn yes(reason: &'static str, message: &str) -> Self {
+        Self { status: "True", reason, message: message.to_owned() }
+    }
+}
+
+impl Aggregation {
+    /// Looks after the conditions of all APIServices. Never returns.
+    pub(crate) async fn follow_servers(&self, registry: &Registry, passage: &Passage) {
+        loop {
+            let revision = registry.revision();
+            let pause = self.check_all(registry, passage).await;
+            let changed = async {
+                match registry.storage().watch(&Prefix::all(GROUP, PLURAL), revision) {
+                    // Whatever it says, there is reason to look.
+                    Ok(mut watch) => drop(watch.next().await),
+                    Err(_) => std::future::pending().await,
+                }
+                // Changes come in swarms.
+                tokio::time::sleep(AGGREGATION_BATCH).await;
+            };
+            // Both only wait.
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// How long the answers hold if nothing changes.
+    async fn check_all(&self, registry: &Registry, passage: &Passage) -> Duration {
+        for name in local_without_word(registry) {
+            let verdict = Verdict::yes("Local", "Local APIServices are always available");
+            tell(registry, &name, &verdict).await;
+        }
+        let apis = self.all(&**registry.storage());
+        let checks = apis.iter().map(|api| self.check(registry, passage, api));
+        let verdicts = join_all(checks).await;
+        match verdicts.as_slice() {
+            [] => AGGREGATION_IDLE,
+            all if all.iter().all(|it| *it) => AGGREGATION_CHECK,
+            _ => AGGREGATION_RECHECK,
+        }
+    }
+
+    async fn check(&self, registry: &Registry, passage: &Passage, api: &Arc<Api>) -> bool {
+        let verdict = match api.places(registry) {
+            Err(absent) => missing(api, &absent),
+            Ok(_) => {
+                let url = format!("https://{}:{}{}", api.host(), api.port, path_of(api));
+                match self.hear_of(registry, passage, api).await {
+                    Ok(heard) => {
+                        self.hear(api, heard);
+                        Verdict::yes("Passed", "all checks passed")
+                    }
+                    Err(why) => {
+                        let message = format!("failing or missing response from {url}: {why}");
+                        Verdict::no("FailedDiscoveryCheck", message)
+                    }
+                }
+            }
+        };
+        tell(registry, &api.name, &verdict).await;
+        verdict.status == "True"
+    }
+
+    /// Asks the server for its discovery document. What it is otherwise does not count: a server
+    /// that answers is available.
+    async fn hear_of(
+        &self,
+        registry: &Registry,
+        passage: &Passage,
+        api: &Api,
+    ) -> Result<Heard, String> {
+        let mut heard = self.heard(api).unwrap_or_default();
+        let list = self.fetch(registry, passage, api, &path_of(api)).await?;
+        let list: Option<Value> = serde_json::from_slice(&list).ok();
+        let found = list.and_then(|it| discovery::resources_of(&it, &api.group, &api.version));
+        if let Some(resources) = found {
+            heard.resources = resources;
+        }
+        // A server without OpenAPI is a server all the same.
+        if let Ok(index) = self.fetch(registry, passage, api, "/openapi/v3").await {
+            heard.openapi = serde_json::from_slice(&index).ok().and_then(|it| hash_in(&it, api));
+        }
+        Ok(heard)
+    }
+
+    async fn fetch(
+        &self,
+        registry: &Registry,
+        passage: &Passage,
+        api: &Api,
+        path: &str,
+    ) -> Result<Bytes, String> {
+        let asking = async {
+            let request = Request::get("/")
+                .header(ACCEPT, "application/json")
+                .header(USER_AGENT, "kube-aggregator")
+                .header("x-remote-user", USER)
+                .header("x-remote-group", MASTERS)
+                .header(HOST, api.host())
+                .body(Empty::<Bytes>::new())
+                .map_err(|err| err.to_string())?;
+            let request = passed_on(request, path, &api.host()).map_err(|it| it.message)?;
+            let reached = self.reach(registry, passage, api).await.map_err(|it| it.message)?;
+            let answer = passage.exchange(reached, request, None, ()).await;
+            let answer = answer.map_err(|it| it.message)?;
+            if answer.status() != StatusCode::OK {
+                return Err(format!("bad status: {}", answer.status().as_u16()));
+            }
+            let body = Limited::new(answer.into_body(), MAX_DISCOVERY).collect().await;
+            body.map(|it| it.to_bytes()).map_err(|err| err.to_string())
+        };
+        match tokio::time::timeout(AGGREGATION_TIMEOUT, asking).await {
+            Ok(answered) => answered,
+            Err(_) => Err("context deadline exceeded".to_owned()),
+        }
+    }
+
+    /// Connects to one of the servers of an API.
+    ///
+    /// # Errors
+    /// None of them can be reached or believed; the message is that of the last one.
+    pub(crate) async fn reach(
+        &self,
+        registry: &Registry,
+        passage: &Passage,
+        api: &Api,
+    ) -> Result<crate::passing::Reached, Status> {
+        let config = self.tls(api).map_err(Status::service_unavailable)?;
+        let places = api.places(registry);
+        let places = places.map_err(|it| Status::service_unavailable(missing(api, &it).message))?;
+        let mut failed = Status::service_unavailable("service unavailable");
+        for place in places {
+            match passage.open(&place).await {
+                Err(err) => failed = err,
+                Ok(reached) => match reached.secured(config.clone(), &api.host()).await {
+                    Ok(secured) => return Ok(secured),
+                    Err(err) => failed = err,
+                },
+            }
+        }
+        Err(failed)
+    }
+}
+
+fn path_of(api: &Api) -> String {
+    format!("/apis/{}/{}", api.group, api.version)
+}
+
+/// The hash in the address of an API's document, in an index of OpenAPI 3.
+fn hash_in(index: &Value, api: &Api) -> Option<String> {
+    let entry = &index["paths"][format!("apis/{}/{}", api.group, api.version)];
+    let url = entry["serverRelativeURL"].as_str()?;
+    let hash = url.split_once("hash=").map_or(url, |(_, hash)| hash);
+    let is_plain = |it: char| it.is_ascii_alphanumeric();
+    (hash.len() <= 128).then(|| hash.chars().filter(|it| is_plain(*it)).collect())
+}
+
+fn missing(api: &Api, absent: &Absent) -> Verdict {
+    let Api { namespace, service, port, .. } = api;
+    match absent {
+        Absent::Service => Verdict::no(
+            "ServiceNotFound",
+            format!("service/{service} in {namespace:?} is not present"),
+        ),
+        Absent::Port => Verdict::no(
+            "ServicePortError",
+            format!("service/{service} in {namespace:?} is not listening on port {port}"),
+        ),
+        Absent::Endpoints => Verdict::no(
+            "EndpointsNotFound",
+            format!("cannot find endpoints for service/{service} in {namespace:?}"),
+        ),
+        Absent::Addresses { port_name } => Verdict::no(
+            "MissingEndpoints",
+            format!(
+                "endpoints for service/{service} in {namespace:?} have no addresses with port name {port_name:?}"
+            ),
+        ),
+    }
+}
+
+/// APIServices of this server that do not say so.
+fn local_without_word(registry: &Registry) -> Vec<String> {
+    let Some(resource) = resources::find(GROUP, "v1", PLURAL) else { return Vec::new() };
+    let all = registry.list(resource, None, &ListOptions::default());
+    let all = all.map(|it| it.entries).unwrap_or_default();
+    let is_silent = |it: &Value| {
+        let condition = condition_of(it);
+        object::get(it, "spec.service").is_none()
+            && condition.is_none_or(|it| object::text(it, "reason") != "Local")
+    };
+    let silent = all.iter().filter(|it| is_silent(it.value()));
+    silent.map(|it| object::name(it.value()).to_owned()).collect()
+}
+
+fn condition_of(object: &Value) -> Option<&Value> {
+    let mut conditions = object::list(object, "status.conditions").iter();
+    conditions.find(|it| object::text(it, "type") == "Available")
+}
+
+/// Writes a verdict down unless it stands there already.
+async fn tell(registry: &Registry, name: &str, verdict: &Verdict) {
+    let Some(resource) = resources::find(GROUP, "v1", PLURAL) else { return };
+    let Ok(entry) = registry.get(resource, None, name) else { return };
+    if with_verdict(entry.value(), verdict, registry.now()).is_none() {
+        return;
+    }
+    let change = |current: &Value, _: &Value| {
+        Ok(with_verdict(current, verdict, registry.now()).unwrap_or_else(|| current.clone()))
+    };
+    let options = WriteOptions::default();
+    let written = registry.modify(resource, None, name, Some("status"), &options, change).await;
+    match written {
+        Ok(_) => {
+            tracing::info!(
+                api = name,
+                available = verdict.status,
+                reason = verdict.reason,
+                "An aggregated API changed"
+            );
+        }
+        // The next look tries again.
+        Err(err) => tracing::debug!(api = name, error = %err, "Could not write a condition"),
+    }
+}
+
+/// The object with the verdict; `None` if it has it.
+fn with_verdict(object: &Value, verdict: &Verdict, now: Timestamp) -> Option<Value> {
+    let Verdict { status, reason, message } = verdict;
+    let known = condition_of(object);
+    let says = |field: &str| known.map(|it| object::text(it, field)).unwrap_or_default();
+    if says("status") == *status && says("reason") == *reason && says("message") == message {
+        return None;
+    }
+    let since = match says("lastTransitionTime") {
+        since if says("status") == *status && !since.is_empty() => since.to_owned(),
+        _ => time::format(now),
+    };
+    let condition = json!({
+        "type": "Available",
+        "status": status,
+        "lastTransitionTime": since,
+        "reason": reason,
+        "message": message,
+    });
+    let others = object::list(object, "status.conditions").iter();
+    let others = others.filter(|it| object::text(it, "type") != "Available").cloned();
+    let conditions: Vec<Value> = others.chain([condition]).collect();
+    let mut next = object.clone();
+    next["status"]["conditions"] = conditions.into();
+    Some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_keeps_its_time_while_its_status_stays() {
+        let at = |text: &str| time::parse(text).unwrap();
+        let (early, late) = ("2026-11-20T08:00:00Z", "2026-11-20T09:00:00Z");
+        let no = |message: &str| Verdict::no("ServiceNotFound", message.to_owned());
+        let object = json!({"status": {"conditions": [{"type": "Other"}]}});
+        let first = with_verdict(&object, &no("a"), at(early)).unwrap();
+        assert_eq!(with_verdict(&first, &no("a"), at(late)), None);
+        let second = with_verdict(&first, &no("b"), at(late)).unwrap();
+        let third = with_verdict(&second, &Verdict::yes("Passed", "x"), at(late)).unwrap();
+        for (object, since) in [(first, early), (second, early), (third, late)] {
+            assert_eq!(condition_of(&object).unwrap()["lastTransitionTime"], since);
+            assert_eq!(object["status"]["conditions"].as_array().unwrap().len(), 2);
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Passing requests on to servers in pods and elsewhere. Pods are reached through the sessions of
+//! their nodes: the hub itself has no way into the pod network.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use agent_sync::stream::StreamRequest;
+use bytes::Bytes;
+use futures_util::stream;
+use http::header::{CONNECTION, HOST, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, StreamBody};
+use hub_api::Status;
+use hyper::body::{Body, Frame};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::distrust;
+use crate::limits::{PASSING_CONNECT_TIMEOUT, PROXY_ANSWER_TIMEOUT, STREAM_OPEN_TIMEOUT};
+use crate::response::{self, Answer};
+use crate::streaming::NodeStreams;
+use crate::streaming::connection::{Reason, connection};
+
+/// Headers of one connection: they say nothing about the next.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    http::header::PROXY_AUTHENTICATE,
+    http::header::PROXY_AUTHORIZATION,
+    http::header::TE,
+    http::header::TRAILER,
+    http::header::TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// The ways out, and where what runs on them is waited for.
+#[derive(Clone)]
+pub(crate) struct Passage {
+    pub(crate) nodes: Arc<dyn NodeStreams>,
+    /// Streams that outlive their request's answer.
+    pub(crate) tasks: TaskTracker,
+    /// Fires when streams are to end.
+    pub(crate) stopping: CancellationToken,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Place {
+    /// In a pod on a node; the request is for a port-forward.
+    Pod { node: String, request: StreamRequest },
+    /// At an address that the hub itself reaches.
+    Address(SocketAddr),
+    /// At a name that the hub's resolver knows.
+    Name { host: String, port: u16 },
+}
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Bytes to and from a server.
+struct Bytestream(Box<dyn Io>);
+
+impl AsyncRead for Bytestream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Bytestream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// A connection to a server.
+pub(crate) struct Reached {
+    io: Bytestream,
+    reason: Reason,
+}
+
+impl Passage {
+    /// Connects.
+    ///
+    /// # Errors
+    /// The node is not there, or nobody listens at the address.
+    pub(crate) async fn open(&self, place: &Place) -> Result<Reached, Status> {
+        let connected = match place {
+            Place::Pod { node, request } => return self.open_pod(node, request.clone()).await,
+            Place::Address(address) => {
+                tokio::time::timeout(PASSING_CONNECT_TIMEOUT, TcpStream::connect(address)).await
+            }
+            Place::Name { host, port } => {
+                let connecting = TcpStream::connect((host.as_str(), *port));
+                tokio::time::timeout(PASSING_CONNECT_TIMEOUT, connecting).await
+            }
+        };
+        match connected {
+            Ok(Ok(stream)) => {
+                Ok(Reached { io: Bytestream(Box::new(stream)), reason: Reason::default() })
+            }
+            Ok(Err(err)) => Err(unreachable(&err.to_string())),
+            Err(_) => Err(unreachable("it did not answer in time")),
+        }
+    }
+
+    async fn open_pod(&self, node: &str, request: StreamRequest) -> Result<Reached, Status> {
+        let opening = self.nodes.open(node, request);
+        let stream = match tokio::time::timeout(STREAM_OPEN_TIMEOUT, opening).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(err)) => return Err(err.to_status()),
+            Err(_) => return Err(Status::timeout("the node did not open the stream in time")),
+        };
+        let (io, reason, carrying) = connection(stream);
+        let stopping = self.stopping.clone();
+        self.tasks.spawn(async move {
+            let _ = stopping.run_until_cancelled(carrying).await;
+        });
+        Ok(Reached { io: Bytestream(Box::new(io)), reason })
+    }
+
+    /// Sends one request and answers with what comes back, as long as it comes. `client` is set
+    /// where the request asks for another protocol: then both ends are joined. `keep` is dropped
+    /// with the last byte.
+    ///
+    /// # Errors
+    /// The connection broke before there was an answer.
+    pub(crate) async fn exchange<B>(
+        &self,
+        reached: Reached,
+        request: Request<B>,
+        client: Option<OnUpgrade>,
+        keep: impl Send + 'static,
+    ) -> Result<Answer, Status>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let request = request.map(|body| body.map_err(io::Error::other).boxed_unsync());
+        self.exchange_boxed(reached, request, client, keep).await
+    }
+
+    async fn exchange_boxed(
+        &self,
+        reached: Reached,
+        request: Request<UnsyncBoxBody<Bytes, io::Error>>,
+        client: Option<OnUpgrade>,
+        keep: impl Send + 'static,
+    ) -> Result<Answer, Status> {
+        let Reached { io, reason } = reached;
+        let failed = |err: hyper::Error| match reason.get() {
+            Some(reason) => {
+                unreachable(reason.strip_prefix("Internal error occurred: ").unwrap_or(reason))
+            }
+            None => unreachable(&err.to_string()),
+        };
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(io));
+        let (mut sender, driving) = handshake.await.map_err(failed)?;
+        let stopping = self.stopping.clone();
+        self.tasks.spawn(async move {
+            // Whoever sends the request hears of errors.
+            let _ = stopping.run_until_cancelled(driving.with_upgrades()).await;
+        });
+        let answering = tokio::time::timeout(PROXY_ANSWER_TIMEOUT, sender.send_request(request));
+        let mut answer = match answering.await {
+            Ok(answer) => answer.map_err(failed)?,
+            Err(_) => return Err(unreachable("it did not answer in time")),
+        };
+        let is_refused = client.is_some();
+        if let Some(client) = client
+            && answer.status() == StatusCode::SWITCHING_PROTOCOLS
+        {
+            self.join(client, hyper::upgrade::on(&mut answer), keep);
+            let (head, _) = answer.into_parts();
+            return Ok(Response::from_parts(head, Empty::new().boxed_unsync()));
+        }
+        let (mut head, body) = answer.into_parts();
+        remove_hop_by_hop(&mut head.headers);
+        if is_refused {
+            // What was sent behind the request is no request.
+            head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(unreachable("it switched to a protocol that nobody asked for"));
+        }
+        // The sender keeps the connection: it goes with the body.
+        let state = (body, sender, keep);
+        let frames = stream::unfold(state, |(mut body, sender, keep)| async move {
+            let frame = body.frame().await?.ok()?;
+            let bytes = frame.into_data().unwrap_or_default();
+            Some((Ok::<_, Infallible>(Frame::data(bytes)), (body, sender, keep)))
+        });
+        let mut answer =
+            response::streamed(HeaderValue::from_static("text/plain"), StreamBody::new(frames));
+        *answer.status_mut() = head.status;
+        *answer.headers_mut() = head.headers;
+        Ok(answer)
+    }
+
+    /// Carries bytes between two connections that speak something else from here on.
+    fn join(&self, client: OnUpgrade, server: OnUpgrade, keep: impl Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.tasks.spawn(async move {
+            let carrying = async {
+                let (client, server) = match futures_util::future::try_join(client, server).await {
+                    Ok(both) => both,
+                    Err(err) => return tracing::debug!(error = %err, "Upgrade failed"),
+                };
+                let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+                // How it ends is the business of both ends.
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            };
+            let _ = stopping.run_until_cancelled(carrying).await;
+            drop(keep);
+        });
+    }
+}
+
+impl Reached {
+    /// Speaks TLS with the server, whose certificate must have this name.
+    ///
+    /// # Errors
+    /// It does not speak TLS, or is not believed.
+    pub(crate) async fn secured(
+        self,
+        config: Arc<ClientConfig>,
+        name: &str,
+    ) -> Result<Self, Status> {
+        let Self { io, reason } = self;
+        let server = ServerName::try_from(name.to_owned())
+            .map_err(|_| unreachable(&format!("{name:?} is no name of a server")))?;
+        let connecting = TlsConnector::from(config).connect(server, io);
+        match tokio::time::timeout(PASSING_CONNECT_TIMEOUT, connecting).await {
+            Ok(Ok(tls)) => Ok(Self { io: Bytestream(Box::new(tls)), reason }),
+            Ok(Err(err)) => {
+                let why = reason.get().cloned();
+                Err(unreachable(&why.unwrap_or_else(|| format!("tls: {}", distrust(&err, name)))))
+            }
+            Err(_) => Err(unreachable("it did not answer in time")),
+        }
+    }
+}
+
+/// Whether the client wants another protocol.
+pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
+    let words = headers.get_all(CONNECTION).iter().filter_map(|it| it.to_str().ok());
+    let mut words = words.flat_map(|it| it.split(','));
+    headers.contains_key(UPGRADE) && words.any(|it| it.trim().eq_ignore_ascii_case("upgrade"))
+}
+
+/// Makes a request that has come one that goes on, to this path of this host. Another protocol that
+/// the client wants is still asked for.
+///
+/// # Errors
+/// Path or host cannot be written.
+pub(crate) fn passed_on<B>(
+    request: Request<B>,
+    path_and_query: &str,
+    host: &str,
+) -> Result<Request<B>, Status> {
+    let (mut head, body) = request.into_parts();
+    let wrong = |what: &str| Status::bad_request(format!("could not pass on the {what}"));
+    if matches!(head.method, http::Method::CONNECT) {
+        return Err(wrong("method"));
+    }
+    let upgrade = head.headers.get(UPGRADE).cloned().filter(|_| wants_upgrade(&head.headers));
+    head.uri = path_and_query.parse().map_err(|_| wrong("path"))?;
+    head.version = http::Version::HTTP_11;
+    remove_hop_by_hop(&mut head.headers);
+    head.headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| wrong("host"))?);
+    match upgrade {
+        Some(protocol) => {
+            head.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            head.headers.insert(UPGRADE, protocol);
+        }
+        None => {
+            head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    Ok(Request::from_parts(head, body))
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|it| it.to_str().ok())
+        .flat_map(|it| it.split(','))
+        .filter_map(|it| it.trim().parse().ok())
+        .collect();
+    for name in HOP_BY_HOP.into_iter().chain(named) {
+        headers.remove(name);
+    }
+}
+
+/// What a client is told of a server that cannot be reached.
+pub(crate) fn unreachable(why: &str) -> Status {
+    Status::service_unavailable(format!("error trying to reach service: {why}"))
+}
