@@ -37,7 +37,7 @@ pub enum JoinError {
     Dial(#[from] DialError),
 }
 
-/// Joins the hub at `host:port` with a token and keeps what it gives below `state_dir`.
+/// Joins the hub at `host:port`, or one of several on one store with commas between them, with a token and keeps what it gives below `state_dir`.
 ///
 /// # Errors
 /// The token is wrong, used or expired, the name is taken, or the hub is out of reach.
@@ -46,14 +46,14 @@ pub async fn run(state_dir: &Path, hub: &str, token: &str, node: &str) -> Result
     let (ledger, _report) = Ledger::open(&state_dir.join("ledger")).map_err(JoinError::Ledger)?;
     let vital = prepare(&ledger, node).await?;
     let clock = NodeClock::new(vital.time_floor);
-    let tls = tls::pinned(clock, &token.authority_hash).map_err(DialError::Tls)?;
     let request = JoinRequest::Join {
         token_id: token.id,
         token_secret: token.secret,
         node: node.to_owned(),
         csr_pem: request_pem(&vital.key_pem)?,
     };
-    let (cert_pem, ca_pem) = link::exchange(hub, tls, &request).await?;
+    let tls = || tls::pinned(clock.clone(), &token.authority_hash).map_err(DialError::Tls);
+    let (cert_pem, ca_pem) = ask_one(hub, tls, &request).await?;
     let address = Change::Put {
         table: Table::Meta,
         key: link::HUB_ADDRESS.to_owned(),
@@ -61,6 +61,23 @@ pub async fn run(state_dir: &Path, hub: &str, token: &str, node: &str) -> Result
     };
     ledger.commit(vec![address]).await.map_err(JoinError::Commit)?;
     ledger.set_vital(Vital { cert_pem, ca_pem, ..vital }).await.map_err(JoinError::Commit)
+}
+
+/// Asks the first of these hubs that answers.
+async fn ask_one(
+    hubs: &str,
+    tls: impl Fn() -> Result<quinn::ClientConfig, DialError>,
+    request: &JoinRequest,
+) -> Result<(String, String), DialError> {
+    let mut answer = Err(DialError::NoAddress { address: hubs.to_owned() });
+    for hub in link::hubs(hubs) {
+        answer = link::exchange(hub, tls()?, request).await;
+        // What one refuses, all do.
+        if matches!(answer, Ok(_) | Err(DialError::Refused { .. })) {
+            break;
+        }
+    }
+    answer
 }
 
 /// Makes the key, or finds the one of an earlier attempt.

@@ -28,7 +28,7 @@ use crate::{
 };
 
 pub use dial::DialError;
-pub(crate) use dial::{HUB_ADDRESS, exchange};
+pub(crate) use dial::{HUB_ADDRESS, exchange, hubs};
 
 /// First pause after a failed connection; doubled up to [`MAX_BACKOFF`].
 const MIN_BACKOFF: Duration = Duration::from_millis(200);
@@ -109,7 +109,7 @@ pub fn spawn(config: LinkConfig, tasks: &TaskTracker, shutdown: CancellationToke
 async fn run(config: &LinkConfig, handle: &LinkHandle) {
     let mut n_failures: u32 = 0;
     loop {
-        let err = match dial::connect(config, dial::timeout(n_failures)).await {
+        let err = match dial::connect(config, n_failures).await {
             Ok(dialled) => {
                 tracing::info!(hub = dialled.hub, "Connected to the hub");
                 let since = clock::monotonic();

@@ -117,7 +117,7 @@ enum Command {
     },
     /// Makes this machine a node of a hub.
     Join {
-        /// Address of the hub, host:port.
+        /// Address of the hub, host:port; of several hubs on one store all, with commas between them.
         #[arg(long)]
         hub: String,
         /// Join token from `outbye-hub token create`.

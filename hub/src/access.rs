@@ -23,7 +23,7 @@ const KEY_LIFE: Duration = Duration::from_secs(365 * 86_400);
 /// Where most systems have the authorities that they trust.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Keys that are kept: more than any token can outlive.
-const MAX_KEYS: usize = 16;
+pub(crate) const MAX_KEYS: usize = 16;
 
 /// Flags about identity and rights.
 #[derive(Clone, Debug, clap::Args)]
@@ -99,16 +99,16 @@ impl std::fmt::Debug for Access {
 }
 
 impl Access {
-    /// Opens keys and the audit log, and reads rights from the storage. What writes the log must
-    /// run until the server is gone.
+    /// Opens the audit log, and reads rights from the storage. What writes the log must run until the
+    /// server is gone. The first of the keys signs tokens.
     ///
     /// # Errors
-    /// A key, or the audit log or its policy, cannot be used.
+    /// There is no key, or the audit log or its policy cannot be used.
     pub fn open(
         config: &AccessConfig,
         storage: &Arc<dyn Storage>,
         data_dir: &Path,
-        now: Timestamp,
+        keys: Vec<TokenKey>,
     ) -> anyhow::Result<(Self, Option<AuditWriter>)> {
         let (audit, writer) = audit(config, data_dir)?.unzip();
         let rbac = Arc::new(Rbac::new(storage.clone()));
@@ -116,7 +116,6 @@ impl Access {
             vec![Arc::new(Masters), Arc::new(NodeAuthorizer::new(storage.clone())), rbac.clone()];
         let authorizer: Arc<dyn Authorizer> = Arc::new(Chain::new(links));
         let guard = Arc::new(Guard::new(rbac, authorizer.clone()));
-        let keys = token_keys(&data_dir.join("pki"), now)?;
         let tokens = ServiceAccountTokens::new(
             config.service_account_issuer.clone(),
             config.api_audiences.clone(),
@@ -215,15 +214,13 @@ fn read_tokens(path: Option<&Path>) -> anyhow::Result<TokenFile> {
 
 /// The keys that sign and have signed tokens, the newest first. A new one is made when the newest
 /// is too old. Files are named `service-account-<seconds>.key` after the time of their making.
-fn token_keys(dir: &Path, now: Timestamp) -> anyhow::Result<Vec<TokenKey>> {
+pub(crate) fn token_keys(dir: &Path, now: Timestamp) -> anyhow::Result<Vec<TokenKey>> {
     let mut times: Vec<i64> = std::fs::read_dir(dir)
         .with_context(|| format!("could not list {}", dir.display()))?
         .filter_map(|it| it.ok()?.file_name().to_str().and_then(time_of))
         .collect();
     times.sort_unstable_by(|a, b| b.cmp(a));
-    let life = i64::try_from(KEY_LIFE.as_secs()).unwrap_or(i64::MAX);
-    let is_young = |time: &i64| now.as_second().saturating_sub(*time) < life;
-    if !times.first().is_some_and(is_young) {
+    if !times.first().is_some_and(|time| is_young(*time, now)) {
         let time = now.as_second().max(0);
         let key = TokenKey::generate()?;
         crate::pki::write_private(&path_of(dir, time), &key)?;
@@ -241,11 +238,23 @@ fn token_keys(dir: &Path, now: Timestamp) -> anyhow::Result<Vec<TokenKey>> {
     times.into_iter().map(read).collect()
 }
 
-fn path_of(dir: &Path, time: i64) -> PathBuf {
-    dir.join(format!("service-account-{time}.key"))
+/// Whether a key that was made at `time` still signs.
+pub(crate) fn is_young(time: i64, now: Timestamp) -> bool {
+    let life = i64::try_from(KEY_LIFE.as_secs()).unwrap_or(i64::MAX);
+    now.as_second().saturating_sub(time) < life
 }
 
-fn time_of(file_name: &str) -> Option<i64> {
+fn path_of(dir: &Path, time: i64) -> PathBuf {
+    dir.join(key_name(time))
+}
+
+/// The name of a key that was made at this time.
+pub(crate) fn key_name(time: i64) -> String {
+    format!("service-account-{time}.key")
+}
+
+/// When a key of this name was made.
+pub(crate) fn time_of(file_name: &str) -> Option<i64> {
     file_name.strip_prefix("service-account-")?.strip_suffix(".key")?.parse().ok()
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use hub_api::Clock;
 use hub_apiserver::{Registry, places::ACCEPT_PAUSE};
-use hub_storage::SledStorage;
+use hub_storage::Storage;
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     fleet::{Fleet, tokens},
+    secrets::SharedSecrets,
     serve::AUTHORITY_DIR,
 };
 
@@ -80,7 +81,9 @@ pub(crate) struct Admin {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) authority_hash: String,
-    pub(crate) store: Arc<SledStorage>,
+    pub(crate) store: Arc<dyn Storage>,
+    /// What the hubs on the store share, if it is not this hub's alone.
+    pub(crate) shared: Option<SharedSecrets>,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -158,6 +161,9 @@ impl Admin {
 
     /// The files without which a hub is not this hub: its authority's.
     fn files(&self) -> io::Result<Vec<(String, Vec<u8>)>> {
+        if let Some(shared) = &self.shared {
+            return shared.files().map_err(|err| io::Error::other(format!("{err:#}")));
+        }
         let mut files = Vec::new();
         for entry in std::fs::read_dir(self.data_dir.join(AUTHORITY_DIR))? {
             let entry = entry?;

@@ -100,5 +100,10 @@ async fn create_if_absent(
     if registry.get(resource, namespace, &name).is_ok() {
         return Ok(());
     }
-    registry.create(resource, namespace, object, &WriteOptions::default()).await.map(drop)
+    let created = registry.create(resource, namespace, object, &WriteOptions::default()).await;
+    match created {
+        // Another hub makes the same at this moment.
+        Err(_) if registry.get(resource, namespace, &name).is_ok() => Ok(()),
+        other => other.map(drop),
+    }
 }

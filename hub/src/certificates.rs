@@ -14,7 +14,7 @@ use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::pki::{Authority, Order, SERVER_NAME};
+use crate::pki::{Authority, Order, PEER_NAME, SERVER_NAME};
 
 /// Longest life of a signed certificate.
 const MAX_LIFE: Duration = Duration::from_secs(365 * 86_400);
@@ -112,6 +112,10 @@ fn decide(csr: &Value) -> Option<Decision> {
     let fail = |why: &str| Some(Decision::Fail(why.to_owned()));
     if !usages.contains(&needed) || !usages.iter().all(|it| allowed.contains(it)) {
         return fail("the usages are not those of the signer");
+    }
+    // Other hubs would take its owner for one of them.
+    if request.name == PEER_NAME {
+        return fail("the name of hubs is not allowed");
     }
     if signer != "kube-apiserver-client" {
         if request.groups != [NODE_GROUP] {
@@ -240,6 +244,7 @@ mod tests {
         const SERVING: &str = "kubernetes.io/kubelet-serving";
         for (signer, name, group, hosts, usages, signed) in [
             (CLIENT, "jane", "dev", &[][..], &["client auth"][..], true),
+            (CLIENT, PEER_NAME, "dev", &[][..], &["client auth"][..], false),
             (CLIENT, "jane", "dev", &["a.b"][..], &["client auth"][..], false),
             (CLIENT, "jane", "dev", &[][..], &["server auth"][..], false),
             (KUBELET, "system:node:a", "system:nodes", &[][..], &["client auth"][..], true),

@@ -51,6 +51,8 @@ pub struct FleetConfig {
     pub node_certificate_life: Duration,
     /// Where the open connections are noted, for the next process.
     pub connections_path: PathBuf,
+    /// This hub's identity, if others are on the same store: they look for nodes by it.
+    pub hub_id: Option<String>,
 }
 
 impl std::fmt::Debug for FleetConfig {
@@ -66,10 +68,15 @@ pub struct Fleet {
     authority: Arc<Authority>,
     epoch: Epoch,
     node_certificate_life: Duration,
+    hub_id: Option<String>,
     farewells: Farewells,
     state: Mutex<State>,
     /// True once every watch has delivered its first list.
     primed: watch::Sender<bool>,
+    /// Asks the feeds how far they are.
+    asked: watch::Sender<()>,
+    /// How far each feed has said that it is, in the order of its kinds.
+    fed: watch::Sender<[u64; feed::N_KINDS]>,
 }
 
 impl std::fmt::Debug for Fleet {
@@ -122,9 +129,12 @@ impl Fleet {
             authority,
             epoch: config.epoch,
             node_certificate_life: config.node_certificate_life,
+            hub_id: config.hub_id.clone(),
             farewells: Farewells::new(config.connections_path.clone()),
             state: Mutex::default(),
             primed: watch::Sender::new(false),
+            asked: watch::Sender::new(()),
+            fed: watch::Sender::new([0; feed::N_KINDS]),
         })
     }
 

@@ -5,9 +5,8 @@
 //! it from the ConfigMap `extension-apiserver-authentication`.
 //! <https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/>
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
-use anyhow::Context;
 use hub_apiserver::{Registry, Seed, ServerCertificate};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 use crate::pki::Authority;
 
 /// Directory of the authority, below that of the hub's own.
-const DIR: &str = "front-proxy";
+pub(crate) const DIR: &str = "front-proxy";
 /// The name that servers are to believe.
 pub(crate) const NAME: &str = "front-proxy-client";
 
@@ -26,13 +25,11 @@ pub(crate) struct FrontProxy {
 }
 
 impl FrontProxy {
-    /// Opens the authority below that of the hub, or makes it, and signs a certificate.
+    /// Has `authority` sign a certificate.
     ///
     /// # Errors
-    /// The authority cannot be used.
-    pub(crate) fn open(authority_dir: &Path, now: Timestamp) -> anyhow::Result<Self> {
-        let authority = Authority::load_or_create(&authority_dir.join(DIR), now)
-            .context("could not open the authority of aggregated APIs")?;
+    /// Signing failed.
+    pub(crate) fn new(authority: Authority, now: Timestamp) -> anyhow::Result<Self> {
         let (chain, key) = authority.issue_client(NAME, now)?.to_der()?;
         let shown = ServerCertificate::new(chain, key)?;
         Ok(Self { authority, shown })

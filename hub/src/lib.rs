@@ -5,15 +5,20 @@ pub mod admin;
 pub mod bootstrap;
 mod certificates;
 pub mod clock;
+mod duties;
+pub mod election;
 pub mod fleet;
 mod front_proxy;
 pub mod kubeconfig;
 mod legacy_tokens;
+mod peers;
 pub mod pki;
 pub mod recovery;
 mod renewal;
 pub mod runner;
+mod secrets;
 pub mod serve;
+pub mod store;
 
 /// The text of an error with all its causes, for logs and messages.
 pub(crate) fn chain(err: &dyn std::error::Error) -> String {

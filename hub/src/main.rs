@@ -8,6 +8,7 @@ use hub::{
     admin::{self, AdminAnswer, AdminRequest},
     recovery,
     serve::{self, Sealing, ServeConfig},
+    store::StoreConfig,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -66,6 +67,12 @@ enum Storage {
     NewKey {
         /// Name of the key
         name: String,
+    },
+    /// Begin a new history in an etcd that was restored from a snapshot, while no hub runs. Nodes follow the hubs when
+    /// their agents are started with --accept-new-epoch
+    NewEpoch {
+        #[command(flatten)]
+        store: StoreConfig,
     },
     /// Copy the store of a hub that does not run into a fresh file, and encrypt what is to be encrypted: nothing is left
     /// of what objects were before
@@ -148,6 +155,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                 let line = hub_storage::Sealer::fresh_line(&name);
                 print(&line.context("a key's name has letters, digits, `-`, `_` and `.` only")?)
             }
+            Command::Storage(Storage::NewEpoch { store }) => print(&store.new_epoch().await?),
             Command::Storage(Storage::Rewrite { data_dir, sealing }) => {
                 print(&recovery::rewrite(&data_dir, &sealing)?)
             }

@@ -28,6 +28,10 @@ const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 /// Name that nodes expect in the hub's certificate, whatever its address.
 pub const SERVER_NAME: &str = "outbye-hub";
+/// Name of a hub before other hubs.
+pub const PEER_NAME: &str = "system:outbye-hub";
+/// Certificates for other hubs are signed for one connection; hubs' clocks may differ by so much.
+const PEER_LIFE: Duration = Duration::from_hours(1);
 /// Group whose members may do everything.
 const ADMIN_GROUP: &str = "system:masters";
 /// Prefix of a node's user name.
@@ -51,7 +55,7 @@ pub enum PkiError {
     },
     #[error(transparent)]
     Replace(#[from] agent_disk::ReplaceError),
-    #[error("could not make a key")]
+    #[error("could not make or use a key")]
     Key(#[source] rcgen::Error),
     #[error(
         "could not use the authority in {path}; restore it from a backup, or every node must join again"
@@ -123,24 +127,47 @@ impl Authority {
             .map_err(|err| PkiError::Write { path: dir.to_owned(), err })?;
         // The key is written first: a certificate without key would be useless for ever.
         if !cert_path.exists() {
-            let key = KeyPair::generate().map_err(PkiError::Key)?;
-            let cert = authority_params(now)
-                .self_signed(&key)
-                .map_err(|err| PkiError::Sign { subject: "outbye".into(), err })?;
-            write_private(&key_path, key.serialize_pem().as_bytes())?;
-            write_private(&cert_path, cert.pem().as_bytes())?;
+            let (cert, key) = Self::make(now)?;
+            write_private(&key_path, key.as_bytes())?;
+            write_private(&cert_path, cert.as_bytes())?;
         }
         let read = |path: &Path| {
             std::fs::read_to_string(path)
                 .map_err(|err| PkiError::Read { path: path.to_owned(), err })
         };
-        let cert_pem = read(&cert_path)?;
-        let unusable = |err| PkiError::Authority { path: dir.to_owned(), err };
-        let key = KeyPair::from_pem(&read(&key_path)?).map_err(unusable)?;
-        let issuer = Issuer::from_ca_cert_pem(&cert_pem, key).map_err(unusable)?;
+        Self::from_pem(&read(&cert_path)?, &read(&key_path)?).map_err(|err| match err {
+            PkiError::Key(err) => PkiError::Authority { path: dir.to_owned(), err },
+            other => other,
+        })
+    }
+
+    /// A new authority's certificate and key, PEM.
+    ///
+    /// # Errors
+    /// There is no randomness.
+    pub fn make(now: Timestamp) -> Result<(String, String), PkiError> {
+        let key = KeyPair::generate().map_err(PkiError::Key)?;
+        let cert = authority_params(now)
+            .self_signed(&key)
+            .map_err(|err| PkiError::Sign { subject: "outbye".into(), err })?;
+        Ok((cert.pem(), key.serialize_pem()))
+    }
+
+    /// The authority with this certificate and key.
+    ///
+    /// # Errors
+    /// They are no certificate and its key.
+    pub fn from_pem(cert_pem: &str, key_pem: &str) -> Result<Self, PkiError> {
+        let key = KeyPair::from_pem(key_pem).map_err(PkiError::Key)?;
+        let issuer = Issuer::from_ca_cert_pem(cert_pem, key).map_err(PkiError::Key)?;
         let cert = CertificateDer::from_pem_slice(cert_pem.as_bytes())
             .map_err(|_| PkiError::Certificate { what: "the authority's is not PEM" })?;
-        Ok(Self { cert_pem, cert, issuer })
+        Ok(Self { cert_pem: cert_pem.to_owned(), cert, issuer })
+    }
+
+    /// Certificate and key, PEM.
+    pub fn to_pem(&self) -> (String, String) {
+        (self.cert_pem.clone(), self.issuer.key().serialize_pem())
     }
 
     pub fn cert_pem(&self) -> &str {
@@ -209,6 +236,16 @@ impl Authority {
             leaf_params("outbye-admin", &[ADMIN_GROUP], ExtendedKeyUsagePurpose::ClientAuth);
         expire(&mut params, now, SERVER_LIFE);
         self.sign(params, "outbye-admin")
+    }
+
+    /// Signs a certificate with which a hub shows itself to the other hubs on its store.
+    ///
+    /// # Errors
+    /// Signing failed.
+    pub fn issue_peer(&self, now: Timestamp) -> Result<Identity, PkiError> {
+        let mut params = leaf_params(PEER_NAME, &[], ExtendedKeyUsagePurpose::ClientAuth);
+        expire(&mut params, now, PEER_LIFE);
+        self.sign(params, PEER_NAME)
     }
 
     /// Signs a node's request. Only the request's key counts; the name is ours to say.
@@ -323,6 +360,12 @@ pub fn node_name(cert: &CertificateDer<'_>) -> Option<String> {
     let (_, cert) = x509_parser::certificate::X509Certificate::from_der(cert).ok()?;
     let name = cert.subject().iter_common_name().next()?.as_str().ok()?;
     name.strip_prefix(NODE_USER_PREFIX).map(str::to_owned)
+}
+
+/// The common name that a certificate gives.
+pub fn common_name(cert: &CertificateDer<'_>) -> Option<String> {
+    let (_, cert) = x509_parser::certificate::X509Certificate::from_der(cert).ok()?;
+    Some(cert.subject().iter_common_name().next()?.as_str().ok()?.to_owned())
 }
 
 fn authority_params(now: Timestamp) -> CertificateParams {

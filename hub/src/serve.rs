@@ -6,7 +6,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -14,24 +14,29 @@ use std::{
 use anyhow::Context;
 use hub_api::Clock;
 use hub_apiserver::{
-    ApiServer, Registry, RegistryConfig, ServerCertificate, ServerConfig, TlsConfig, VersionInfo,
+    ApiServer, NodeStreams, Registry, RegistryConfig, ServerCertificate, ServerConfig, TlsConfig,
+    VersionInfo,
 };
-use hub_storage::{Sealer, SledStorage, Storage};
+use hub_storage::{Sealer, Storage};
 use ipnet::Ipv4Net;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::{Access, AccessConfig},
+    access::{self, Access, AccessConfig},
     admin::{self, Admin},
-    bootstrap, certificates,
-    clock::{FlooredClock, SystemClock},
+    bootstrap,
+    clock::{CertificateTime, FlooredClock, SystemClock},
+    duties::Duties,
+    election::{Election, ElectionConfig},
     fleet::{Fleet, FleetConfig, FleetStreams},
-    front_proxy::FrontProxy,
-    legacy_tokens::LegacyTokens,
+    front_proxy::{self, FrontProxy},
+    peers::{self, PeerPort, Peers, Whereabouts},
     pki::Authority,
     renewal::OwnCertificates,
-    runner::{self, RunnerConfig},
+    runner::RunnerConfig,
+    secrets::{self, SharedSecrets},
+    store::StoreConfig,
 };
 
 /// Tasks that do not end in this time after a shutdown are left behind.
@@ -40,9 +45,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) const AUTHORITY_DIR: &str = "pki";
 /// Directory of the store, below the data directory.
 pub(crate) const STORE_DIR: &str = "store";
-/// A hub that was just killed still has its store for a moment.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// Watches and continued lists reach back so far.
 const HISTORY: Duration = Duration::from_secs(10 * 60);
 /// Version of the Kubernetes API that is spoken.
@@ -82,6 +84,13 @@ pub struct ServeConfig {
     pub shutdown_delay: u64,
     #[command(flatten)]
     pub sealing: Sealing,
+    #[command(flatten)]
+    pub store: StoreConfig,
+    #[command(flatten)]
+    pub election: ElectionConfig,
+    /// Address for the other hubs on the same store (TCP)
+    #[arg(long, default_value = "0.0.0.0:6445")]
+    pub peer_listen: SocketAddr,
 }
 
 /// What is encrypted on the disk, and with which keys.
@@ -105,7 +114,10 @@ impl Sealing {
         let Some(path) = &self.encryption_keys else { return Ok(None) };
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("could not read the encryption keys {}", path.display()))?;
-        let sealer = Sealer::parse(&text, &self.encrypt_resources)
+        let mut resources = self.encrypt_resources.clone();
+        // Whatever else is to be encrypted: these are never left in the clear.
+        resources.push(secrets::RESOURCE.to_owned());
+        let sealer = Sealer::parse(&text, &resources)
             .with_context(|| format!("could not use the encryption keys {}", path.display()))?;
         Ok(Some(Arc::new(sealer)))
     }
@@ -119,28 +131,31 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     let data_dir = config.data_dir.clone();
     std::fs::create_dir_all(&data_dir)
         .with_context(|| format!("could not create the data directory {}", data_dir.display()))?;
-    let (storage, report) = open_store(&data_dir.join(STORE_DIR), config.sealing.sealer()?).await?;
+    config.election.check()?;
+    let storage = config.store.open(&data_dir, config.sealing.sealer()?).await?;
     // What lies beside the store is this process's from here on.
     let floored = FlooredClock::open(SystemClock, &data_dir.join("time"))
         .context("could not open the floor of the hub's time")?;
     let floored = Arc::new(floored);
     let clock: Arc<dyn Clock> = floored.clone();
-    let authority =
-        Arc::new(Authority::load_or_create(&data_dir.join(AUTHORITY_DIR), clock.now())?);
-    if report.disk.lost_data() || report.n_unreadable > 0 {
-        tracing::error!(
-            healed = ?report.disk.healed,
-            unreadable = report.n_unreadable,
-            left = report.n_entries,
-            "The hub's store was damaged and has lost objects: nodes go on with what they know and \
-             do not follow this hub, until their agents are started with --accept-new-epoch"
-        );
-    }
-    if report.n_resealed > 0 {
-        tracing::info!(n_resealed = report.n_resealed, "Sealed objects as the keys say");
-    }
-    let store = storage.clone();
-    let storage: Arc<dyn Storage> = storage;
+    let shared = config.store.is_shared().then(|| SharedSecrets::new(storage.clone()));
+    let now = clock.now();
+    let dir = data_dir.join(AUTHORITY_DIR);
+    let proxy_dir = dir.join(front_proxy::DIR);
+    let (authority, proxy, keys) = match &shared {
+        Some(shared) => (
+            shared.authority(secrets::AUTHORITY, &dir, now).await?,
+            shared.authority(secrets::FRONT_PROXY, &proxy_dir, now).await?,
+            shared.token_keys(now).await?,
+        ),
+        None => (
+            Authority::load_or_create(&dir, now)?,
+            Authority::load_or_create(&proxy_dir, now)?,
+            access::token_keys(&dir, now)?,
+        ),
+    };
+    let authority = Arc::new(authority);
+    let front_proxy = Arc::new(FrontProxy::new(proxy, now)?);
 
     let listener = TcpListener::bind(config.listen)
         .await
@@ -155,12 +170,10 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
         data_dir.join("admin.kubeconfig"),
     )?;
     let certificate = own.shown();
-    let front_proxy = FrontProxy::open(&data_dir.join(AUTHORITY_DIR), clock.now())?;
-    let front_proxy = Arc::new(front_proxy);
     let own = own.with_front_proxy(front_proxy.clone());
 
     let registry_config = RegistryConfig { service_cidr: config.service_cidr };
-    let (access, audit_writer) = Access::open(&config.access, &storage, &data_dir, clock.now())?;
+    let (access, audit_writer) = Access::open(&config.access, &storage, &data_dir, keys)?;
     let registry = Registry::new(storage.clone(), clock.clone(), registry_config)
         .with_guard(access.guard.clone());
     registry.bootstrap().await?;
@@ -176,32 +189,62 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     tasks.spawn(own.renew(stop.clone()));
     let until = stop.clone();
     tasks.spawn(async move { floored.keep_up(until).await });
-    let published = (front_proxy.clone(), authority.cert_pem().to_owned());
-    tasks.spawn(bootstrap::keep(registry.clone(), published, stop.clone()));
-    tasks.spawn(certificates::run(registry.clone(), authority.clone(), stop.clone()));
-    let legacy = LegacyTokens {
-        registry: registry.clone(),
-        tokens: access.tokens.clone(),
-        ca_pem: authority.cert_pem().to_owned(),
+    let peers = match &shared {
+        Some(shared) => {
+            tasks.spawn(shared.clone().follow(access.tokens.clone(), stop.clone()));
+            let time = CertificateTime(clock.clone());
+            let port = PeerPort::bind(config.peer_listen, &authority, certificate.clone(), time);
+            let port = port.await?;
+            let id = peers::identity(&data_dir)?;
+            let peer = SocketAddr::new(address.ip(), port.address()?.port());
+            let own = Whereabouts { id, api: address, peer };
+            let peers = Peers::new(registry.clone(), clock.clone(), authority.clone(), own);
+            Some((peers, port))
+        }
+        None => None,
     };
-    tasks.spawn(legacy.run(stop.clone()));
-    let runner_config =
-        RunnerConfig { cluster_cidr: config.cluster_cidr, ca_pem: authority.cert_pem().to_owned() };
-    let runner = runner::spawn(registry.clone(), runner_config, clock.clone(), stop.clone());
+    let duties = Duties {
+        registry: registry.clone(),
+        clock: clock.clone(),
+        authority: authority.clone(),
+        tokens: access.tokens.clone(),
+        front_proxy: front_proxy.clone(),
+        runner: RunnerConfig {
+            cluster_cidr: config.cluster_cidr,
+            ca_pem: authority.cert_pem().to_owned(),
+        },
+    };
+    let election = peers.as_ref().map(|(peers, _)| {
+        // Of this process: a hub that was started again does not take itself for the one before.
+        let identity = format!("{}_{}", peers.id(), uuid::Uuid::new_v4());
+        Election::new(registry.clone(), clock.clone(), config.election, identity)
+    });
+    tasks.spawn(duties.run(election, stop.clone(), shutdown.clone()));
     let fleet_config = FleetConfig {
         listen: config.sync_listen,
         epoch: agent_sync::Epoch(storage.epoch().get()),
         node_certificate_life: Duration::from_secs(config.node_certificate_life),
         connections_path: data_dir.join("connections"),
+        hub_id: peers.as_ref().map(|(peers, _)| peers.id().to_owned()),
     };
     let fleet = Fleet::new(&fleet_config, registry.clone(), clock.clone(), authority.clone());
     let sync_address = fleet.spawn(&fleet_config, certificate.clone(), &storage, &tasks, &stop)?;
+    let nodes: Arc<dyn NodeStreams> = match peers {
+        Some((peers, port)) => {
+            let own = FleetStreams(fleet.clone());
+            tasks.spawn(peers::serve(port, own.clone(), stop.clone()));
+            tasks.spawn(peers.clone().keep(stop.clone()));
+            Arc::new(peers::Streams { own, peers })
+        }
+        None => Arc::new(FleetStreams(fleet.clone())),
+    };
     let admin = Admin {
         registry: registry.clone(),
         fleet: fleet.clone(),
         clock,
         authority_hash: authority.key_hash()?,
-        store: store.clone(),
+        store: storage.clone(),
+        shared,
         data_dir: data_dir.clone(),
     };
     let socket = admin::bind(&data_dir).context("could not open the hub's admin socket")?;
@@ -214,7 +257,7 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
         }
     });
     let shown = (certificate, front_proxy.shown());
-    let server = api_server(&config, registry, &authority, shown, fleet, &access, address)?;
+    let server = api_server(&config, registry, &authority, shown, nodes, &access, address)?;
     // From here on only the server tells the audit log anything.
     drop(access);
     tracing::info!(api = %address, sync = %sync_address, "Hub is ready");
@@ -224,48 +267,12 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     shutdown.cancel();
     stop.cancel();
     tasks.close();
-    let stopped = tokio::time::timeout(STOP_TIMEOUT, async {
-        tasks.wait().await;
-        runner.join().await;
-    });
-    if stopped.await.is_err() {
+    if tokio::time::timeout(STOP_TIMEOUT, tasks.wait()).await.is_err() {
         tracing::warn!("Left tasks behind that did not stop in time");
     }
-    store.close();
+    storage.shutdown().await;
     tracing::info!("Hub stopped");
     Ok(())
-}
-
-/// Opens the store. The hub before this one may still be on its way out.
-async fn open_store(
-    dir: &Path,
-    sealer: Option<Arc<Sealer>>,
-) -> anyhow::Result<(Arc<SledStorage>, hub_storage::OpenReport)> {
-    let options = hub_storage::Options { sealer, ..hub_storage::Options::DEFAULT };
-    let mut waited = Duration::ZERO;
-    loop {
-        match SledStorage::open(dir, options.clone()) {
-            Err(hub_storage::OpenError::Disk(agent_disk::OpenError::InUse { .. }))
-                if waited < LOCK_TIMEOUT =>
-            {
-                if waited.is_zero() {
-                    tracing::warn!(
-                        dir = %dir.display(),
-                        timeout = ?LOCK_TIMEOUT,
-                        "Another hub has the store open; waiting for its end"
-                    );
-                }
-                tokio::time::sleep(LOCK_PAUSE).await;
-                waited += LOCK_PAUSE;
-            }
-            opened => {
-                return opened.with_context(|| match waited {
-                    Duration::ZERO => "could not open the hub's store".to_owned(),
-                    _ => format!("could not open the hub's store within {waited:?}"),
-                });
-            }
-        }
-    }
 }
 
 async fn forget_history(storage: Arc<dyn Storage>, shutdown: CancellationToken) {
@@ -289,7 +296,7 @@ fn api_server(
     registry: Registry,
     authority: &Authority,
     (certificate, front_proxy): (Arc<ServerCertificate>, Arc<ServerCertificate>),
-    fleet: Arc<Fleet>,
+    nodes: Arc<dyn NodeStreams>,
     access: &Access,
     address: SocketAddr,
 ) -> anyhow::Result<ApiServer> {
@@ -299,7 +306,7 @@ fn api_server(
         authentication: access.authentication(&config.access)?,
         audit: access.audit.clone(),
         authorizer: access.authorizer.clone(),
-        nodes: Arc::new(FleetStreams(fleet)),
+        nodes,
         version: version(),
         address: address.to_string(),
         front_proxy: Some(front_proxy),

@@ -24,11 +24,12 @@ const fn package(name: &'static str, program: &'static str) -> Package {
 pub(crate) const UP: [Package; 2] =
     [package("docker-registry", "docker-registry"), package("busybox-static", "busybox")];
 /// What the tests need besides.
-pub(crate) const TEST: [Package; 8] = [
+pub(crate) const TEST: [Package; 9] = [
     package("ca-certificates", "update-ca-certificates"),
     package("nftables", "nft"),
     package("iproute2", "ip"),
     package("e2fsprogs", "mkfs.ext4"),
+    package("etcd-server", "etcd"),
     package("cpio", "cpio"),
     package("qemu-system-x86", "qemu-system-x86_64"),
     package("git", "git"),

@@ -62,14 +62,29 @@ pub(super) struct Dialled {
     _endpoint: Endpoint,
 }
 
+/// The addresses of hubs: `host:port`, with commas between several.
+pub(crate) fn hubs(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|it| !it.is_empty())
+}
+
+/// The hub to try after so many failures.
+fn one_of(text: &str, n_failures: u32) -> &str {
+    let count = hubs(text).count().max(1);
+    let turn = usize::try_from(n_failures).unwrap_or_default() % count;
+    hubs(text).nth(turn).unwrap_or(text)
+}
+
 /// How long the next attempt may take.
-pub(super) fn timeout(n_failures: u32) -> Duration {
+fn timeout(n_failures: u32) -> Duration {
     if (n_failures + 1).is_multiple_of(SLOW_ATTEMPT) { DIAL_TIMEOUT } else { BRISK_TIMEOUT }
 }
 
-pub(super) async fn connect(config: &LinkConfig, timeout: Duration) -> Result<Dialled, DialError> {
-    let hub = config.ledger.read(Table::Meta, HUB_ADDRESS).ok_or(DialError::NotJoined)?;
-    let hub = String::from_utf8_lossy(&hub).into_owned();
+/// Connects to the hub, or to one of several on one store: each attempt takes the next.
+pub(super) async fn connect(config: &LinkConfig, n_failures: u32) -> Result<Dialled, DialError> {
+    let hubs = config.ledger.read(Table::Meta, HUB_ADDRESS).ok_or(DialError::NotJoined)?;
+    let hubs = String::from_utf8_lossy(&hubs).into_owned();
+    let hub = one_of(&hubs, n_failures).to_owned();
+    let timeout = timeout(n_failures);
     let vital = config.ledger.vital();
     if vital.cert_pem.is_empty() {
         return Err(DialError::NotJoined);
@@ -134,5 +149,18 @@ pub(crate) async fn exchange(
     match answer {
         JoinAnswer::Accepted { cert_pem, authority_pem } => Ok((cert_pem, authority_pem)),
         JoinAnswer::Refused { message } => Err(DialError::Refused { message }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_hubs_take_turns() {
+        let turns = |text| [0, 1, 2, 3].map(|n| one_of(text, n));
+        assert_eq!(turns("a:1"), ["a:1"; 4]);
+        assert_eq!(turns("a:1, b:2,c:3,"), ["a:1", "b:2", "c:3", "a:1"]);
+        assert_eq!(turns(""), [""; 4]);
     }
 }

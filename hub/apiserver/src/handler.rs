@@ -245,7 +245,8 @@ async fn route(
         {
             return Ok(aggregated::serve(&shared, &user, &peer, &api, request).await);
         }
-        return plain::answer(&shared, &route, &request, &query);
+        let store_answers = plain::store_answers(&shared, &route).await;
+        return plain::answer(&shared, &route, &request, &query, store_answers);
     };
     let verb = verb(request.method(), &path, &query)?;
     let _ticket = enter_for(&shared, &user, verb, &path, marks).await?;
@@ -264,6 +265,9 @@ async fn route(
         };
         shared.metrics.count(labels);
         return Ok(answer);
+    }
+    if wants_the_newest(verb, &query) {
+        shared.registry.catch_up().await?;
     }
     let catalog = shared.registry.catalog();
     if path.is_deep {
@@ -388,6 +392,14 @@ async fn serve(
     let mut answer = result.unwrap_or_else(|status| response::status(&status));
     response::warn(answer.headers_mut(), &warnings);
     Ok(answer)
+}
+
+/// Whether a request means the state that is newest anywhere: all do, but reads that say which state will do.
+fn wants_the_newest(verb: &str, query: &Query) -> bool {
+    let names_a_state = ["resourceVersion", "continue"]
+        .into_iter()
+        .any(|it| !query.first(it).unwrap_or_default().is_empty());
+    !(matches!(verb, "get" | "list" | "watch") && names_a_state)
 }
 
 /// What a request does, in the words of authorization.

@@ -54,6 +54,8 @@ pub const MAX_WATCH_TIMEOUT: Duration = Duration::from_hours(12);
 pub const BOOKMARK_INTERVAL: Duration = Duration::from_mins(1);
 /// How long a list waits for a resourceVersion that lies ahead.
 pub const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(3);
+/// A store that does not answer in this time makes the server not ready.
+pub const READY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes gathered into one frame of a watch answer.
 pub const WATCH_BATCH: usize = 64 << 10;
 /// Objects read from storage at a time when a selector drops some.
@@ -64,8 +66,8 @@ pub const EVENT_TTL: Duration = Duration::from_hours(1);
 pub const EXPIRY_INTERVAL: Duration = Duration::from_mins(5);
 /// Objects of a collection that are deleted at once.
 pub const COLLECTION_CONCURRENCY: usize = 64;
-/// Old events that are deleted in one transaction.
-pub const EXPIRY_BATCH: usize = 256;
+/// Old events that are deleted in one transaction; etcd takes 127 writes at once.
+pub const EXPIRY_BATCH: usize = 120;
 /// Retries of a write that met another one.
 pub const MAX_CONFLICT_RETRIES: usize = 32;
 /// Retries with a fresh suffix for `generateName`.

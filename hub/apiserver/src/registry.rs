@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hub_api::{Catalog, Clock, Resource, Status, WriteContext};
-use hub_storage::{Entry, Key, Prefix, Revision, Storage};
+use hub_storage::{CatchUpError, Entry, Key, Prefix, Revision, Storage};
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -150,6 +150,22 @@ impl Registry {
         let mut progress = self.storage.progress();
         // An error means that the storage is closed: what follows will say so.
         let _ = progress.wait_for(|reached| *reached >= revision).await;
+    }
+
+    /// Waits until reads here see every write that was acknowledged before the call, whichever hub on the same store it
+    /// went through. Bounded in time.
+    ///
+    /// # Errors
+    /// `ServiceUnavailable` or `Timeout` if that cannot be known.
+    pub async fn catch_up(&self) -> Result<Revision, Status> {
+        self.storage.catch_up().await.map_err(|err| match err {
+            CatchUpError::Unreachable { .. } => Status::service_unavailable(err.to_string()),
+            CatchUpError::TimedOut => Status::timeout(&err.to_string()),
+            CatchUpError::Behind { wanted } => {
+                Status::timeout_rv_too_large(wanted.get(), self.revision().get())
+            }
+            CatchUpError::Closed => Status::service_unavailable("the server is shutting down"),
+        })
     }
 
     /// One object.

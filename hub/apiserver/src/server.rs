@@ -11,7 +11,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,9 +19,9 @@ use crate::audit::Audit;
 use crate::auth::{Authentication, Authorizer, User, user_of_certificate};
 use crate::handler::{Shared, handle};
 use crate::limits::{
-    DRAIN_TIMEOUT, EVENT_TTL, EXPIRY_INTERVAL, H2_CONNECTION_WINDOW, H2_MAX_STREAMS,
-    H2_PING_INTERVAL, H2_PING_TIMEOUT, H2_SEND_BUFFER, H2_STREAM_WINDOW, HANDSHAKE_TIMEOUT,
-    HEADER_READ_TIMEOUT, MAX_HEAD, PARTING_TIMEOUT,
+    DRAIN_TIMEOUT, H2_CONNECTION_WINDOW, H2_MAX_STREAMS, H2_PING_INTERVAL, H2_PING_TIMEOUT,
+    H2_SEND_BUFFER, H2_STREAM_WINDOW, HANDSHAKE_TIMEOUT, HEADER_READ_TIMEOUT, MAX_HEAD,
+    PARTING_TIMEOUT,
 };
 use crate::places::{ACCEPT_PAUSE, Overdue, Seat, Seats};
 use crate::registry::Registry;
@@ -159,15 +158,6 @@ impl ApiServer {
                 });
             }
         };
-        let expiring = async {
-            let mut interval = tokio::time::interval(EXPIRY_INTERVAL);
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                interval.tick().await;
-                let n_expired = self.shared.registry.expire_events(EVENT_TTL).await;
-                tracing::debug!(n_expired, "Expired events");
-            }
-        };
         self.shared.flows.load(&self.shared.registry);
         let passage = self.shared.passage();
         let stopping = async {
@@ -178,7 +168,6 @@ impl ApiServer {
         tokio::select! {
             () = stopping => {}
             () = accepting => {}
-            () = expiring => {}
             () = self.shared.flows.follow(&self.shared.registry) => {}
             () = self.shared.registry.follow_quotas() => {}
             () = self.shared.aggregation.follow_servers(&self.shared.registry, &passage) => {}

@@ -43,6 +43,16 @@ pub enum OpenError {
         /// Its name.
         node: String,
     },
+    /// The node has a session with another hub, and the stream did not come about through that.
+    #[error("node \"{node}\" is connected to hub {hub}, which {reason}")]
+    Elsewhere {
+        /// Its name.
+        node: String,
+        /// The other hub's identity.
+        hub: String,
+        /// What it did.
+        reason: String,
+    },
     /// The session broke while the stream was opened.
     #[error("could not open a stream to node \"{node}\"")]
     Io {

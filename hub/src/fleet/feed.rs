@@ -10,8 +10,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Fleet, State, ToSession, join::removed, listener::CLOSE_REFUSED, view::Addressed};
 
+pub(super) const N_KINDS: usize = 6;
+
 /// Kinds that nodes may see: storage group, plural, kind.
-const KINDS: [(&str, &str, &str); 6] = [
+const KINDS: [(&str, &str, &str); N_KINDS] = [
     ("core", "configmaps", "ConfigMap"),
     ("core", "nodes", "Node"),
     ("core", "pods", "Pod"),
@@ -32,13 +34,41 @@ pub(super) fn spawn(
     // Lists first, all of them: a session must never take half a view for the whole one.
     let positions = KINDS.map(|kind| relist(fleet, &**storage, kind));
     fleet.primed.send_replace(true);
-    for (kind, position) in KINDS.into_iter().zip(positions) {
+    for (number, (kind, position)) in KINDS.into_iter().zip(positions).enumerate() {
+        let feed = Feed { number, kind };
         let (fleet, storage, shutdown) = (fleet.clone(), storage.clone(), shutdown.clone());
         tasks.spawn(async move {
             tokio::select! {
-                () = follow(&fleet, &*storage, kind, position) => {}
+                () = follow(&fleet, &*storage, feed, position) => {}
                 // Dropping a watch loses nothing: the index is rebuilt from storage.
                 () = shutdown.cancelled() => {}
+            }
+        });
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Feed {
+    number: usize,
+    kind: (&'static str, &'static str, &'static str),
+}
+
+impl Fleet {
+    /// Waits until the views hold every change up to a revision that readers can see. Then it may be told to nodes: one
+    /// that was connected to another hub must not find this one behind.
+    pub(super) async fn fed_to(&self, revision: Revision) {
+        let mut fed = self.fed.subscribe();
+        self.asked.send_replace(());
+        // The sender lives as long as this fleet.
+        let _reached = fed.wait_for(|it| it.iter().all(|it| *it >= revision.get())).await;
+        let mut state = self.lock();
+        state.revision = state.revision.max(revision.get());
+    }
+
+    fn is_fed(&self, feed: Feed, position: Revision) {
+        self.fed.send_modify(|it| {
+            if let Some(it) = it.get_mut(feed.number) {
+                *it = (*it).max(position.get());
             }
         });
     }
@@ -47,48 +77,62 @@ pub(super) fn spawn(
 async fn follow(
     fleet: &Fleet,
     storage: &dyn Storage,
-    kind: (&'static str, &'static str, &'static str),
+    feed: Feed,
     mut position: Result<Revision, ListError>,
 ) {
     loop {
         let err = match position {
-            Ok(after) => match drain(fleet, storage, kind, after).await {
+            Ok(after) => match drain(fleet, storage, feed, after).await {
                 WatchError::Closed => return,
                 err @ (WatchError::Compacted { .. } | WatchError::Future { .. }) => err.to_string(),
             },
             Err(err) => err.to_string(),
         };
-        tracing::warn!(plural = kind.1, error = err, "Listed again for the nodes' views");
+        tracing::warn!(plural = feed.kind.1, error = err, "Listed again for the nodes' views");
         tokio::time::sleep(RELIST_PAUSE).await;
-        position = relist(fleet, storage, kind);
+        position = relist(fleet, storage, feed.kind);
     }
 }
 
-async fn drain(
-    fleet: &Fleet,
-    storage: &dyn Storage,
-    kind: (&'static str, &'static str, &'static str),
-    after: Revision,
-) -> WatchError {
-    let mut watch = match storage.watch(&Prefix::all(kind.0, kind.1), after) {
+async fn drain(fleet: &Fleet, storage: &dyn Storage, feed: Feed, after: Revision) -> WatchError {
+    let (group, plural, kind) = feed.kind;
+    let mut watch = match storage.watch(&Prefix::all(group, plural), after) {
         Ok(watch) => watch,
         Err(err) => return err,
     };
+    let mut asked = fleet.asked.subscribe();
+    asked.mark_changed();
     loop {
-        let mut next = match watch.next().await {
-            Ok(event) => Some(event),
-            Err(err) => return err,
-        };
-        let mut state = fleet.lock();
-        // Everything that is ready in one go: one wake-up of the sessions, not one an event.
-        while let Some(event) = next {
-            state.apply(kind.2, &event);
-            next = match watch.try_next() {
+        // Both arms are cancel-safe: an event is returned or still to come, and so is a question.
+        let mut next = tokio::select! {
+            event = watch.next() => match event {
+                Ok(event) => Some(event),
+                Err(err) => return err,
+            },
+            // The sender lives as long as the fleet.
+            _ = asked.changed() => match watch.try_next() {
                 Ok(event) => event,
                 Err(err) => return err,
-            };
+            },
+        };
+        if next.is_some() {
+            let mut state = fleet.lock();
+            // Everything that is ready in one go: one wake-up of the sessions, not one an event.
+            while let Some(event) = next {
+                state.apply(kind, &event);
+                next = match watch.try_next() {
+                    Ok(event) => event,
+                    Err(err) => return err,
+                };
+            }
+            state.announce();
         }
-        state.announce();
+        match watch.synced() {
+            Ok(Some(position)) => fleet.is_fed(feed, position),
+            // More came meanwhile.
+            Ok(None) => {}
+            Err(err) => return err,
+        }
     }
 }
 

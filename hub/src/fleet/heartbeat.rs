@@ -10,6 +10,7 @@ use hub_apiserver::{PatchKind, WriteOptions, auth::User};
 use serde_json::{Value, json};
 
 use super::Fleet;
+use crate::peers::HUB_OF_NODE;
 
 /// How often the Lease is renewed, as a kubelet does.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
@@ -45,7 +46,10 @@ async fn renew(fleet: &Fleet, leases: &Resource, node: &str) -> Result<(), hub_a
         field_manager: "outbye-agent".to_owned(),
         ..WriteOptions::default()
     };
-    let patch = json!({ "spec": spec });
+    let mut patch = json!({ "spec": spec });
+    if let Some(hub) = &fleet.hub_id {
+        patch["metadata"] = json!({"annotations": {HUB_OF_NODE: hub}});
+    }
     let patched = fleet
         .registry
         .patch(leases, Some(NAMESPACE), node, PatchKind::Merge, &patch, None, &options)
@@ -54,7 +58,10 @@ async fn renew(fleet: &Fleet, leases: &Resource, node: &str) -> Result<(), hub_a
         Err(status) if status.code == 404 => {
             // Without its Node nobody would ever remove it: the node is about to be shut out.
             let Some(owner) = owner(fleet, node) else { return Ok(()) };
-            let lease = lease(node, spec, owner);
+            let mut lease = lease(node, spec, owner);
+            if let Some(hub) = &fleet.hub_id {
+                lease["metadata"]["annotations"] = json!({HUB_OF_NODE: hub});
+            }
             fleet.registry.create(leases, Some(NAMESPACE), lease, &options).await.map(drop)
         }
         other => other.map(drop),

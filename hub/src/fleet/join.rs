@@ -59,6 +59,8 @@ enum ExchangeError {
 
 impl Fleet {
     async fn answer(&self, request: JoinRequest) -> Result<JoinAnswer, String> {
+        // Another hub may have made the token a moment ago.
+        self.registry.catch_up().await.map_err(|status| status.message)?;
         let (node, csr_pem) = match request {
             JoinRequest::Join { token_id, token_secret, node, csr_pem } => {
                 check_name(&node)?;

@@ -31,6 +31,9 @@ pub(super) async fn run(
         opened.map_err(|_| "the node did not open its stream")?.map_err(|err| err.to_string())?;
     let mut primed = fleet.primed.subscribe();
     primed.wait_for(|it| *it).await.map_err(|_| "the hub is shutting down")?;
+    // What the node heard from another hub must be known here as well.
+    let newest = fleet.registry.catch_up().await.map_err(|status| status.message)?;
+    fleet.fed_to(newest).await;
 
     let (changes_tx, changes_rx) = mpsc::unbounded_channel();
     let mut machine = HubSession::new(HubConfig { epoch: fleet.epoch }, clock::monotonic());

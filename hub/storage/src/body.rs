@@ -173,6 +173,16 @@ impl Entry {
         stamp(&self.bytes[..self.hole], revision, &self.bytes[self.hole + digits..])
     }
 
+    /// The object without its revision, to be written again.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn body(&self) -> Body {
+        let digits = self.revision.to_string().len();
+        Body {
+            before: self.bytes.slice(..self.hole),
+            after: self.bytes.slice(self.hole + digits..),
+        }
+    }
+
     pub(crate) fn hole(&self) -> usize {
         self.hole
     }

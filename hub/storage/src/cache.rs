@@ -163,10 +163,14 @@ impl WatchCache {
             return Err(WatchError::Compacted { after, oldest: table.forgotten });
         }
         for event in table.events_after(after).filter(|it| prefix.contains(it.key())) {
-            into.push_back(event.clone());
-            if into.len() >= limit {
-                return Ok(event.revision());
+            // A revision may have several events: it is delivered whole.
+            if into.len() >= limit
+                && let Some(last) = into.back().map(|it| it.revision())
+                && last < event.revision()
+            {
+                return Ok(last);
             }
+            into.push_back(event.clone());
         }
         Ok(state.revision)
     }
@@ -174,14 +178,51 @@ impl WatchCache {
     /// Makes a batch of durable events visible. Their revisions continue from the current one.
     pub fn publish(&self, events: Vec<Event>) {
         let mut state = self.write();
-        let mut touched: BTreeMap<Box<str>, Arc<watch::Sender<Revision>>> = BTreeMap::new();
+        let mut touched: Touched = BTreeMap::new();
         for event in events {
-            state.revision = event.revision();
-            let name: Box<str> = event.key().table().into();
-            let table = state.table(&name);
-            touched.entry(name).or_insert_with(|| table.wake.clone());
-            table.absorb(event, &self.limits);
+            state.take(event, &self.limits, &mut touched);
         }
+        Self::wake(state, &touched);
+    }
+
+    /// Makes durable changes visible that happened elsewhere, and moves on to `revision`: everything up to it is in them
+    /// or was there before.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn absorb(&self, changes: Vec<Change>, revision: Revision) {
+        let mut state = self.write();
+        let mut touched: Touched = BTreeMap::new();
+        for change in changes {
+            if let Some(event) = state.event(change) {
+                state.take(event, &self.limits, &mut touched);
+            }
+        }
+        state.revision = state.revision.max(revision);
+        Self::wake(state, &touched);
+    }
+
+    /// Begins anew with these objects, when it is not known how they became what they are: every watch is left behind
+    /// that has not come as far.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn reset(&self, entries: Vec<Entry>, revision: Revision) {
+        let mut state = self.write();
+        state.revision = state.revision.max(revision);
+        state.base = state.revision;
+        let base = state.base;
+        let mut touched: Touched = BTreeMap::new();
+        for (name, table) in &mut state.tables {
+            touched.insert(name.clone(), table.wake.clone());
+            let wake = table.wake.clone();
+            *table = Table { wake, ..Table::new(base) };
+        }
+        for entry in entries {
+            let key = entry.key.clone();
+            state.table(key.table()).entries.insert(key, Arc::new(entry));
+        }
+        Self::wake(state, &touched);
+    }
+
+    /// Tells readers, once nobody is kept from reading.
+    fn wake(state: RwLockWriteGuard<'_, State>, touched: &Touched) {
         let revision = state.revision;
         let progress = state.progress.clone();
         drop(state);
@@ -222,7 +263,47 @@ impl WatchCache {
     }
 }
 
+/// The kinds that changed, and whom to tell.
+type Touched = BTreeMap<Box<str>, Arc<watch::Sender<Revision>>>;
+
+/// What happened elsewhere.
+#[cfg(feature = "etcd")]
+#[derive(Debug)]
+pub(crate) enum Change {
+    Put(Arc<Entry>),
+    Delete(Key, Revision),
+}
+
 impl State {
+    fn take(&mut self, event: Event, limits: &HistoryLimits, touched: &mut Touched) {
+        self.revision = event.revision();
+        let name: Box<str> = event.key().table().into();
+        let table = self.table(&name);
+        touched.entry(name).or_insert_with(|| table.wake.clone());
+        table.absorb(event, limits);
+    }
+
+    /// The change with what was there before; nothing if it was known already.
+    #[cfg(feature = "etcd")]
+    fn event(&mut self, change: Change) -> Option<Event> {
+        let (key, revision) = match &change {
+            Change::Put(entry) => (&entry.key, entry.revision),
+            Change::Delete(key, revision) => (key, *revision),
+        };
+        if revision < self.revision {
+            return None;
+        }
+        let previous = self.tables.get(key.table()).and_then(|it| it.entries.get(key)).cloned();
+        match change {
+            Change::Put(entry) => Some(Event::Put { entry, previous }),
+            Change::Delete(key, revision) => {
+                let previous = previous?;
+                let last = previous.stamped(revision);
+                Some(Event::Delete { key, revision, previous, last })
+            }
+        }
+    }
+
     fn table(&mut self, name: &str) -> &mut Table {
         if !self.tables.contains_key(name) {
             self.tables.insert(name.into(), Table::new(self.base));

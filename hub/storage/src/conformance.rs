@@ -13,16 +13,16 @@ use crate::{
 };
 
 /// Runs every check, each on a storage of its own.
-pub async fn check_all<S: Storage>(mut fresh: impl FnMut() -> Arc<S>) {
-    creates_reads_updates_and_deletes(&*fresh()).await;
-    conflicts_change_nothing(&*fresh()).await;
-    transactions_are_whole(&*fresh()).await;
-    lists_pages_of_one_snapshot(&*fresh()).await;
-    watches_from_any_revision(&*fresh()).await;
-    keeps_namespaces_apart(&*fresh()).await;
-    answers_compacted_and_future(&*fresh()).await;
-    one_of_many_creators_wins(fresh()).await;
-    watches_miss_nothing_under_load(fresh()).await;
+pub async fn check_all<S: Storage>(mut fresh: impl AsyncFnMut() -> Arc<S>) {
+    creates_reads_updates_and_deletes(&*fresh().await).await;
+    conflicts_change_nothing(&*fresh().await).await;
+    transactions_are_whole(&*fresh().await).await;
+    lists_pages_of_one_snapshot(&*fresh().await).await;
+    watches_from_any_revision(&*fresh().await).await;
+    keeps_namespaces_apart(&*fresh().await).await;
+    answers_compacted_and_future(&*fresh().await).await;
+    one_of_many_creators_wins(fresh().await).await;
+    watches_miss_nothing_under_load(fresh().await).await;
 }
 
 /// Objects come back as they went in, with their revision in them.
@@ -70,24 +70,39 @@ pub async fn conflicts_change_nothing(storage: &dyn Storage) {
     assert!(storage.get(&pod("c")).is_none());
 }
 
-/// Several writes appear together, in order, each with its own revision; within one transaction later writes see
-/// earlier ones.
+/// Several writes appear together, in order; none has a revision below that of the one before it.
 pub async fn transactions_are_whole(storage: &dyn Storage) {
+    let old = put(storage, Txn::create(pod("c"), body("old"))).await.revision;
     let mut watch = storage.watch(&pods(), storage.revision()).expect("watch from now");
-    let start = storage.revision();
     let txn = Txn::create(pod("a"), body("one"))
         .and(Write::Put(pod("b"), body("two")))
-        .and(Write::Delete(pod("a")));
+        .and(Write::Delete(pod("c")));
     let committed = commit(storage, txn).await;
-    assert_eq!(committed.revision.get(), start.get() + 3);
-    assert_eq!(committed.entries.len(), 2);
-    let mut revisions = Vec::new();
+    let puts: Vec<Revision> = committed.entries.iter().map(|it| it.revision).collect();
+    assert!(puts.len() == 2 && puts.is_sorted() && puts[0] > old, "{puts:?}");
+    assert!(puts[1] <= committed.revision);
+    let (mut revisions, mut keys) = (Vec::new(), Vec::new());
     for _ in 0..3 {
-        revisions.push(watch.next().await.expect("event").revision().get() - start.get());
+        let event = watch.next().await.expect("event");
+        revisions.push(event.revision());
+        keys.push(event.key().name().to_owned());
     }
-    assert_eq!(revisions, [1, 2, 3]);
+    assert_eq!(revisions, [puts[0], puts[1], committed.revision]);
+    assert_eq!(keys, ["a", "b", "c"]);
+    assert_eq!(storage.revision(), committed.revision);
     let list = storage.list(&ListRequest::all(pods())).expect("list");
-    assert_eq!(names(&list.entries), ["b"]);
+    assert_eq!(names(&list.entries), ["a", "b"]);
+    // Half of it was never to be seen.
+    let before = ListRequest { at: Some(old), ..ListRequest::all(pods()) };
+    assert_eq!(names(&storage.list(&before).expect("list").entries), ["c"]);
+
+    let twice = Txn::create(pod("d"), body("x")).and(Write::Delete(pod("d")));
+    let refused = storage.txn(twice).await;
+    assert!(matches!(&refused, Err(TxnError::Twice { key }) if *key == pod("d")), "{refused:?}");
+    let large = Txn::create(pod("d"), body(&"x".repeat(2 << 20)));
+    let refused = storage.txn(large).await;
+    assert!(matches!(refused, Err(TxnError::TooLarge { .. })), "{refused:?}");
+    assert_eq!(storage.revision(), committed.revision);
 }
 
 /// Later pages show the state of the first, whatever happened since.
@@ -216,17 +231,19 @@ pub async fn one_of_many_creators_wins<S: Storage>(storage: Arc<S>) {
     for n in 0..20 {
         answers.push(storage.txn(Txn::create(pod("one"), body(&n.to_string()))));
     }
-    let mut winners = Vec::new();
+    let (mut winners, mut seen) = (Vec::new(), Vec::new());
     for answer in answers {
         match answer.await {
             Ok(committed) => winners.push(committed.revision),
             Err(TxnError::Conflict { current: Some(current), .. }) => {
-                assert_eq!(text(&current).0, "0");
+                seen.push(current.revision);
             }
             Err(other) => panic!("{other:?}"),
         }
     }
     assert_eq!(winners, [storage.revision()]);
+    assert!(seen.len() == 19 && seen.iter().all(|it| winners.contains(it)), "{seen:?}");
+    assert_eq!(storage.catch_up().await, Ok(storage.revision()));
 }
 
 /// Concurrent writers, watches that begin at any time: every watch sees every event after its revision, once, in

@@ -14,16 +14,22 @@ pub mod backup;
 mod body;
 mod cache;
 pub mod conformance;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod key;
 mod seal;
 mod sled;
 mod watch;
 
-use std::{fmt, num::ParseIntError, str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, fmt, num::ParseIntError, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+#[cfg(feature = "etcd")]
+pub use crate::etcd::{
+    EtcdOpenError, EtcdOptions, EtcdPlace, EtcdReport, EtcdStorage, EtcdTls, PlaceError, new_epoch,
+};
 pub use crate::{
     age::compact_by_age,
     backup::Backup,
@@ -76,7 +82,8 @@ impl FromStr for Revision {
 
 /// A store of objects with revisions.
 pub trait Storage: Send + Sync + 'static {
-    /// The object under `key`. Sees every write that was acknowledged before the call.
+    /// The object under `key`. Sees every write that this storage acknowledged before the call; what another hub wrote to
+    /// the same store is seen after [`Self::catch_up`].
     fn get(&self, key: &Key) -> Option<Arc<Entry>>;
 
     /// The objects under a prefix in key order, as they are or as they were at a revision.
@@ -90,6 +97,10 @@ pub trait Storage: Send + Sync + 'static {
     /// The future does not need to be polled for the write to happen; dropping it does not undo the write.
     fn txn(&self, txn: Txn) -> BoxFuture<'static, Result<Committed, TxnError>>;
 
+    /// Waits until readers here see every write that anybody acknowledged before the call, whichever hub it went
+    /// through. Returns the revision that is visible then. Bounded in time.
+    fn catch_up(&self) -> BoxFuture<'static, Result<Revision, CatchUpError>>;
+
     /// The newest revision that readers can see.
     fn revision(&self) -> Revision;
 
@@ -101,6 +112,12 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Identity of this history. Two storages with equal epochs share every revision both have.
     fn epoch(&self) -> StorageEpoch;
+
+    /// A backup of everything as it is now, and of these files (name and content). Writes go on meanwhile.
+    fn backup(&self, files: &[(String, Vec<u8>)]) -> Backup;
+
+    /// Finishes what is queued, then refuses everything and ends every watch.
+    fn shutdown(&self) -> BoxFuture<'_, ()>;
 }
 
 /// What to list.
@@ -179,12 +196,35 @@ pub enum WatchError {
     Closed,
 }
 
-/// Writes that happen together, under conditions.
+/// Why readers may not see the newest.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum CatchUpError {
+    /// The store that hubs share cannot be reached.
+    #[error("the store is out of reach: {reason}")]
+    Unreachable {
+        /// Why.
+        reason: String,
+    },
+    /// It did not answer in time.
+    #[error("etcdserver: request timed out")]
+    TimedOut,
+    /// It answered, but what was written does not arrive here.
+    #[error("this hub is behind revision {wanted} of the store")]
+    Behind {
+        /// What readers would have to see.
+        wanted: Revision,
+    },
+    /// The storage was closed.
+    #[error("the storage is closed")]
+    Closed,
+}
+
+/// Writes that happen together, under conditions. No key is written twice.
 #[derive(Clone, Debug, Default)]
 pub struct Txn {
     /// All must hold just before the first write.
     pub conditions: Vec<Condition>,
-    /// Performed in order; each has a revision of its own.
+    /// Performed in order; the revision of each is not below that of the one before it.
     pub writes: Vec<Write>,
 }
 
@@ -225,6 +265,24 @@ impl Txn {
     pub fn and(mut self, write: Write) -> Self {
         self.writes.push(write);
         self
+    }
+
+    /// What every storage refuses, before it looks at what is stored.
+    pub(crate) fn check(&self, object_bytes: usize) -> Result<(), TxnError> {
+        let mut seen = BTreeSet::new();
+        for write in &self.writes {
+            let (Write::Put(key, _) | Write::Delete(key)) = write;
+            if !seen.insert(key) {
+                return Err(TxnError::Twice { key: key.clone() });
+            }
+            if let Write::Put(key, body) = write
+                && body.size() > object_bytes
+            {
+                let (size, limit) = (body.size(), object_bytes);
+                return Err(TxnError::TooLarge { key: key.clone(), size, limit });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -275,6 +333,35 @@ pub enum TxnError {
         size: usize,
         /// The largest accepted size.
         limit: usize,
+    },
+    /// One key is written twice.
+    #[error("{key} is written twice in one transaction")]
+    Twice {
+        /// Which.
+        key: Key,
+    },
+    /// There is more in it than the store takes at once. Nothing was written.
+    #[error("the transaction has {n} parts, more than {limit}")]
+    TooMany {
+        /// Its conditions or its writes, whichever are more.
+        n: usize,
+        /// The largest accepted number.
+        limit: usize,
+    },
+    /// The store that hubs share cannot be reached. It is unknown whether the write happened.
+    #[error("the store is out of reach: {reason}")]
+    Unreachable {
+        /// Why.
+        reason: String,
+    },
+    /// It did not answer in time. It is unknown whether the write happened.
+    #[error("etcdserver: request timed out")]
+    TimedOut,
+    /// It refused, as when it is full. Nothing was written.
+    #[error("{reason}")]
+    Refused {
+        /// In its words.
+        reason: String,
     },
     /// The storage was closed, or could not make the write durable. It is unknown whether the write will be there
     /// after the next start.

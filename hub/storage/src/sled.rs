@@ -23,8 +23,8 @@ use tokio::sync::{oneshot, watch};
 
 use self::writer::{Request, Writer};
 use crate::{
-    Backup, Committed, Entry, HistoryLimits, Key, List, ListError, ListRequest, Prefix, Revision,
-    Sealer, Storage, Txn, TxnError, UnsealError, Watch, WatchCache, WatchError, Write,
+    Backup, CatchUpError, Committed, Entry, HistoryLimits, Key, List, ListError, ListRequest,
+    Prefix, Revision, Sealer, Storage, Txn, TxnError, UnsealError, Watch, WatchCache, WatchError,
 };
 
 /// Batches go to the database in pieces of about this size, in the background.
@@ -190,12 +190,6 @@ impl SledStorage {
         Ok((Arc::new(storage), report))
     }
 
-    /// A backup of everything as it is now, and of these files (name and content). Writes go on meanwhile.
-    pub fn backup(&self, files: &[(String, Vec<u8>)]) -> Backup {
-        let (entries, revision) = self.cache.snapshot();
-        Backup::new(entries, revision, self.sealer.clone(), files)
-    }
-
     /// Finishes what is queued, then refuses everything. Returns when the directory can be opened again.
     pub fn close(&self) {
         // The writer may have gone before: then there is nothing to tell it.
@@ -205,18 +199,6 @@ impl SledStorage {
             // A panic of the writer was printed where it happened.
             let _ = writer.join();
         }
-    }
-
-    fn check_size(&self, txn: &Txn) -> Result<(), TxnError> {
-        for write in &txn.writes {
-            if let Write::Put(key, body) = write
-                && body.size() > self.object_bytes
-            {
-                let (size, limit) = (body.size(), self.object_bytes);
-                return Err(TxnError::TooLarge { key: key.clone(), size, limit });
-            }
-        }
-        Ok(())
     }
 }
 
@@ -270,7 +252,7 @@ impl Storage for SledStorage {
     }
 
     fn txn(&self, txn: Txn) -> BoxFuture<'static, Result<Committed, TxnError>> {
-        let checked = self.check_size(&txn);
+        let checked = txn.check(self.object_bytes);
         let (answer, answered) = oneshot::channel();
         let queued = checked.and_then(|()| {
             self.queue.send(Request::Txn { txn, answer }).map_err(|_gone| TxnError::Closed)
@@ -279,6 +261,11 @@ impl Storage for SledStorage {
             queued?;
             answered.await.unwrap_or(Err(TxnError::Closed))
         })
+    }
+
+    fn catch_up(&self) -> BoxFuture<'static, Result<Revision, CatchUpError>> {
+        // There is nobody else who writes here.
+        Box::pin(std::future::ready(Ok(self.cache.revision())))
     }
 
     fn revision(&self) -> Revision {
@@ -295,6 +282,15 @@ impl Storage for SledStorage {
 
     fn epoch(&self) -> StorageEpoch {
         self.epoch
+    }
+
+    fn backup(&self, files: &[(String, Vec<u8>)]) -> Backup {
+        let (entries, revision) = self.cache.snapshot();
+        Backup::new(entries, revision, self.sealer.clone(), files)
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async { self.close() })
     }
 }
 

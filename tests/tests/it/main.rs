@@ -11,6 +11,7 @@ mod clients;
 mod crashes;
 mod helm;
 mod history;
+mod hubs;
 mod kube_rs;
 mod libraries;
 mod metrics;

@@ -352,8 +352,13 @@ impl Node {
     }
 
     pub(crate) fn join(&self, token: &str, name: &str) -> Output {
+        self.join_at("10.99.0.1:6444", token, name)
+    }
+
+    /// Joins a hub of this address, or one of several.
+    pub(crate) fn join_at(&self, hub: &str, token: &str, name: &str) -> Output {
         let mut join = self.command("join");
-        join.args(["--hub", "10.99.0.1:6444", "--token", token, "--node-name", name]);
+        join.args(["--hub", hub, "--token", token, "--node-name", name]);
         join.output().unwrap()
     }
 
@@ -515,7 +520,7 @@ pub(crate) fn wait_for<T>(what: &str, mut check: impl FnMut() -> Result<T, Strin
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test measures time")]
-fn wait_until(what: &str, check: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, check: impl Fn() -> bool) {
     let started = Instant::now();
     while !check() {
         assert!(started.elapsed() < START_TIMEOUT, "waited {START_TIMEOUT:?} for {what}");
@@ -525,7 +530,7 @@ fn wait_until(what: &str, check: impl Fn() -> bool) {
 
 /// A command in a network namespace; mounts and cgroups are the machine's.
 #[expect(clippy::disallowed_methods, reason = "tests run programs")]
-fn inside(namespace: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn inside(namespace: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("nsenter");
     command.arg(format!("--net=/run/netns/{namespace}")).arg("--").arg(program);
     command.stdin(Stdio::null());
@@ -533,7 +538,7 @@ fn inside(namespace: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
 }
 
 /// Whether somebody listens on this TCP port in the namespace of the process.
-fn listens(child: Option<&Child>, port: u16) -> bool {
+pub(crate) fn listens(child: Option<&Child>, port: u16) -> bool {
     let Some(child) = child else { return false };
     let wanted = format!(":{port:04X}");
     ["tcp", "tcp6"].iter().any(|table| {
@@ -547,12 +552,12 @@ fn listens(child: Option<&Child>, port: u16) -> bool {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests run programs")]
-fn ip(args: &str) {
+pub(crate) fn ip(args: &str) {
     let output = Command::new("ip").args(args.split(' ')).output().unwrap();
     assert!(output.status.success(), "ip {args}: {}", text(&output));
 }
 
-fn spawn(mut command: Command, log: &Path) -> Child {
+pub(crate) fn spawn(mut command: Command, log: &Path) -> Child {
     let file = File::options().create(true).append(true).open(log).unwrap();
     command.stdout(file.try_clone().unwrap()).stderr(file).process_group(0);
     command.spawn().unwrap()

@@ -1,6 +1,7 @@
 //! Tokens of service accounts: JSON Web Tokens that this hub signs and verifies. A token lives no
 //! longer than its account and the object that it is bound to.
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hub_api::{Resource, Status, object, resources};
@@ -28,7 +29,7 @@ pub struct ServiceAccountTokens {
     issuer: String,
     audiences: Vec<String>,
     /// The first signs, all verify. Never empty.
-    keys: Vec<TokenKey>,
+    keys: RwLock<Arc<[TokenKey]>>,
     max_life: Duration,
 }
 
@@ -89,7 +90,19 @@ impl ServiceAccountTokens {
             return Err(TokenKeyError::Make);
         }
         let audiences = if audiences.is_empty() { vec![issuer.clone()] } else { audiences };
+        let keys = RwLock::new(keys.into());
         Ok(Self { issuer, audiences, keys, max_life })
+    }
+
+    /// Takes other keys, as when another hub has made one: the first signs. None changes nothing.
+    pub fn replace_keys(&self, keys: Vec<TokenKey>) {
+        if !keys.is_empty() {
+            *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
+        }
+    }
+
+    fn keys(&self) -> Arc<[TokenKey]> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The issuer in tokens.
@@ -99,7 +112,7 @@ impl ServiceAccountTokens {
 
     /// `/openid/v1/jwks`
     pub(crate) fn jwks(&self) -> Value {
-        json!({ "keys": self.keys.iter().map(TokenKey::to_jwk).collect::<Vec<_>>() })
+        json!({ "keys": self.keys().iter().map(TokenKey::to_jwk).collect::<Vec<_>>() })
     }
 
     /// `/.well-known/openid-configuration`
@@ -212,7 +225,8 @@ impl ServiceAccountTokens {
     }
 
     fn sign(&self, claims: &Value) -> Result<String, Status> {
-        let key = self.keys.first().ok_or_else(|| Status::internal("there is no key"))?;
+        let keys = self.keys();
+        let key = keys.first().ok_or_else(|| Status::internal("there is no key"))?;
         key.sign(claims).map_err(Status::internal)
     }
 
@@ -230,7 +244,7 @@ impl ServiceAccountTokens {
             _ => return Ok(None),
         };
         let named = |key: &&TokenKey| parsed.key_id.is_empty() || key.id() == parsed.key_id;
-        if !self.keys.iter().filter(named).any(|key| key.verifies(&parsed)) {
+        if !self.keys().iter().filter(named).any(|key| key.verifies(&parsed)) {
             return Err(TokenError::Signature);
         }
         if is_legacy {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::render::pretty_text;
+use crate::limits::READY_TIMEOUT;
 use crate::request::accept::{Answer as Wanted, negotiate};
 use crate::request::path::{ResourcePath, Route};
 use crate::request::query::Query;
@@ -20,6 +21,7 @@ pub(super) fn answer(
     route: &Route,
     request: &Request<Incoming>,
     query: &Query,
+    store_answers: bool,
 ) -> Result<Answer, Status> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Status::method_not_allowed());
@@ -33,7 +35,9 @@ pub(super) fn answer(
     let shown = |value: &Value| show(StatusCode::OK, value);
     Ok(match route {
         Route::Root => shown(&json!({ "paths": paths(shared) })),
-        Route::Health { endpoint, check } => health(shared, endpoint, check.as_deref(), query),
+        Route::Health { endpoint, check } => {
+            health(shared, endpoint, check.as_deref(), query, store_answers)
+        }
         Route::Version => shown(&version(shared)),
         Route::Metrics => {
             response::text(StatusCode::OK, shared.metrics.render(shared.registry.revision().get()))
@@ -152,11 +156,28 @@ fn go_architecture() -> &'static str {
     }
 }
 
+/// Whether the store answers, if the question is whether this server is ready: others on the same store may be.
+pub(super) async fn store_answers(shared: &Shared, route: &Route) -> bool {
+    if let Route::Health { endpoint, .. } = route
+        && endpoint == "readyz"
+    {
+        let asked = shared.registry.catch_up();
+        return tokio::time::timeout(READY_TIMEOUT, asked).await.is_ok_and(|it| it.is_ok());
+    }
+    true
+}
+
 /// `ok`, or which check fails; every check with `?verbose`.
-fn health(shared: &Shared, endpoint: &str, check: Option<&str>, query: &Query) -> Answer {
+fn health(
+    shared: &Shared,
+    endpoint: &str,
+    check: Option<&str>,
+    query: &Query,
+    store_answers: bool,
+) -> Answer {
     // Closed once nothing can be written any more.
     let storage_open = shared.registry.storage().progress().has_changed().is_ok();
-    let mut checks = vec![("ping", true), ("storage", storage_open)];
+    let mut checks = vec![("ping", true), ("storage", storage_open && store_answers)];
     if endpoint == "readyz" {
         checks.push(("shutdown", !shared.unready.is_cancelled()));
     }

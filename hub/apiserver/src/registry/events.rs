@@ -6,11 +6,23 @@ use hub_api::{object, resources, time};
 use hub_storage::{Condition, ListRequest, Txn, TxnError, Write};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use tokio::time::MissedTickBehavior;
 
 use super::{Registry, prefix};
-use crate::limits::EXPIRY_BATCH;
+use crate::limits::{EVENT_TTL, EXPIRY_BATCH, EXPIRY_INTERVAL};
 
 impl Registry {
+    /// Deletes old events now and then, for ever. Of the hubs on one store one does it.
+    pub async fn keep_events_short(&self) {
+        let mut interval = tokio::time::interval(EXPIRY_INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            let n_expired = self.expire_events(EVENT_TTL).await;
+            tracing::debug!(n_expired, "Expired events");
+        }
+    }
+
     /// Deletes events that nothing was added to for `ttl`, and says how many. Counted from when
     /// they reached the hub: a node that was away for weeks can still tell what happened.
     pub async fn expire_events(&self, ttl: Duration) -> usize {
@@ -36,7 +48,8 @@ impl Registry {
                 Ok(_) => n_expired += batch.len(),
                 // One of them was written meanwhile: the others go next time.
                 Err(TxnError::Conflict { .. }) => {}
-                Err(TxnError::TooLarge { .. } | TxnError::Closed) => return n_expired,
+                // Closed, out of reach, or full: there is a next time.
+                Err(_) => return n_expired,
             }
         }
         n_expired

@@ -504,5 +504,12 @@ pub(super) fn storage_refusal(err: TxnError) -> Status {
             "the hub cannot write to its disk now (full, or shutting down); it is unknown whether this was stored",
         ),
         TxnError::Conflict { key, .. } => Status::internal(format!("{key} changed meanwhile")),
+        TxnError::Twice { .. } => Status::internal(err),
+        TxnError::TooMany { .. } => Status::request_entity_too_large(&err.to_string()),
+        TxnError::Unreachable { reason } => Status::service_unavailable(format!(
+            "the store is out of reach, and it is unknown whether this was stored: {reason}"
+        )),
+        TxnError::TimedOut => Status::timeout(&err.to_string()),
+        TxnError::Refused { reason } => Status::unknown(reason),
     }
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Body, Event, conformance};
+use crate::{Body, Event, Write, conformance};
 
 fn open(dir: &Path) -> (Arc<SledStorage>, OpenReport) {
     SledStorage::open(dir, Options::DEFAULT).unwrap()
@@ -32,7 +32,7 @@ fn block<T>(future: impl Future<Output = T>) -> T {
 async fn it_conforms() {
     let root = tempfile::tempdir().unwrap();
     let n = AtomicU32::new(0);
-    conformance::check_all(|| {
+    conformance::check_all(async || {
         let dir = root.path().join(n.fetch_add(1, Ordering::Relaxed).to_string());
         open(&dir).0
     })

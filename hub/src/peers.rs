@@ -1,0 +1,243 @@
+//! The other hubs on the same store: who is there, and streams to nodes that are connected to them.
+//!
+//! ```text
+//! every hub:  Lease kube-system/apiserver-ID   (renewed; says where it is)
+//!             Lease kube-node-lease/NODE       (of a node that is connected to it: says to which hub)
+//! exec at B, node at A:   client ── B ──mutual TLS──> A ──session──> node
+//! ```
+//! Whether a hub lives is judged by its Lease being seen to change, by the own clock. Only the hubs' authority can sign
+//! what a hub shows another; a hub passes streams on to its own nodes only, so that none goes in circles.
+
+mod endpoints;
+mod relay;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context;
+use hub_api::{Clock, DeleteOptions, Resource, Status, object};
+use hub_apiserver::{ListOptions, PatchKind, Registry, WriteOptions};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use relay::{PeerPort, Streams, serve};
+
+use crate::{clock::monotonic, pki::Authority};
+
+/// How often a hub says that it is there.
+const RENEW_INTERVAL: Duration = Duration::from_secs(5);
+/// A hub whose Lease did not change for so long is gone.
+const LEASE_DURATION: Duration = Duration::from_secs(20);
+/// Its Lease is removed after so much more.
+const FORGET_AFTER: Duration = Duration::from_secs(3600);
+const NAMESPACE: &str = "kube-system";
+/// As Kubernetes names the Leases of its API servers.
+const NAME_PREFIX: &str = "apiserver-";
+const IDENTITY_LABEL: &str = "apiserver.kubernetes.io/identity";
+const IDENTITY: &str = "outbye-hub";
+const API_ADDRESS: &str = "outbye.dev/api-address";
+const PEER_ADDRESS: &str = "outbye.dev/peer-address";
+/// On the Lease of a node: the hub that it is connected to.
+pub(crate) const HUB_OF_NODE: &str = "outbye.dev/hub";
+const NODE_LEASES: &str = "kube-node-lease";
+
+/// Where this hub is.
+#[derive(Clone, Debug)]
+pub(crate) struct Whereabouts {
+    /// Drawn once for a data directory.
+    pub(crate) id: String,
+    pub(crate) api: SocketAddr,
+    pub(crate) peer: SocketAddr,
+}
+
+/// What is known of the hubs on this store.
+pub(crate) struct Peers {
+    registry: Registry,
+    clock: Arc<dyn Clock>,
+    authority: Arc<Authority>,
+    own: Whereabouts,
+    /// When each Lease was last seen to change.
+    seen: Mutex<BTreeMap<String, Seen>>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    spec: Value,
+    since: Duration,
+    api: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
+}
+
+/// A drawn identity, kept in the data directory.
+///
+/// # Errors
+/// It cannot be read or written.
+pub(crate) fn identity(data_dir: &Path) -> anyhow::Result<String> {
+    let path = data_dir.join("hub-id");
+    let known = std::fs::read_to_string(&path).unwrap_or_default();
+    let known = known.trim();
+    if known.len() == 16 && known.bytes().all(|it| it.is_ascii_hexdigit()) {
+        return Ok(known.to_owned());
+    }
+    let (drawn, _) = uuid::Uuid::new_v4().as_u64_pair();
+    let drawn = format!("{drawn:016x}");
+    agent_disk::replace(&path, drawn.as_bytes()).context("could not keep the hub's identity")?;
+    Ok(drawn)
+}
+
+impl Peers {
+    pub(crate) fn new(
+        registry: Registry,
+        clock: Arc<dyn Clock>,
+        authority: Arc<Authority>,
+        own: Whereabouts,
+    ) -> Arc<Self> {
+        Arc::new(Self { registry, clock, authority, own, seen: Mutex::default() })
+    }
+
+    /// This hub's identity.
+    pub(crate) fn id(&self) -> &str {
+        &self.own.id
+    }
+
+    /// Says that this hub is there and looks at the others, until `shutdown` fires; then says that it is gone.
+    pub(crate) async fn keep(self: Arc<Self>, shutdown: CancellationToken) {
+        let keeping = async {
+            loop {
+                if let Err(status) = self.look_around().await {
+                    tracing::warn!(error = %status, "Could not tell the other hubs of this one");
+                }
+                tokio::time::sleep(RENEW_INTERVAL).await;
+            }
+        };
+        let _stopped: Option<()> = shutdown.run_until_cancelled(keeping).await;
+        let parting = async {
+            self.remove(&self.own.id).await?;
+            self.lock().remove(&self.own.id);
+            endpoints::keep(&self.registry, &self.live()).await
+        };
+        if let Err(status) = parting.await {
+            tracing::warn!(error = %status, "Could not tell the other hubs that this one stops");
+        }
+    }
+
+    async fn look_around(&self) -> Result<(), Status> {
+        self.renew().await?;
+        let forgotten = self.observe(monotonic())?;
+        for id in forgotten {
+            self.remove(&id).await?;
+        }
+        endpoints::keep(&self.registry, &self.live()).await
+    }
+
+    async fn renew(&self) -> Result<(), Status> {
+        let spec = json!({
+            "holderIdentity": self.own.id,
+            "leaseDurationSeconds": LEASE_DURATION.as_secs(),
+            "renewTime": hub_api::time::format_micro(self.clock.now()),
+        });
+        let metadata = json!({
+            "annotations": {
+                API_ADDRESS: self.own.api.to_string(),
+                PEER_ADDRESS: self.own.peer.to_string(),
+            },
+            "labels": {IDENTITY_LABEL: IDENTITY},
+        });
+        let name = lease_name(&self.own.id);
+        let patch = json!({"metadata": metadata, "spec": spec});
+        let (leases, options) = (leases()?, options());
+        let patched = self
+            .registry
+            .patch(leases, Some(NAMESPACE), &name, PatchKind::Merge, &patch, None, &options)
+            .await;
+        match patched {
+            Err(status) if status.code == 404 => {
+                let mut lease = patch;
+                lease["apiVersion"] = json!("coordination.k8s.io/v1");
+                lease["kind"] = json!("Lease");
+                lease["metadata"]["name"] = json!(name);
+                lease["metadata"]["namespace"] = json!(NAMESPACE);
+                self.registry.create(leases, Some(NAMESPACE), lease, &options).await.map(drop)
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// Looks at the Leases; the answer is those whose hub will not come back.
+    fn observe(&self, now: Duration) -> Result<Vec<String>, Status> {
+        let list = self.registry.list(leases()?, Some(NAMESPACE), &ListOptions::default())?;
+        let mut seen = self.lock();
+        let mut there = BTreeMap::new();
+        for entry in list.entries {
+            let lease = entry.value();
+            let Some(id) = object::name(lease).strip_prefix(NAME_PREFIX) else { continue };
+            if lease["metadata"]["labels"][IDENTITY_LABEL] != IDENTITY {
+                continue;
+            }
+            let address = |key| object::annotation(lease, key).and_then(|it| it.parse().ok());
+            let spec = lease["spec"].clone();
+            let known = seen.get(id).filter(|it| it.spec == spec);
+            let since = known.map_or(now, |it| it.since);
+            let found =
+                Seen { spec, since, api: address(API_ADDRESS), peer: address(PEER_ADDRESS) };
+            there.insert(id.to_owned(), found);
+        }
+        *seen = there;
+        let dead = |it: &Seen| now.saturating_sub(it.since) > LEASE_DURATION + FORGET_AFTER;
+        Ok(seen.iter().filter(|(_, it)| dead(it)).map(|(id, _)| id.clone()).collect())
+    }
+
+    /// API addresses of the hubs that live.
+    fn live(&self) -> Vec<SocketAddr> {
+        let now = monotonic();
+        let seen = self.lock();
+        let live = seen.values().filter(|it| it.lives(now));
+        live.filter_map(|it| it.api).collect()
+    }
+
+    /// The hub that a node is connected to, if it is another one that lives: its identity and address.
+    fn hub_of(&self, node: &str) -> Option<(String, SocketAddr)> {
+        let lease = self.registry.get(leases().ok()?, Some(NODE_LEASES), node).ok()?;
+        let id = object::annotation(lease.value(), HUB_OF_NODE)?.to_owned();
+        let address = self.lock().get(&id).filter(|it| it.lives(monotonic()))?.peer?;
+        (id != self.own.id).then_some((id, address))
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), Status> {
+        let options = DeleteOptions::default();
+        let removed =
+            self.registry.delete(leases()?, Some(NAMESPACE), &lease_name(id), &options).await;
+        match removed {
+            Err(status) if status.code == 404 => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    fn lives(&self, now: Duration) -> bool {
+        now.saturating_sub(self.since) <= LEASE_DURATION
+    }
+}
+
+fn lease_name(id: &str) -> String {
+    format!("{NAME_PREFIX}{id}")
+}
+
+fn leases() -> Result<&'static Resource, Status> {
+    hub_api::resources::find("coordination.k8s.io", "v1", "leases")
+        .ok_or_else(Status::no_such_resource)
+}
+
+fn options() -> WriteOptions {
+    WriteOptions { field_manager: "outbye-hub".to_owned(), ..WriteOptions::default() }
+}
