@@ -91,7 +91,10 @@ pub async fn pods(socket: &Path, json: bool) -> Result<(), ClientError> {
         let (namespace, name) = (plain(&pod["pod"]["namespace"]), plain(&pod["pod"]["name"]));
         let ip = plain(&pod["status"]["podIP"]);
         let list = |key: &str| pod["status"][key].as_array().into_iter().flatten();
-        for container in list("initContainerStatuses").chain(list("containerStatuses")) {
+        for container in list("initContainerStatuses")
+            .chain(list("containerStatuses"))
+            .chain(list("ephemeralContainerStatuses"))
+        {
             table.row([
                 namespace.clone(),
                 name.clone(),

@@ -17,6 +17,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 
+use crate::tokens::{self, PodToken, Tokens};
+
 /// Version of a record in the ledger's desired table.
 const RECORD_VERSION: u8 = 1;
 /// Version byte and revision in front of the object's JSON.
@@ -65,6 +67,8 @@ impl Body {
 #[derive(Clone, Debug, Default)]
 pub struct DesiredObjects {
     pub objects: BTreeMap<ObjectKey, StoredObject>,
+    /// What the pods' volumes hold besides: not part of the hub's view.
+    pub tokens: Tokens,
     /// The set is known to have no holes: what is absent is not wanted.
     pub complete: bool,
     /// Counts changes since this process started.
@@ -126,7 +130,8 @@ impl DesiredStore {
         }
         // A view with a hole proves nothing by absence.
         let complete = n_bad == 0 && ledger.read(Table::Meta, COMPLETE_KEY).is_some();
-        let current = Arc::new(DesiredObjects { objects, complete, generation: 0 });
+        let tokens = tokens::load(&ledger);
+        let current = Arc::new(DesiredObjects { objects, tokens, complete, generation: 0 });
         Self {
             ledger,
             writer: Mutex::new(()),
@@ -141,15 +146,47 @@ impl DesiredStore {
     /// # Errors
     /// The ledger could not write; memory is as before.
     pub async fn apply(&self, changes: Vec<Change>, complete: bool) -> Result<(), ApplyError> {
+        self.commit(changes, Some(complete), Vec::new()).await
+    }
+
+    /// The same, with tokens of pods in the same step: who knows the pod has its token.
+    ///
+    /// # Errors
+    /// The ledger could not write; memory is as before.
+    pub async fn apply_with_tokens(
+        &self,
+        changes: Vec<Change>,
+        complete: bool,
+        tokens: Vec<PodToken>,
+    ) -> Result<(), ApplyError> {
+        self.commit(changes, Some(complete), tokens).await
+    }
+
+    /// Makes tokens durable, then visible. Whether the view is complete is not theirs to say.
+    ///
+    /// # Errors
+    /// The ledger could not write; memory is as before.
+    pub async fn keep_tokens(&self, tokens: Vec<PodToken>) -> Result<(), ApplyError> {
+        self.commit(Vec::new(), None, tokens).await
+    }
+
+    async fn commit(
+        &self,
+        changes: Vec<Change>,
+        complete: Option<bool>,
+        tokens: Vec<PodToken>,
+    ) -> Result<(), ApplyError> {
         let _writer = self.writer.lock().await;
         let before = self.snapshot();
-        if changes.is_empty() && before.complete == complete {
+        let complete = complete.unwrap_or(before.complete);
+        if changes.is_empty() && tokens.is_empty() && before.complete == complete {
             return Ok(());
         }
         let n_changes = changes.len();
         let mut next = DesiredObjects::clone(&before);
-        let mut records = Vec::with_capacity(n_changes + 1);
+        let mut records = Vec::with_capacity(n_changes + tokens.len() + 1);
         for change in changes {
+            tokens::forget(&mut next, &change, &mut records);
             match change {
                 Change::Upsert { key, revision, body } => {
                     let Some(parsed) = Body::new(&body) else {
@@ -167,6 +204,10 @@ impl DesiredStore {
                     next.objects.remove(&key);
                 }
             }
+        }
+        for token in tokens {
+            records.push(token.record());
+            next.tokens.insert(token);
         }
         if before.complete != complete {
             let (table, key) = (Table::Meta, COMPLETE_KEY.to_owned());

@@ -12,21 +12,49 @@ use agent_sync::ObjectKey;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Service};
 use serde::Deserialize;
 
-use crate::desired::{Body, DesiredObjects};
+use crate::{
+    desired::{Body, DesiredObjects},
+    tokens::PodToken,
+};
 
-/// Objects that a pod was made of, by identity.
-type Inputs = Vec<Arc<Body>>;
+/// Objects, by identity.
+type Bodies = Vec<Arc<Body>>;
+
+/// What a pod was made of, by identity.
+#[derive(Clone, Debug, Default)]
+struct Inputs {
+    bodies: Bodies,
+    tokens: Vec<Arc<PodToken>>,
+}
+
+impl Inputs {
+    fn is_same(&self, other: &Self) -> bool {
+        are_same(&self.bodies, &other.bodies) && are_same(&self.tokens, &other.tokens)
+    }
+}
+
+fn are_same<T>(before: &[Arc<T>], after: &[Arc<T>]) -> bool {
+    before.len() == after.len() && before.iter().zip(after).all(|(a, b)| Arc::ptr_eq(a, b))
+}
 
 /// Remembers what was put together.
 #[derive(Debug, Default)]
 pub(crate) struct DesiredPods {
     pods: BTreeMap<PodUid, (Inputs, Arc<DesiredPod>)>,
-    services: BTreeMap<String, (Inputs, Vec<Arc<Service>>)>,
+    services: BTreeMap<String, (Bodies, Vec<Arc<Service>>)>,
     /// Which pod an object is.
     uids: BTreeMap<ObjectKey, (Arc<Body>, PodUid)>,
+    /// The hub's authority (PEM).
+    root_ca: Option<Arc<str>>,
 }
 
 impl DesiredPods {
+    /// `authority` is the hub's, as PEM; empty if the node has none.
+    pub(crate) fn new(authority: &str) -> Self {
+        let root_ca = Some(authority).filter(|it| !it.is_empty()).map(Into::into);
+        Self { root_ca, ..Self::default() }
+    }
+
     /// All pods of the view.
     pub(crate) fn update(&mut self, view: &DesiredObjects) -> DesiredSet {
         let (mut pods, mut uids) = (BTreeMap::new(), BTreeMap::new());
@@ -57,16 +85,17 @@ impl DesiredPods {
         let known = self.pods.get(&uid).cloned();
         // The names that it refers to cannot change without the Pod.
         let parsed: Arc<Pod> = match &known {
-            Some((inputs, pod)) if inputs.first().is_some_and(|it| Arc::ptr_eq(it, body)) => {
+            Some((inputs, pod))
+                if inputs.bodies.first().is_some_and(|it| Arc::ptr_eq(it, body)) =>
+            {
                 Arc::clone(&pod.pod)
             }
             _ => Arc::new(body.parse()?),
         };
         let (inputs, references) =
-            self.references(view, &key.namespace, parsed.spec.as_ref()?, body);
+            self.references(view, (&key.namespace, &uid), parsed.spec.as_ref()?, body);
         if let Some((before, pod)) = known
-            && before.len() == inputs.len()
-            && before.iter().zip(&inputs).all(|(a, b)| Arc::ptr_eq(a, b))
+            && before.is_same(&inputs)
         {
             return Some((uid, inputs, pod));
         }
@@ -77,35 +106,38 @@ impl DesiredPods {
     fn references(
         &mut self,
         view: &DesiredObjects,
-        namespace: &str,
+        (namespace, uid): (&str, &PodUid),
         spec: &PodSpec,
         pod: &Arc<Body>,
     ) -> (Inputs, References) {
         let names = referred_names(spec);
-        let mut inputs = vec![Arc::clone(pod)];
-        let mut references = References::default();
+        let mut bodies = vec![Arc::clone(pod)];
+        let mut references = References { root_ca: self.root_ca.clone(), ..References::default() };
         for name in names.config_maps {
             let Some(found) = view.find("ConfigMap", namespace, &name) else { continue };
             if let Some(map) = found.body.parse() {
-                inputs.push(Arc::clone(&found.body));
+                bodies.push(Arc::clone(&found.body));
                 references.config_maps.insert(name, Arc::new(map));
             }
         }
         for name in names.secrets {
             let Some(found) = view.find("Secret", namespace, &name) else { continue };
             if let Some(secret) = found.body.parse() {
-                inputs.push(Arc::clone(&found.body));
+                bodies.push(Arc::clone(&found.body));
                 references.secrets.insert(name, Arc::new(secret));
             }
         }
         let (services, parsed) = self.services(view, namespace);
-        inputs.extend(services);
+        bodies.extend(services);
         references.services = parsed;
-        (inputs, references)
+        let tokens: Vec<_> = view.tokens.of(uid).cloned().collect();
+        let held = tokens.iter().map(|it| (it.name.clone(), Arc::clone(&it.token)));
+        references.tokens = held.collect();
+        (Inputs { bodies, tokens }, references)
     }
 
-    fn services(&mut self, view: &DesiredObjects, namespace: &str) -> (Inputs, Vec<Arc<Service>>) {
-        let inputs: Inputs = view
+    fn services(&mut self, view: &DesiredObjects, namespace: &str) -> (Bodies, Vec<Arc<Service>>) {
+        let inputs: Bodies = view
             .of_kind("Service")
             .filter(|(key, _)| {
                 key.namespace == namespace
@@ -114,8 +146,7 @@ impl DesiredPods {
             .map(|(_, object)| Arc::clone(&object.body))
             .collect();
         if let Some((before, services)) = self.services.get(namespace)
-            && before.len() == inputs.len()
-            && before.iter().zip(&inputs).all(|(a, b)| Arc::ptr_eq(a, b))
+            && are_same(before, &inputs)
         {
             return (inputs, services.clone());
         }

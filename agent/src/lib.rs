@@ -39,6 +39,7 @@ pub mod desired;
 pub mod join;
 pub mod link;
 pub mod outbox;
+pub mod tokens;
 
 /// The text of an error with all its causes, for logs and status.
 pub(crate) fn chain(err: &dyn std::error::Error) -> String {

@@ -10,12 +10,15 @@
 mod dial;
 mod session;
 pub(crate) mod tls;
+mod tokens;
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use agent_core::ids::PodUid;
 use agent_ledger::Ledger;
 use agent_sync::stream::StreamRequest;
 use futures_util::future::BoxFuture;
@@ -55,6 +58,8 @@ pub struct LinkConfig {
     pub outbox: Arc<Outbox>,
     pub clock: NodeClock,
     pub on_stream: StreamHandler,
+    /// Pods that ran to their end: they need no tokens any more.
+    pub ended: Arc<dyn Fn() -> BTreeSet<PodUid> + Send + Sync>,
     /// Follow a hub whose storage was replaced.
     pub accept_new_epoch: bool,
 }

@@ -154,7 +154,7 @@ async fn open_images(config: &AgentConfig) -> Result<ImageStore, RunError> {
 }
 
 fn link_config(node: &Arc<Node>) -> LinkConfig {
-    let streams = Arc::clone(node);
+    let (streams, pods) = (Arc::clone(node), Arc::clone(node));
     let on_stream: StreamHandler = Arc::new(move |request, recv, send| {
         let node = Arc::clone(&streams);
         Box::pin(streams::serve(node, request, recv, send))
@@ -165,6 +165,7 @@ fn link_config(node: &Arc<Node>) -> LinkConfig {
         outbox: Arc::clone(&node.outbox),
         clock: node.clock.clone(),
         on_stream,
+        ended: Arc::new(move || pods.pods.ended()),
         accept_new_epoch: node.config.accept_new_epoch,
     }
 }

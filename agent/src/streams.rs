@@ -234,7 +234,9 @@ fn mains(row: &PodRow) -> Vec<&str> {
 
 fn statuses(row: &PodRow) -> impl Iterator<Item = &Value> {
     let list = |key: &str| row.status[key].as_array().into_iter().flatten();
-    list("containerStatuses").chain(list("initContainerStatuses"))
+    list("containerStatuses")
+        .chain(list("initContainerStatuses"))
+        .chain(list("ephemeralContainerStatuses"))
 }
 
 fn container_status(found: &Found) -> Option<(&ContainerName, &Value)> {

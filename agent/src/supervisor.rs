@@ -46,13 +46,14 @@ impl std::fmt::Debug for Supervisor {
 impl Supervisor {
     pub fn new(node: Arc<Node>, shutdown: CancellationToken) -> Self {
         let records = records::load(&node.ledger);
+        let desired_pods = DesiredPods::new(&node.ledger.vital().ca_pem);
         Self {
             node,
             shutdown,
             workers: BTreeMap::new(),
             tasks: JoinSet::new(),
             records,
-            desired_pods: DesiredPods::default(),
+            desired_pods,
             set: DesiredSet::Partial(BTreeMap::new()),
             admitted: Admitted::default(),
         }

@@ -101,13 +101,14 @@ fn prepare_one(
         }
         Content::Files { files, secret } => {
             let mut set = FileSet { gid, secret: *secret, ..FileSet::default() };
-            for (path, File { bytes, mode }) in files {
+            for (path, File { bytes, mode, uid }) in files {
                 let key = path.parse().map_err(|err| VolumeError::Path {
                     volume: name(),
                     path: path.clone(),
                     err,
                 })?;
-                set.files.insert(key, FileData { bytes: bytes.clone(), mode: *mode });
+                let file = FileData { bytes: bytes.clone(), mode: *mode, uid: *uid };
+                set.files.insert(key, file);
             }
             agent_volume::ensure_files(&dir, &set, stamp)
                 .map(drop)

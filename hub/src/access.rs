@@ -43,6 +43,10 @@ pub struct AccessConfig {
     /// Longest life of a requested token, in seconds
     #[arg(long, default_value_t = 365 * 86_400)]
     pub service_account_max_token_life: u64,
+    /// Whether tokens that are mounted into pods live for a year, whatever their life was to be: what was out of reach
+    /// for long finds them still good
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub service_account_extend_token_expiration: bool,
     /// OpenID Connect issuer whose tokens name users (https)
     #[arg(long, requires = "oidc_client_id")]
     pub oidc_issuer_url: Option<String>,
@@ -121,7 +125,8 @@ impl Access {
             config.api_audiences.clone(),
             keys,
             Duration::from_secs(config.service_account_max_token_life),
-        )?;
+        )?
+        .extending(config.service_account_extend_token_expiration);
         Ok((Self { authorizer, guard, tokens: Arc::new(tokens), audit }, writer))
     }
 

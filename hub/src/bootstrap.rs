@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hub_api::{Resource, Status};
+use hub_api::{Resource, Status, object};
 use hub_apiserver::{Registry, WriteOptions};
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
@@ -55,10 +55,54 @@ pub async fn ensure(
             "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
             "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}],
         });
-        create_if_absent(registry, "discovery.k8s.io", "endpointslices", Some("default"), slice)
-            .await?;
+        ensure_same(registry, "discovery.k8s.io", "endpointslices", slice).await?;
+        let endpoints = json!({
+            "apiVersion": "v1",
+            "kind": "Endpoints",
+            "metadata": {
+                "name": "kubernetes",
+                "namespace": "default",
+                "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+            },
+            "subsets": [{
+                "addresses": [{"ip": address.to_string()}],
+                "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}],
+            }],
+        });
+        ensure_same(registry, "", "endpoints", endpoints).await?;
     }
     Ok(())
+}
+
+/// Makes the object of the namespace `default`, or what it says true again: this hub may have
+/// another address than the last time.
+async fn ensure_same(
+    registry: &Registry,
+    group: &str,
+    plural: &str,
+    wanted: Value,
+) -> Result<(), Status> {
+    let resource: &Resource =
+        hub_api::resources::find(group, "v1", plural).ok_or_else(Status::no_such_resource)?;
+    let name = object::name(&wanted).to_owned();
+    let Ok(known) = registry.get(resource, Some("default"), &name) else {
+        return create_if_absent(registry, group, plural, Some("default"), wanted).await;
+    };
+    let said = |it: &Value| ["endpoints", "subsets", "ports"].map(|field| it[field].clone());
+    if said(known.value()) == said(&wanted) {
+        return Ok(());
+    }
+    let change = |current: &Value, _: &Value| {
+        let mut next = current.clone();
+        for field in ["endpoints", "subsets", "ports"] {
+            if let Some(value) = wanted.get(field) {
+                next[field] = value.clone();
+            }
+        }
+        Ok(next)
+    };
+    let options = WriteOptions::default();
+    registry.modify(resource, Some("default"), &name, None, &options, change).await.map(drop)
 }
 
 /// Keeps what every cluster has: what was removed or changed comes back within a minute.

@@ -15,6 +15,7 @@ mod heartbeat;
 mod identity;
 mod join;
 mod listener;
+mod pod_tokens;
 mod reports;
 mod session;
 mod streams;
@@ -31,7 +32,7 @@ use std::{
 
 use agent_sync::Epoch;
 use hub_api::Clock;
-use hub_apiserver::{Registry, ServerCertificate};
+use hub_apiserver::{Registry, ServerCertificate, auth::ServiceAccountTokens};
 use hub_storage::Storage;
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -61,11 +62,19 @@ impl std::fmt::Debug for FleetConfig {
     }
 }
 
+/// What vouches for nodes and for their pods.
+#[derive(Clone, Debug)]
+pub struct FleetKeys {
+    pub authority: Arc<Authority>,
+    pub tokens: Arc<ServiceAccountTokens>,
+}
+
 /// Shared by all sessions.
 pub struct Fleet {
     registry: Registry,
     clock: Arc<dyn Clock>,
     authority: Arc<Authority>,
+    tokens: Arc<ServiceAccountTokens>,
     epoch: Epoch,
     node_certificate_life: Duration,
     hub_id: Option<String>,
@@ -121,12 +130,13 @@ impl Fleet {
         config: &FleetConfig,
         registry: Registry,
         clock: Arc<dyn Clock>,
-        authority: Arc<Authority>,
+        keys: FleetKeys,
     ) -> Arc<Self> {
         Arc::new(Self {
             registry,
             clock,
-            authority,
+            authority: keys.authority,
+            tokens: keys.tokens,
             epoch: config.epoch,
             node_certificate_life: config.node_certificate_life,
             hub_id: config.hub_id.clone(),

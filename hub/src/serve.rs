@@ -29,7 +29,7 @@ use crate::{
     clock::{CertificateTime, FlooredClock, SystemClock},
     duties::Duties,
     election::{Election, ElectionConfig},
-    fleet::{Fleet, FleetConfig, FleetStreams},
+    fleet::{Fleet, FleetConfig, FleetKeys, FleetStreams},
     front_proxy::{self, FrontProxy},
     peers::{self, PeerPort, Peers, Whereabouts},
     pki::Authority,
@@ -176,6 +176,7 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
     let (access, audit_writer) = Access::open(&config.access, &storage, &data_dir, keys)?;
     let registry = Registry::new(storage.clone(), clock.clone(), registry_config)
         .with_guard(access.guard.clone());
+    registry.mount_tokens(true);
     registry.bootstrap().await?;
     Access::ensure_policy(&registry).await?;
     bootstrap::ensure(&registry, config.service_cidr, address).await?;
@@ -227,7 +228,8 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
         connections_path: data_dir.join("connections"),
         hub_id: peers.as_ref().map(|(peers, _)| peers.id().to_owned()),
     };
-    let fleet = Fleet::new(&fleet_config, registry.clone(), clock.clone(), authority.clone());
+    let keys = FleetKeys { authority: authority.clone(), tokens: access.tokens.clone() };
+    let fleet = Fleet::new(&fleet_config, registry.clone(), clock.clone(), keys);
     let sync_address = fleet.spawn(&fleet_config, certificate.clone(), &storage, &tasks, &stop)?;
     let nodes: Arc<dyn NodeStreams> = match peers {
         Some((peers, port)) => {

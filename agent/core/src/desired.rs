@@ -10,13 +10,14 @@ use std::{
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, ContainerRestartRule, Pod, PodSpec, Secret, Service,
+    ConfigMap, Container, ContainerRestartRule, EphemeralContainer, Pod, PodSpec, Secret, Service,
 };
 
 use crate::{
     env,
     ids::{ContainerName, PodRef, PodUid},
     record::ExitRecord,
+    token::TokenName,
     volume::{self, PlannedVolume, VolumeProblem},
 };
 
@@ -57,13 +58,17 @@ pub enum Verdict {
     Unknown,
 }
 
-/// ConfigMaps, Secrets and Services that pods of one namespace may need, by name.
+/// What one pod may need: ConfigMaps, Secrets and Services by name, and its tokens.
 #[derive(Clone, Debug, Default)]
 pub struct References {
     pub config_maps: BTreeMap<String, Arc<ConfigMap>>,
     pub secrets: BTreeMap<String, Arc<Secret>>,
     /// Services of the pod's namespace, and `default/kubernetes`.
     pub services: Vec<Arc<Service>>,
+    /// The newest token that the node has for the pod, good or not.
+    pub tokens: BTreeMap<TokenName, Arc<str>>,
+    /// The hub's authority (PEM), for pods whose namespace has not got it published yet.
+    pub root_ca: Option<Arc<str>>,
 }
 
 /// Names of the objects that a pod refers to.
@@ -100,13 +105,26 @@ pub enum PullPolicy {
 }
 
 /// Place of a container in the pod's life.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Role {
     /// Runs to its end before what follows.
     Init,
     /// Starts among the init containers, runs as long as the pod.
     Sidecar,
     Main,
+    /// Was added to look at the others: runs once, at any time, and nothing waits for it.
+    Ephemeral,
+}
+
+impl Role {
+    /// The list of the Pod in which the container stands.
+    pub fn list(self) -> &'static str {
+        match self {
+            Self::Init | Self::Sidecar => "initContainers",
+            Self::Main => "containers",
+            Self::Ephemeral => "ephemeralContainers",
+        }
+    }
 }
 
 /// One container of a pod.
@@ -123,6 +141,8 @@ pub struct DesiredContainer {
     /// Why it cannot be configured: `CreateContainerConfigError`.
     pub problem: Option<String>,
     pub container: Arc<Container>,
+    /// The container whose processes it sees.
+    pub target: Option<ContainerName>,
 }
 
 impl DesiredContainer {
@@ -154,7 +174,7 @@ pub struct DesiredPod {
     pub uid: PodUid,
     pub pod_ref: PodRef,
     pub restart_policy: RestartPolicy,
-    /// Init containers first, each list in its order.
+    /// Init containers, main ones, ephemeral ones: each list in its order.
     pub containers: Vec<DesiredContainer>,
     pub grace: SignedDuration,
     /// Grace of a deletion that was asked for.
@@ -164,8 +184,6 @@ pub struct DesiredPod {
     pub volumes: Result<Vec<PlannedVolume>, VolumeProblem>,
     /// Changes when the content of a volume does.
     pub volumes_fingerprint: u64,
-    /// Fields that this node does not act upon, and does without.
-    pub ignored: Vec<String>,
     pub pod: Arc<Pod>,
     pub references: Arc<References>,
 }
@@ -195,14 +213,21 @@ impl DesiredPod {
         let restart_policy =
             RestartPolicy::parse(spec.restart_policy.as_deref()).unwrap_or(RestartPolicy::Always);
         let mut containers = Vec::new();
-        let inits = spec.init_containers.iter().flatten().map(|it| (it, true));
-        for (container, init) in inits.chain(spec.containers.iter().map(|it| (it, false))) {
-            let mut desired = desired_container(container, init, restart_policy)?;
+        for container in spec.init_containers.iter().flatten() {
+            containers.push(desired_container(container, true, restart_policy)?);
+        }
+        for container in &spec.containers {
+            containers.push(desired_container(container, false, restart_policy)?);
+        }
+        for container in spec.ephemeral_containers.iter().flatten() {
+            containers.push(ephemeral_container(container)?);
+        }
+        for desired in &mut containers {
+            let container = &desired.container;
             desired.problem = refusal
                 .clone()
                 .or_else(|| refused_container(container))
                 .or_else(|| env::check(&pod, container, &references).err().map(|e| e.to_string()));
-            containers.push(desired);
         }
         let volumes = volume::plan_volumes(&pod, &references);
         let grace = seconds(spec.termination_grace_period_seconds.unwrap_or(30));
@@ -221,7 +246,6 @@ impl DesiredPod {
             host_network: spec.host_network.unwrap_or(false),
             volumes_fingerprint: volume::fingerprint(&volumes),
             volumes,
-            ignored: ignored(spec),
             references,
             pod,
         })
@@ -241,7 +265,7 @@ impl DesiredPod {
     }
 
     pub fn has_init(&self) -> bool {
-        self.containers.iter().any(|it| it.role != Role::Main)
+        self.containers.iter().any(|it| matches!(it.role, Role::Init | Role::Sidecar))
     }
 
     /// `name_namespace(uid)`, as Kubernetes' messages name a pod.
@@ -292,13 +316,52 @@ fn desired_container(
         post_start: lifecycle.is_some_and(|it| it.post_start.is_some()),
         problem: None,
         container: Arc::new(container.clone()),
+        target: None,
     })
+}
+
+/// An ephemeral container has the fields of any other, and names whose processes it sees.
+fn ephemeral_container(container: &EphemeralContainer) -> Result<DesiredContainer, ParsePodError> {
+    let target = container.target_container_name.as_deref().filter(|it| !it.is_empty());
+    let parse = |name: &str| {
+        name.parse().map_err(|_| ParsePodError::ContainerName { name: name.to_owned() })
+    };
+    let target = target.map(parse).transpose()?;
+    let plain = plain(container);
+    let desired = desired_container(&plain, false, RestartPolicy::Never)?;
+    Ok(DesiredContainer { role: Role::Ephemeral, restart: RestartPolicy::Never, target, ..desired })
+}
+
+/// The fields that it shares with other containers; it has no ports, probes, hooks or resources.
+fn plain(container: &EphemeralContainer) -> Container {
+    let it = container.clone();
+    Container {
+        name: it.name,
+        image: it.image,
+        image_pull_policy: it.image_pull_policy,
+        command: it.command,
+        args: it.args,
+        working_dir: it.working_dir,
+        env: it.env,
+        env_from: it.env_from,
+        volume_mounts: it.volume_mounts,
+        volume_devices: it.volume_devices,
+        security_context: it.security_context,
+        stdin: it.stdin,
+        stdin_once: it.stdin_once,
+        tty: it.tty,
+        termination_message_path: it.termination_message_path,
+        termination_message_policy: it.termination_message_policy,
+        ..Container::default()
+    }
 }
 
 /// Names of the ConfigMaps and Secrets that a pod cannot do without or would use.
 pub fn referred_names(spec: &PodSpec) -> ReferredNames {
     let mut names = ReferredNames::default();
-    for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+    let ephemeral: Vec<Container> = spec.ephemeral_containers.iter().flatten().map(plain).collect();
+    let inits = spec.init_containers.iter().flatten();
+    for container in inits.chain(&spec.containers).chain(&ephemeral) {
         for source in container.env_from.iter().flatten() {
             names.config_maps.extend(source.config_map_ref.iter().map(|it| it.name.clone()));
             names.secrets.extend(source.secret_ref.iter().map(|it| it.name.clone()));
@@ -352,21 +415,4 @@ fn refused_container(container: &Container) -> Option<String> {
     asks.iter().find(|(asked, _)| *asked).map(|(_, field)| {
         format!("{field} of container {} is not supported on this node", container.name)
     })
-}
-
-/// Fields that are asked for and do without.
-fn ignored(spec: &PodSpec) -> Vec<String> {
-    let mut fields = Vec::new();
-    if spec.ephemeral_containers.as_ref().is_some_and(|it| !it.is_empty()) {
-        fields.push("spec.ephemeralContainers".to_owned());
-    }
-    for volume in spec.volumes.iter().flatten() {
-        // The token that the API server adds to every pod is not worth a warning in each.
-        let added = volume.name.starts_with("kube-api-access-");
-        let sources = volume.projected.iter().flat_map(|it| it.sources.iter().flatten());
-        if !added && sources.into_iter().any(|it| it.service_account_token.is_some()) {
-            fields.push(format!("serviceAccountToken of volume {}", volume.name));
-        }
-    }
-    fields
 }

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
+    desired::Role,
     ids::{ContainerName, PodRef, PodUid},
     pod::StopReason,
 };
@@ -42,14 +43,14 @@ impl Severity {
 /// What an event is about.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Subject {
-    Pod { uid: PodUid, pod: PodRef, container: Option<(ContainerName, bool)> },
+    Pod { uid: PodUid, pod: PodRef, container: Option<(ContainerName, Role)> },
     Node { name: String },
 }
 
 impl Subject {
-    /// A container of a pod; `init` says which list it stands in.
-    pub fn container(uid: PodUid, pod: &PodRef, name: &ContainerName, init: bool) -> Self {
-        Self::Pod { uid, pod: pod.clone(), container: Some((name.clone(), init)) }
+    /// A container of a pod; its role says which list it stands in.
+    pub fn container(uid: PodUid, pod: &PodRef, name: &ContainerName, role: Role) -> Self {
+        Self::Pod { uid, pod: pod.clone(), container: Some((name.clone(), role)) }
     }
 
     fn to_reference(&self) -> Value {
@@ -62,8 +63,8 @@ impl Subject {
                     "name": pod.name,
                     "uid": uid.to_string(),
                 });
-                if let Some((name, init)) = container {
-                    let list = if *init { "initContainers" } else { "containers" };
+                if let Some((name, role)) = container {
+                    let list = role.list();
                     reference["fieldPath"] = json!(format!("spec.{list}{{{name}}}"));
                 }
                 reference
@@ -250,7 +251,7 @@ mod tests {
             "5f2b6a3e-8c1d-4e55-9d54-0f1a2b3c4d5e".parse().unwrap(),
             &PodRef { namespace: "ns".to_owned(), name: "p".to_owned() },
             &"web".parse().unwrap(),
-            false,
+            Role::Main,
         );
         let message = message.to_owned();
         Happening { subject, severity: Severity::Normal, reason: "Started".into(), message }

@@ -29,4 +29,5 @@ pub mod quantity;
 pub mod resources;
 pub mod security;
 pub mod spec;
+pub mod token;
 pub mod volume;

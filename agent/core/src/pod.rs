@@ -204,7 +204,7 @@ fn keep_alive_or_stop(
     let pod_grace = SignedDuration::from_secs(observed.grace_seconds);
     let (reason, grace) = if record.sandbox != target {
         (StopReason::SandboxChanged, pod_grace)
-    } else if changed && desired.role != Role::Init {
+    } else if changed && matches!(desired.role, Role::Main | Role::Sidecar) {
         (StopReason::ImageChanged, pod_grace)
     } else if let HookState::Failed { message } = &container.post_start {
         (StopReason::PostStartHook { message: message.clone() }, pod_grace)

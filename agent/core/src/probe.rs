@@ -215,7 +215,7 @@ impl Tracker {
     /// `was_ready`: the container ran before this process did, and was ready then.
     pub fn new(container: &Container, role: Role, was_ready: bool) -> Self {
         let specs = match role {
-            Role::Init => Vec::new(),
+            Role::Init | Role::Ephemeral => Vec::new(),
             Role::Sidecar | Role::Main => probes(container),
         };
         let probes = specs.into_iter().map(|spec| {

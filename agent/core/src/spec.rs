@@ -8,7 +8,7 @@ use crate::{
     desired::{DesiredContainer, DesiredPod},
     env::{self, EnvError},
     field::NodeFacts,
-    ids::{ContainerId, SandboxId},
+    ids::{ContainerId, ContainerName, SandboxId},
     resources::{self, Limits},
     security::{self, Security, SecurityError},
 };
@@ -47,6 +47,8 @@ pub struct ContainerSpec {
     pub tty: bool,
     pub stdin: bool,
     pub stop_signal: i32,
+    /// The container whose processes it sees.
+    pub target: Option<ContainerName>,
 }
 
 /// Something that shows at a path in the container.
@@ -161,6 +163,7 @@ pub fn container_spec(
         tty,
         stdin: container.stdin.unwrap_or(false),
         stop_signal: stop_signal(&image.stop_signal),
+        target: desired.target.clone(),
     })
 }
 

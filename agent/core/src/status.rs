@@ -79,6 +79,8 @@ pub fn pod_status(
             now,
         )),
         container_statuses: Some(mains),
+        ephemeral_container_statuses: Some(statuses(&[Role::Ephemeral]))
+            .filter(|it| !it.is_empty()),
         init_container_statuses: Some(inits).filter(|it| !it.is_empty()),
         host_ips: host_ip.clone().map(|ip| vec![HostIP { ip }]),
         host_ip,

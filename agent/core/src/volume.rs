@@ -6,17 +6,23 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, DownwardAPIVolumeFile, KeyToPath, Pod, Secret, Volume, VolumeProjection,
+    ConfigMap, Container, DownwardAPIVolumeFile, KeyToPath, Pod, PodSpec, Secret,
+    ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
 
 use crate::{
     desired::References,
     field::{self, FieldError, NodeFacts},
     quantity,
+    token::TokenName,
 };
 
 /// Mode of files when nobody says otherwise.
 const DEFAULT_MODE: i32 = 0o644;
+/// Mode of tokens in pods that run as somebody in particular.
+const OWNED_TOKEN_MODE: u32 = 0o600;
+/// The ConfigMap that every namespace has, and its one key.
+const ROOT_CA: (&str, &str) = ("kube-root-ca.crt", "ca.crt");
 
 /// One volume of a pod.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -48,6 +54,14 @@ pub enum Content {
 pub struct File {
     pub bytes: Vec<u8>,
     pub mode: u32,
+    /// Its owner; root where unset.
+    pub uid: Option<u32>,
+}
+
+impl File {
+    fn new(bytes: Vec<u8>, mode: u32) -> Self {
+        Self { bytes, mode, uid: None }
+    }
 }
 
 /// A volume cannot be made. The text is what Kubernetes says, where it has a word for it.
@@ -134,7 +148,7 @@ impl Planner<'_> {
         } else if let Some(source) = &volume.projected {
             let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
             for projection in source.sources.iter().flatten() {
-                secret |= projection.secret.is_some();
+                secret |= projection.secret.is_some() || projection.service_account_token.is_some();
                 self.projection(&mut files, projection, mode)?;
             }
         } else {
@@ -166,8 +180,27 @@ impl Planner<'_> {
         if source.pod_certificate.is_some() {
             return Err(self.unsupported("projected podCertificate".to_owned()));
         }
-        // A serviceAccountToken source is left out; the pod is told with an event.
+        if let Some(token) = &source.service_account_token {
+            self.token(files, token, mode);
+        }
         Ok(())
+    }
+
+    /// The newest token of the pod, whatever its age. One that the node never got is left out until
+    /// it comes: a pod does not wait for the hub.
+    fn token(
+        &self,
+        files: &mut BTreeMap<String, File>,
+        source: &ServiceAccountTokenProjection,
+        mode: i32,
+    ) {
+        let Some(token) = self.references.tokens.get(&TokenName::of(source)) else { return };
+        let spec = self.pod.spec.as_ref();
+        let uid = spec.and_then(run_as_user);
+        let group = spec.and_then(|it| it.security_context.as_ref()?.fs_group);
+        let owned = uid.is_some() || group.is_some();
+        let mode = if owned { OWNED_TOKEN_MODE } else { file_mode(mode) };
+        files.insert(source.path.clone(), File { bytes: token.as_bytes().to_vec(), mode, uid });
     }
 
     fn unsupported(&self, kind: String) -> VolumeProblem {
@@ -184,11 +217,16 @@ impl Planner<'_> {
     ) -> Result<(), VolumeProblem> {
         let volume = self.volume.to_owned();
         let Some(map) = self.references.config_maps.get(name) else {
-            // The CA bundle of the API server comes with service account tokens.
-            if optional || name == "kube-root-ca.crt" {
+            if optional {
                 return Ok(());
             }
-            return Err(VolumeProblem::ConfigMap { volume, name: name.to_owned() });
+            let problem =
+                VolumeProblem::ConfigMap { volume: volume.clone(), name: name.to_owned() };
+            // In a new namespace a pod may come before it; the node has the same bytes.
+            let own = self.references.root_ca.as_deref().filter(|_| name == ROOT_CA.0);
+            let data = BTreeMap::from([(ROOT_CA.1, own.ok_or(problem)?.as_bytes())]);
+            let missing = |key: String| VolumeProblem::ConfigMapKey { volume: volume.clone(), key };
+            return pick(files, &data, items, mode, optional, missing);
         };
         let data = config_map_data(map);
         let missing = |key: String| VolumeProblem::ConfigMapKey { volume: volume.clone(), key };
@@ -227,8 +265,7 @@ impl Planner<'_> {
                 volume: self.volume.to_owned(),
                 message: err.to_string(),
             })?;
-            let file =
-                File { bytes: text.into_bytes(), mode: file_mode(item.mode.unwrap_or(mode)) };
+            let file = File::new(text.into_bytes(), file_mode(item.mode.unwrap_or(mode)));
             files.insert(item.path.clone(), file);
         }
         Ok(())
@@ -245,6 +282,17 @@ impl Planner<'_> {
         let Some(selector) = &item.resource_field_ref else { return Ok(String::new()) };
         field::resource_field(self.pod, &Container::default(), selector, facts)
     }
+}
+
+/// The user that all containers of a pod run as, if it is one and said.
+fn run_as_user(spec: &PodSpec) -> Option<u32> {
+    let of_pod = spec.security_context.as_ref().and_then(|it| it.run_as_user);
+    let mut users = spec.init_containers.iter().flatten().chain(&spec.containers).map(|it| {
+        let own = it.security_context.as_ref().and_then(|it| it.run_as_user);
+        own.or(of_pod)
+    });
+    let first = users.next()??;
+    users.all(|it| it == Some(first)).then(|| u32::try_from(first).ok())?
 }
 
 fn config_map_data(map: &ConfigMap) -> BTreeMap<&str, &[u8]> {
@@ -268,7 +316,7 @@ fn pick(
 ) -> Result<(), VolumeProblem> {
     let Some(items) = items.filter(|items| !items.is_empty()) else {
         for (key, bytes) in data {
-            let file = File { bytes: bytes.to_vec(), mode: file_mode(mode) };
+            let file = File::new(bytes.to_vec(), file_mode(mode));
             files.insert((*key).to_owned(), file);
         }
         return Ok(());
@@ -277,7 +325,7 @@ fn pick(
         match data.get(item.key.as_str()) {
             Some(bytes) => {
                 let mode = file_mode(item.mode.unwrap_or(mode));
-                files.insert(item.path.clone(), File { bytes: bytes.to_vec(), mode });
+                files.insert(item.path.clone(), File::new(bytes.to_vec(), mode));
             }
             None if optional => {}
             None => return Err(missing(item.key.clone())),

@@ -17,6 +17,8 @@ pub enum Table {
     Volume,
     /// What the hub has yet to hear.
     Outbox,
+    /// Tokens of service accounts for pods.
+    Token,
     /// Everything else, one record each.
     Meta,
 }
@@ -24,13 +26,14 @@ pub enum Table {
 pub(crate) type RecordKey = (Table, Box<str>);
 
 impl Table {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Desired,
         Self::Sandbox,
         Self::Container,
         Self::Ipam,
         Self::Volume,
         Self::Outbox,
+        Self::Token,
         Self::Meta,
     ];
 
@@ -42,6 +45,7 @@ impl Table {
             Self::Ipam => b'i',
             Self::Volume => b'v',
             Self::Outbox => b'o',
+            Self::Token => b't',
             Self::Meta => b'm',
         }
     }

@@ -107,6 +107,10 @@ pub struct ContainerSpec {
     /// [`ContainerSpec::DEFAULT_LOG_RATE`], if `None`.
     #[serde(default)]
     pub log_rate: Option<u64>,
+    /// A running container of the same sandbox whose process namespace it joins: it sees and may trace
+    /// its processes, and ends with it.
+    #[serde(default)]
+    pub process_namespace_of: Option<ContainerId>,
     /// `RLIMIT_NOFILE` and its kind: name without prefix in lower case (`nofile`) -> soft, hard.
     pub rlimits: BTreeMap<String, (u64, u64)>,
 }
@@ -145,6 +149,7 @@ impl ContainerSpec {
             oom_score_adj: 0,
             devices: Vec::new(),
             log_rate: None,
+            process_namespace_of: None,
             rlimits: BTreeMap::new(),
         }
     }

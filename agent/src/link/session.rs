@@ -7,7 +7,7 @@ use agent_sync::{Epoch, NodeConfig, NodeEvent, NodeSession, Persist, digest, str
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{LinkConfig, StreamHandler, dial::Dialled};
+use super::{LinkConfig, StreamHandler, dial::Dialled, tokens};
 use crate::clock;
 
 /// Reports in flight to the hub.
@@ -56,6 +56,7 @@ async fn serve(config: &LinkConfig, connection: &Connection) -> Result<(), Strin
     };
     tokio::select! {
         result = driver.run() => result,
+        reason = tokens::renew(config, connection) => Err(reason),
         () = write(send, out_rx) => Ok(()),
         () = accept_streams(connection, &config.on_stream) => Ok(()),
         err = connection.closed() => Err(err.to_string()),
@@ -188,7 +189,9 @@ impl Driver<'_> {
     async fn persist(&mut self) -> Result<(), String> {
         while let Some(persist) = self.machine.poll_persist() {
             let Persist { token, changes, complete, epoch, revision } = persist;
-            self.config.desired.apply(changes, complete).await.map_err(|err| crate::chain(&err))?;
+            let tokens = tokens::first(self.config, self.connection, &changes).await?;
+            let kept = self.config.desired.apply_with_tokens(changes, complete, tokens).await;
+            kept.map_err(|err| crate::chain(&err))?;
             accept(self.config, epoch, revision).await?;
             self.machine.handle_persisted(token);
         }

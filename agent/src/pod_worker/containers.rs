@@ -3,7 +3,7 @@
 use std::{fs, net::IpAddr, path::Path, sync::Arc};
 
 use agent_core::{
-    desired::{DesiredContainer, DesiredPod, Role},
+    desired::{DesiredContainer, DesiredPod},
     event::Subject,
     ids::{Attempt, ContainerId, SandboxId},
     image,
@@ -119,8 +119,7 @@ impl PodWorker {
         let Some(pod) = self.pod.clone() else { return Ok(()) };
         let Some(desired) = pod.container(&id.name) else { return Ok(()) };
         let started = self.try_start(&pod, desired, id, sandbox, backoff).await;
-        let subject =
-            Subject::container(self.uid, &pod.pod_ref, &id.name, desired.role != Role::Main);
+        let subject = Subject::container(self.uid, &pod.pod_ref, &id.name, desired.role);
         let Err(err) = started else {
             self.started(&pod, desired, id, subject);
             return Ok(());
@@ -323,6 +322,8 @@ impl PodWorker {
         made.log_rate = self.node.config.container_log_rate;
         made.tty = spec.tty;
         made.stdin = spec.stdin;
+        let target = spec.target.as_ref().and_then(|it| self.records.containers.get(it));
+        made.process_namespace_of = target.map(|it| rt(&it.id(self.uid)));
         made.oom_score_adj = spec.oom_score_adj.max(self.node.least_oom_score_adj);
         made
     }

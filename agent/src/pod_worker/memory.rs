@@ -22,7 +22,6 @@ pub(crate) struct PodMemory {
     pub(crate) containers: BTreeMap<ContainerName, ContainerMemory>,
     /// The volume problem that was last told in an event.
     pub(crate) told_volume_problem: Option<String>,
-    pub(crate) told_ignored: bool,
 }
 
 /// Memory of one container.
@@ -50,7 +49,6 @@ impl PodMemory {
             lacks_cidr: false,
             containers: BTreeMap::new(),
             told_volume_problem: None,
-            told_ignored: false,
         }
     }
 

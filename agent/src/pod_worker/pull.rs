@@ -60,8 +60,7 @@ impl PodWorker {
 
 async fn pull(node: &Node, pod: &DesiredPod, name: &ContainerName) -> PullResult {
     let Some(desired) = pod.container(name) else { return Ok(()) };
-    let init = desired.role != agent_core::desired::Role::Main;
-    let subject = || Subject::container(pod.uid, &pod.pod_ref, name, init);
+    let subject = || Subject::container(pod.uid, &pod.pod_ref, name, desired.role);
     let image = &desired.image;
     let reference: ImageRef = match image.parse() {
         Ok(reference) => reference,

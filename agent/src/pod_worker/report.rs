@@ -114,13 +114,6 @@ impl PodWorker {
             }
             self.memory.told_volume_problem = problem;
         }
-        if !self.memory.told_ignored && self.last_status.is_none() {
-            for field in &pod.ignored {
-                let message = format!("{field} is not supported on this node and is ignored");
-                self.node.events.warning(subject.clone(), "Unsupported", message).await;
-            }
-        }
-        self.memory.told_ignored = true;
     }
 
     /// Events for waits that began.
@@ -128,7 +121,8 @@ impl PodWorker {
         let lists = |status: &PodStatus| {
             let inits = status.init_container_statuses.clone().unwrap_or_default();
             let mains = status.container_statuses.clone().unwrap_or_default();
-            inits.into_iter().chain(mains).collect::<Vec<ContainerStatus>>()
+            let ephemeral = status.ephemeral_container_statuses.clone().unwrap_or_default();
+            inits.into_iter().chain(mains).chain(ephemeral).collect::<Vec<ContainerStatus>>()
         };
         let before = self.last_status.as_ref().map(lists).unwrap_or_default();
         for container in lists(status) {
@@ -185,12 +179,8 @@ impl PodWorker {
                 None => memory.probes = None,
                 Some(_) if memory.probes.as_ref().is_some_and(|it| it.attempt() == id.attempt) => {}
                 Some(started_at) => {
-                    let subject = Subject::container(
-                        self.uid,
-                        &pod.pod_ref,
-                        &desired.name,
-                        desired.role != agent_core::desired::Role::Main,
-                    );
+                    let subject =
+                        Subject::container(self.uid, &pod.pod_ref, &desired.name, desired.role);
                     let target = crate::probes::Target { id, subject, pod_ip, started_at };
                     memory.probes =
                         Some(ProbeSet::start(&self.node, desired, target, was_ready, &self.wake));

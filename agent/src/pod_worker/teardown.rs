@@ -60,8 +60,8 @@ impl PodWorker {
 
     pub(super) fn container_subject(&self, id: &ContainerId) -> Subject {
         let role = self.pod.as_ref().and_then(|it| it.container(&id.name)).map(|it| it.role);
-        let init = role.is_some_and(|it| it != agent_core::desired::Role::Main);
-        Subject::container(self.uid, &self.pod_ref(), &id.name, init)
+        let role = role.unwrap_or(agent_core::desired::Role::Main);
+        Subject::container(self.uid, &self.pod_ref(), &id.name, role)
     }
 
     pub(super) fn run_pre_stop(&mut self, id: &ContainerId) {

@@ -25,6 +25,7 @@ mod key;
 mod node;
 pub mod stats;
 pub mod stream;
+pub mod token;
 mod wire;
 
 pub use hub::{HubConfig, HubEvent, HubSession, ViewObject};

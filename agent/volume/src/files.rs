@@ -41,6 +41,8 @@ pub struct FileData {
     pub bytes: Vec<u8>,
     /// Its permission bits.
     pub mode: u32,
+    /// Its owner; that of the set where unset.
+    pub uid: Option<u32>,
 }
 
 impl fmt::Debug for FileData {
@@ -69,6 +71,10 @@ impl FileSet {
         /// As Kubernetes has it: the group of the pod is there to read the pod's files.
         const READ_BY_GROUP: u32 = 0o440;
         (file.mode | if self.gid.is_some() { READ_BY_GROUP } else { 0 }) & 0o7777
+    }
+
+    fn owner_of(&self, file: &FileData) -> Option<u32> {
+        file.uid.or(self.uid)
     }
 }
 
@@ -200,14 +206,14 @@ fn sweep(volume: &OwnedFd, keep: Option<&str>) -> io::Result<()> {
 fn write_set(volume: &OwnedFd, name: &str, set: &FileSet) -> io::Result<()> {
     mkdirat(volume, name, Mode::from_raw_mode(0o755))?;
     let root = open_dir(volume, name)?;
-    finish(&root, set, 0o755)?;
+    finish(&root, set.uid, set.gid, 0o755)?;
     let mut dirs: BTreeMap<String, OwnedFd> = BTreeMap::new();
     for (path, data) in &set.files {
         for dir in parents(path) {
             if !dirs.contains_key(dir) {
                 mkdirat(&root, dir, Mode::from_raw_mode(0o755))?;
                 let fd = open_dir(&root, dir)?;
-                finish(&fd, set, 0o755)?;
+                finish(&fd, set.uid, set.gid, 0o755)?;
                 dirs.insert(dir.to_owned(), fd);
             }
         }
@@ -215,14 +221,14 @@ fn write_set(volume: &OwnedFd, name: &str, set: &FileSet) -> io::Result<()> {
         let fd = openat(&root, path.as_str(), flags, Mode::from_raw_mode(0o600))?;
         let file = std::fs::File::from(fd);
         io::Write::write_all(&mut &file, &data.bytes)?;
-        finish(&OwnedFd::from(file), set, set.mode_of(data))?;
+        finish(&OwnedFd::from(file), set.owner_of(data), set.gid, set.mode_of(data))?;
     }
     Ok(())
 }
 
-fn finish(fd: &OwnedFd, set: &FileSet, mode: u32) -> io::Result<()> {
-    if set.uid.is_some() || set.gid.is_some() {
-        fchown(fd, set.uid.map(Uid::from_raw), set.gid.map(Gid::from_raw))?;
+fn finish(fd: &OwnedFd, uid: Option<u32>, gid: Option<u32>, mode: u32) -> io::Result<()> {
+    if uid.is_some() || gid.is_some() {
+        fchown(fd, uid.map(Uid::from_raw), gid.map(Gid::from_raw))?;
     }
     Ok(fchmod(fd, Mode::from_raw_mode(mode & 0o7777))?)
 }
@@ -267,7 +273,7 @@ fn is_same(volume: &OwnedFd, name: &str, set: &FileSet) -> io::Result<bool> {
         let is_like = FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile
             && facts.st_mode & 0o7777 == set.mode_of(data)
             && usize::try_from(facts.st_size) == Ok(data.bytes.len())
-            && set.uid.is_none_or(|uid| uid == facts.st_uid)
+            && set.owner_of(data).is_none_or(|uid| uid == facts.st_uid)
             && set.gid.is_none_or(|gid| gid == facts.st_gid);
         if !is_like {
             return Ok(false);

@@ -15,10 +15,12 @@
 //!
 //! Must never perform: no clock, no files, no randomness can be reached from an expression.
 
+mod authorizer;
 mod program;
 mod session;
 mod values;
 
+pub use authorizer::{Answer, Asked, Question, authorizer};
 pub(crate) use program::marked;
 pub use program::{CompileError, Program};
 pub use session::{EvaluateError, PER_CALL_LIMIT, Session, TOTAL_LIMIT};

@@ -14,6 +14,7 @@ use crate::resource::{Resource, StrategyRef, Subresource};
 
 mod check;
 pub mod columns;
+pub mod conversion;
 pub mod definition;
 mod estimate;
 mod formats;

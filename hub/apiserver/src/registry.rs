@@ -8,6 +8,7 @@
 pub mod apply;
 mod bootstrap;
 mod catalog;
+mod conversion;
 mod custom;
 mod delete;
 mod events;
@@ -60,6 +61,7 @@ pub struct Registry {
     requester: Arc<Requester>,
     admission: Arc<AdmissionState>,
     definitions: Arc<catalog::Definitions>,
+    converted: Arc<conversion::Converted>,
     guard: Option<Arc<Guard>>,
 }
 
@@ -79,6 +81,7 @@ impl Registry {
             requester: Arc::default(),
             admission: Arc::default(),
             definitions: Arc::default(),
+            converted: Arc::default(),
             guard: None,
         }
     }

@@ -7,7 +7,8 @@ use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 
 use super::{
-    Fleet, SessionHandle, ToSession, heartbeat, identity::Suspicion, reports, view::ViewChange,
+    Fleet, SessionHandle, ToSession, heartbeat, identity::Suspicion, pod_tokens, reports,
+    view::ViewChange,
 };
 use crate::clock;
 
@@ -59,6 +60,7 @@ pub(super) async fn run(
         () = write(send, out_rx) => Ok(()),
         () = reports::apply_all(fleet, &node, reports_rx, done_tx) => Ok(()),
         () = heartbeat::run(fleet, &node) => Ok(()),
+        () = pod_tokens::serve(fleet, &node, connection) => Ok(()),
         () = fleet.settle(&node) => Ok(()),
         _ = connection.closed() => Ok(()),
     };

@@ -12,6 +12,7 @@ mod crashes;
 mod helm;
 mod history;
 mod hubs;
+mod identity;
 mod kube_rs;
 mod libraries;
 mod metrics;

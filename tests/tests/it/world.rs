@@ -234,6 +234,10 @@ impl World {
         self.kubectl_command(&self.tools.kubectl).args(args).output().unwrap()
     }
 
+    pub(crate) fn kubectl_path(&self) -> PathBuf {
+        self.tools.kubectl.clone()
+    }
+
     pub(crate) fn kubectl_command(&self, program: &Path) -> Command {
         let mut command = inside(&self.hub_namespace(), program);
         command.env("KUBECONFIG", self.hub_dir().join("admin.kubeconfig"));

@@ -44,6 +44,7 @@ prop_compose! {
         policy in sample::select(vec!["Always", "OnFailure", "Never"]),
         inits in collection::vec(any::<bool>(), 0..3),
         n_mains in 1_usize..3,
+        n_ephemeral in 0_usize..3,
         hook in any::<bool>(),
     ) -> Value {
         let container = |name: String| {
@@ -61,7 +62,10 @@ prop_compose! {
             }
             it
         }).collect();
-        json!({"containers": mains, "initContainers": inits, "restartPolicy": policy})
+        let ephemeral: Vec<_> =
+            (0..n_ephemeral).map(|at| json!({"name": format!("e{at}"), "image": "image"})).collect();
+        json!({"containers": mains, "initContainers": inits, "restartPolicy": policy,
+            "ephemeralContainers": ephemeral})
     }
 }
 
@@ -127,6 +131,10 @@ fn check_goal(model: &Model, pod: &DesiredPod) {
                 let done =
                     container.ended(&model.observed).is_some_and(|it| !main.restarts_after(&it));
                 assert!(container.is_running() || done, "{} does not run", main.name);
+            }
+            for ephemeral in pod.of_role(Role::Ephemeral) {
+                let container = model.observed.container(&ephemeral.name);
+                assert!(container.record.is_some(), "{} never ran", ephemeral.name);
             }
         }
         Lifecycle::Terminating { .. } => panic!("stuck in its teardown"),

@@ -248,6 +248,9 @@ impl Model {
         assert!(!self.torn_down, "a pod is started again after its teardown began");
         assert_eq!(self.observed.ready_sandbox(), Some(sandbox), "no sandbox to start in");
         assert!(matches!(self.observed.volumes, VolumeState::Ready { .. }), "no volumes");
+        if id.name.as_str().starts_with('e') {
+            assert_eq!(id.attempt, Attempt::default(), "an ephemeral container is started again");
+        }
         let container = self.container(&id.name);
         if let Some(record) = &container.record {
             assert!(record.attempt <= id.attempt, "attempts only grow");

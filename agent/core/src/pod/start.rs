@@ -49,6 +49,10 @@ pub fn next_step(
         return Next::Start { attempt: Attempt::default(), backoff: SignedDuration::ZERO };
     };
     let carried = record.backoff();
+    if desired.role == Role::Ephemeral && record.sandbox != target && !container.is_alive() {
+        // It belongs to what was looked at then.
+        return Next::Finished;
+    }
     let Some(exit) = container.ended(observed) else {
         return match &container.runtime {
             Some(RuntimeState::Running { .. } | RuntimeState::Exited(_)) => Next::Alive,
@@ -159,9 +163,17 @@ fn startable<'a>(
         let record = observed.container(&it.name).record.as_ref();
         record.is_some_and(|record| record.sandbox == target)
     });
+    // These look at what goes wrong: they wait for nobody, and nobody for them.
     let mut wanted = Vec::new();
+    for desired in pod.of_role(Role::Ephemeral) {
+        let container = observed.container(&desired.name);
+        let next = next_step(desired, container, observed, target, now);
+        if let Next::Start { attempt, backoff } = next {
+            wanted.push((desired, attempt, backoff));
+        }
+    }
     for desired in &pod.containers {
-        if initialised && desired.role == Role::Init {
+        if initialised && desired.role == Role::Init || desired.role == Role::Ephemeral {
             continue;
         }
         let container = observed.container(&desired.name);

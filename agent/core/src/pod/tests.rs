@@ -292,3 +292,29 @@ fn a_sandbox_in_use_stays_until_its_containers_moved() {
         expect!["exit c#0 143; remove c#0; rmsandbox 0; start c#1 in 1 then 10s"],
     );
 }
+
+#[test]
+fn an_ephemeral_container_runs_once_and_waits_for_nobody() {
+    let pod = pod(json!({
+        "initContainers": [{"name": "i", "image": "image"}],
+        "ephemeralContainers": [{"name": "e", "image": "image", "targetContainerName": "c"}],
+    }));
+    assert_eq!(pod.container(&name("e")).unwrap().target, Some(name("c")));
+    let (verdict, mut model) = (wanted(&pod), Model::new(&pod));
+    check(&model, &verdict, expect!["volumes; pull e; pull i; sandbox 0"]);
+    model.settle(&verdict);
+    let running = |model: &Model| {
+        let all = model.observed.containers.iter();
+        let names = all.filter(|(_, it)| it.is_running()).map(|(name, _)| name.to_string());
+        names.collect::<Vec<_>>().join(" ")
+    };
+    // It looks at a pod whose initialisation hangs.
+    assert_eq!(running(&model), "e i");
+    model.crash(&name("e"), 0);
+    check(&model, &verdict, expect!["exit e#0 0; remove e#0"]);
+    model.settle(&verdict);
+    check(&model, &verdict, expect![""]);
+    model.reboot();
+    model.settle(&verdict);
+    assert_eq!(running(&model), "i");
+}

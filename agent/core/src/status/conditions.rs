@@ -122,10 +122,10 @@ fn initialized(
     }
     // Once a main container was begun, initialisation is over.
     let begun = mains.iter().any(|it| it.container_id.is_some());
-    let desired = pod.containers.iter().filter(|it| it.role != Role::Main);
+    let desired = pod.containers.iter().filter(|it| matches!(it.role, Role::Init | Role::Sidecar));
     let incomplete = desired.zip(inits).filter(|(desired, status)| match desired.role {
         Role::Sidecar => status.started != Some(true) && !begun,
-        Role::Init | Role::Main => !status.ready,
+        Role::Init | Role::Main | Role::Ephemeral => !status.ready,
     });
     match names("containers with incomplete status", incomplete.map(|(_, it)| it.name.as_str())) {
         Some(message) => Verdict::no("ContainersNotInitialized", Some(message)),
@@ -144,7 +144,7 @@ fn containers_ready(
         "Failed" => return Verdict::no("PodFailed", None),
         _ => {}
     }
-    let desired = pod.containers.iter().filter(|it| it.role != Role::Main);
+    let desired = pod.containers.iter().filter(|it| matches!(it.role, Role::Init | Role::Sidecar));
     let sidecars =
         desired.zip(inits).filter(|(it, _)| it.role == Role::Sidecar).map(|(_, status)| status);
     let unready = sidecars.chain(mains).filter(|it| !it.ready).map(|it| it.name.as_str());

@@ -20,7 +20,7 @@ use crate::{
 /// How long a failure is shown itself, before the wait that follows it is.
 const SHOW_FAILURE_SECONDS: i64 = 5;
 
-/// One entry of `containerStatuses` or `initContainerStatuses`.
+/// One entry of `containerStatuses`, `initContainerStatuses` or `ephemeralContainerStatuses`.
 pub(super) fn status(
     pod: &DesiredPod,
     desired: &DesiredContainer,
@@ -55,6 +55,8 @@ pub(super) fn status(
     let ready = match desired.role {
         Role::Init => ended.as_ref().is_some_and(ExitRecord::succeeded),
         Role::Sidecar | Role::Main => running && container.health.ready,
+        // Nobody sends it anything.
+        Role::Ephemeral => false,
     };
     ContainerStatus {
         name: desired.name.to_string(),
@@ -63,7 +65,7 @@ pub(super) fn status(
         container_id: record.map(|it| container_id(&it.id(observed.uid))),
         restart_count: record.map_or(0, |it| i32::try_from(it.attempt.0).unwrap_or(i32::MAX)),
         ready,
-        started: Some(started),
+        started: (desired.role != Role::Ephemeral).then_some(started),
         state: Some(state),
         last_state: Some(last_state.unwrap_or_default()),
         ..ContainerStatus::default()

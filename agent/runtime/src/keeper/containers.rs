@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::RecvAncillaryMessage;
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::clients::{kernel, refused};
 use super::output::{Output, flow_of, open_fifo};
@@ -181,11 +182,26 @@ impl Keeper {
             return Err(Refusal::new(RefusalKind::InvalidSpec, text));
         }
         let cgroup = self.cgroup_path(sandbox.spec.cgroup.child(&spec.id).as_str());
-        let shares = Shares { pid: sandbox.spec.host_pid || sandbox.spec.share_process_namespace };
+        let shared = sandbox.spec.host_pid || sandbox.spec.share_process_namespace;
+        if !shared && let Some(target) = &spec.process_namespace_of {
+            self.joinable(target, &spec.sandbox)?;
+        }
+        let shares = Shares { pid: shared || spec.process_namespace_of.is_some() };
         let dirs = self.layout.dirs(&spec.id);
         let bundle = spec::build(&spec, dirs.rootfs.clone(), &cgroup, shares)
             .map_err(|err| Refusal::new(RefusalKind::InvalidSpec, err.to_string()))?;
         Ok(Made { spec, bundle, dirs, cgroup, own_pid_namespace: !shares.pid })
+    }
+
+    /// The process whose namespace another container of its sandbox may join.
+    fn joinable(&self, id: &ContainerId, sandbox: &SandboxId) -> Result<BorrowedFd<'_>, Refusal> {
+        let container = self.containers.get(id).filter(|it| it.sandbox == *sandbox);
+        let running = container.and_then(Container::running);
+        let Some((_, process)) = running else {
+            let text = format!("unable to find target container \"{id}\"");
+            return Err(Refusal::new(RefusalKind::NotRunning, text));
+        };
+        Ok(process.pidfd.as_fd())
     }
 
     fn prepare_dirs(&self, made: &Made) -> io::Result<()> {
@@ -250,6 +266,18 @@ impl Keeper {
             nofile: self.nofile,
             found: Found::default(),
         };
+        let target = made.spec.process_namespace_of.as_ref();
+        if let Some(target) = target.filter(|_| !sandbox.namespaces.contains_key("pid"))
+            && !sandbox.spec.host_pid
+        {
+            let found = self.joinable(target, &made.spec.sandbox);
+            let process = found.map_err(|err| io::Error::other(err.to_string()))?;
+            let kind = ThreadNameSpaceType::PROCESS_ID;
+            return self.with_pid_namespace(
+                || Ok(move_into_thread_name_spaces(process, kind)?),
+                || container::create(start, false),
+            );
+        }
         match sandbox.namespaces.get("pid") {
             Some(shared) => self.with_pid_namespace(
                 || Ok(rustix::thread::move_into_link_name_space(shared.as_fd(), None)?),

@@ -12,7 +12,10 @@ fn set(files: &[(&str, &str)]) -> FileSet {
     let files = files
         .iter()
         .map(|(path, text)| {
-            (path.parse().unwrap(), FileData { bytes: text.as_bytes().to_vec(), mode: 0o644 })
+            (
+                path.parse().unwrap(),
+                FileData { bytes: text.as_bytes().to_vec(), mode: 0o644, uid: None },
+            )
         })
         .collect();
     FileSet { files, ..FileSet::default() }
@@ -192,7 +195,7 @@ fn read_whole(dir: &Path) -> bool {
 fn any_set() -> impl Strategy<Value = FileSet> {
     let path = prop::sample::select(vec!["a", "b", "c", "d/x", "d/y", "e/f/g"]);
     let data = ("[a-c]{0,3}", prop::sample::select(vec![0o644, 0o400, 0o755]))
-        .prop_map(|(text, mode)| FileData { bytes: text.into_bytes(), mode });
+        .prop_map(|(text, mode)| FileData { bytes: text.into_bytes(), mode, uid: None });
     prop::collection::btree_map(path.prop_map(|it| it.parse().unwrap()), data, 0..5)
         .prop_map(|files| FileSet { files, ..FileSet::default() })
 }

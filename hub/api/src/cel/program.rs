@@ -9,6 +9,8 @@ use kube_cel::cel::parser::Parser;
 
 mod objects;
 
+use super::authorizer::REQUEST_RESOURCE;
+
 /// The function that every loop calls before each turn, with the cost of a turn.
 pub(super) const TICK: &str = "@tick";
 /// Longest expression, in bytes.
@@ -466,7 +468,7 @@ fn last(name: &str) -> &str {
 
 /// Makes every loop call the meter before each turn. Returns the number of nodes below.
 fn meter(it: &mut IdedExpr) -> i64 {
-    if let Some(plain) = selection(it) {
+    if let Some(plain) = selection(it).or_else(|| request_resource(it)) {
         *it = plain;
     }
     1 + match &mut it.expr {
@@ -512,6 +514,14 @@ fn selection(it: &IdedExpr) -> Option<IdedExpr> {
     let found = call("optional.of", vec![field(false)]);
     let none = call("optional.none", Vec::new());
     Some(call(operators::CONDITIONAL, vec![field(true), found, none]))
+}
+
+/// `authorizer.requestResource` is a variable of its own: what is before the dot has no fields.
+fn request_resource(it: &IdedExpr) -> Option<IdedExpr> {
+    let Expr::Select(select) = &it.expr else { return None };
+    let is_its = matches!(&select.operand.expr, Expr::Ident(name) if name == "authorizer");
+    let found = is_its && select.field == "requestResource" && !select.test;
+    found.then(|| IdedExpr { id: it.id, expr: Expr::Ident(REQUEST_RESOURCE.to_owned()) })
 }
 
 fn entry(it: &mut EntryExpr) -> i64 {

@@ -9,6 +9,7 @@ use kube_cel::cel::extractors::This;
 use kube_cel::cel::{Context, ExecutionError, FunctionContext, Value};
 use regex::Regex;
 
+use super::authorizer;
 use super::program::{Program, TICK, TYPES};
 use super::values::weight;
 
@@ -60,14 +61,14 @@ impl std::fmt::Debug for Session {
 
 /// What may still be spent.
 #[derive(Debug)]
-struct Meter {
+pub(super) struct Meter {
     call: AtomicU64,
     total: AtomicU64,
 }
 
 impl Meter {
     /// Spends; false if there is not so much left.
-    fn spend(&self, cost: u64) -> bool {
+    pub(super) fn spend(&self, cost: u64) -> bool {
         let take = |from: &AtomicU64| {
             let before = from.load(Ordering::Relaxed);
             from.store(before.saturating_sub(cost), Ordering::Relaxed);
@@ -88,6 +89,7 @@ impl Session {
         let weight: u64 = data.iter().map(|it| weight(it)).sum();
         let mut context = Context::default().with_all();
         add_functions(&mut context, &meter, 1 + weight / DATA_PER_TURN);
+        authorizer::add_functions(&mut context, &meter);
         for name in TYPES {
             context.add_variable_from_value(*name, (*name).to_owned());
         }

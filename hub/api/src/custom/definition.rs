@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 
+use super::conversion::REVIEW_VERSIONS;
 use super::{columns, jsonpath, names, schema_rules, structural::texts};
 use crate::names::{dns1035_label, dns1123_subdomain};
 use crate::object;
 use crate::path::Path;
 use crate::status::FieldError;
 use crate::strategy::Strategy;
+use crate::validation::admissionregistration;
 use crate::write::WriteContext;
 
 /// Keeps a deleted definition until its objects are gone.
@@ -353,17 +355,16 @@ fn conversion(object: &Value, at: &Path<'_>, errors: &mut Vec<FieldError>) {
     let conversion = object::get(object, "spec.conversion").unwrap_or(&Value::Null);
     match object::text(conversion, "strategy") {
         "None" => {
-            if object::get(conversion, "webhook").is_some() {
-                let what = "should not be set when strategy is not set to Webhook";
-                errors.push(FieldError::forbidden(at.field("webhook"), what));
+            let what = "should not be set when strategy is not set to Webhook";
+            if object::get(conversion, "webhook.clientConfig").is_some() {
+                errors.push(FieldError::forbidden(at.field("webhookClientConfig"), what));
+            }
+            if !object::list(conversion, "webhook.conversionReviewVersions").is_empty() {
+                errors.push(FieldError::forbidden(at.field("conversionReviewVersions"), what));
             }
         }
         "Webhook" => {
-            webhook(conversion, &at.field("webhook"), errors);
-            if object::list(object, "spec.versions").len() > 1 {
-                let what = "conversion by webhooks is not served here: more than one version needs the strategy None";
-                errors.push(FieldError::invalid(at.field("strategy"), "Webhook", what));
-            }
+            webhook(conversion, at, errors);
         }
         other => {
             let at = at.field("strategy");
@@ -372,43 +373,38 @@ fn conversion(object: &Value, at: &Path<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// Paths are those of the internal form, as the real server names them.
 fn webhook(conversion: &Value, at: &Path<'_>, errors: &mut Vec<FieldError>) {
-    let Some(config) = object::get(conversion, "webhook.clientConfig") else {
-        let what = "required when strategy is set to Webhook";
-        errors.push(FieldError::required(at.field("clientConfig"), what));
-        return;
-    };
-    let reviews = texts(conversion.pointer("/webhook/conversionReviewVersions"));
-    let reviews_at = at.field("conversionReviewVersions");
-    if reviews.is_empty() {
-        errors.push(FieldError::required(reviews_at, ""));
-    } else if !reviews.iter().any(|it| it == "v1") {
-        let what = "must include at least one of v1";
-        errors.push(FieldError::invalid(reviews_at, json!(reviews), what));
+    let config_at = at.field("webhookClientConfig");
+    match object::get(conversion, "webhook.clientConfig") {
+        Some(config) => errors.extend(admissionregistration::client(config, &config_at)),
+        None => {
+            let what = "required when strategy is set to Webhook";
+            errors.push(FieldError::required(config_at, what));
+        }
     }
-    let at = at.field("clientConfig");
-    match (object::get(config, "url"), object::get(config, "service")) {
-        (Some(_), Some(_)) | (None, None) => {
-            let what = "exactly one of url or service is required";
-            errors.push(FieldError::required(at, what));
+    let at = at.field("conversionReviewVersions");
+    let versions = texts(conversion.pointer("/webhook/conversionReviewVersions"));
+    if versions.is_empty() {
+        errors.push(FieldError::required(at, ""));
+        return;
+    }
+    for (index, version) in versions.iter().enumerate() {
+        if versions.iter().take(index).any(|it| it == version) {
+            errors.push(FieldError::invalid(
+                at.index(index),
+                version.as_str(),
+                "duplicate version",
+            ));
+            continue;
         }
-        (Some(url), None) => {
-            let url = url.as_str().unwrap_or_default();
-            if !url.starts_with("https://") {
-                let what =
-                    "'https' is the only allowed URL scheme; desired format: https://host[/path]";
-                errors.push(FieldError::invalid(at.field("url"), url, what));
-            }
+        for wrong in dns1035_label(version) {
+            errors.push(FieldError::invalid(at.index(index), version.as_str(), wrong));
         }
-        (None, Some(service)) => {
-            let at = at.field("service");
-            for key in ["name", "namespace"] {
-                if object::text(service, key).is_empty() {
-                    let what = format!("service {key} is required");
-                    errors.push(FieldError::required(at.field(key), what));
-                }
-            }
-        }
+    }
+    if !versions.iter().any(|it| REVIEW_VERSIONS.contains(&it.as_str())) {
+        let what = format!("must include at least one of {}", REVIEW_VERSIONS.join(", "));
+        errors.push(FieldError::invalid(at, json!(versions), what));
     }
 }
 

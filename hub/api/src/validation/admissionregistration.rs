@@ -4,6 +4,7 @@ mod policy;
 mod webhook;
 
 pub use policy::{binding, mutating_policy, validating_policy};
+pub(crate) use webhook::client;
 pub use webhook::webhooks;
 
 use std::collections::BTreeSet;
@@ -20,7 +21,7 @@ use crate::status::FieldError;
 /// Conditions that a webhook or a policy may have.
 const MAX_CONDITIONS: usize = 64;
 /// What conditions of webhooks may speak of.
-pub const CONDITION_VARIABLES: &[&str] = &["object", "oldObject", "request"];
+pub const CONDITION_VARIABLES: &[&str] = &["authorizer", "object", "oldObject", "request"];
 
 /// A field that must be one of some words.
 fn one_of(object: &Value, field: &str, path: &Path<'_>, words: &[&str]) -> Option<FieldError> {

@@ -47,7 +47,7 @@ pub fn validate(object: &Value, resource: &Resource) -> Vec<FieldError> {
         }
     }
     errors.extend(labels(object::labels(object), &meta.field("labels")));
-    errors.extend(annotations(object, &meta));
+    errors.extend(annotations(object, &meta.field("annotations")));
     errors.extend(owner_references(object, &meta));
     errors.extend(finalizers(object, &meta));
     errors
@@ -65,8 +65,15 @@ pub fn validate_update(new: &Value, old: &Value, resource: &Resource) -> Vec<Fie
     errors
 }
 
-fn annotations(object: &Value, meta: &Path<'_>) -> Vec<FieldError> {
-    let path = meta.field("annotations");
+/// Checks labels and annotations alone.
+pub(crate) fn labels_and_annotations(object: &Value) -> Vec<FieldError> {
+    let meta = Path::Root.field("metadata");
+    let mut errors = labels(object::labels(object), &meta.field("labels"));
+    errors.extend(annotations(object, &meta.field("annotation")));
+    errors
+}
+
+fn annotations(object: &Value, path: &Path<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut size = 0;
     for (key, value) in object::entries(object, "metadata.annotations") {

@@ -8,13 +8,14 @@ use hub_api::object;
 use serde_json::Value;
 
 use super::Attributes;
+use crate::auth::{Attributes as Asking, Authorizer, Decision, Guard, User, groups_of};
 use crate::registry::Registry;
 
 /// Compiled expressions that are kept.
 const MAX_PROGRAMS: usize = 4096;
 /// Everything an expression may be about; which of it one may name was checked at its writing.
 const VARIABLES: &[&str] =
-    &["namespaceObject", "object", "oldObject", "params", "request", "variables"];
+    &["authorizer", "namespaceObject", "object", "oldObject", "params", "request", "variables"];
 
 /// Compiled expressions, by their text.
 #[derive(Debug, Default)]
@@ -41,6 +42,63 @@ impl Programs {
     }
 }
 
+/// Answers expressions for the requester.
+struct Rights {
+    authorizer: Option<Arc<dyn Authorizer>>,
+    user: Arc<User>,
+}
+
+impl cel::Asked for Rights {
+    fn ask(&self, it: &cel::Question) -> cel::Answer {
+        let account = it.service_account.as_ref().map(|(namespace, name)| {
+            let user = User {
+                groups: groups_of(namespace),
+                ..User::named(format!("system:serviceaccount:{namespace}:{name}"))
+            };
+            user.authenticated()
+        });
+        let user = account.as_ref().unwrap_or(&self.user);
+        // The hub's own parts have no name and may do everything.
+        let Some(authorizer) = self.authorizer.as_ref().filter(|_| !user.name.is_empty()) else {
+            return cel::Answer { allowed: true, reason: String::new() };
+        };
+        let decision = authorizer.authorize(&Asking {
+            user,
+            verb: &it.verb,
+            group: &it.group,
+            version: "*",
+            resource: &it.resource,
+            subresource: &it.subresource,
+            namespace: &it.namespace,
+            name: &it.name,
+            path: &it.path,
+            field_selector: &it.field_selector,
+        });
+        let allowed = decision.is_allowed();
+        let (Decision::Allow { reason }
+        | Decision::Deny { reason }
+        | Decision::NoOpinion { reason }) = decision;
+        cel::Answer { allowed, reason }
+    }
+}
+
+fn authorizer(registry: &Registry, attributes: &Attributes<'_>) -> [(&'static str, cel::Value); 2] {
+    let rights = Rights {
+        authorizer: registry.guard().map(Guard::authorizer),
+        user: attributes.requester.user.clone(),
+    };
+    let asked: Arc<dyn cel::Asked> = Arc::new(rights);
+    let request = cel::Question {
+        group: attributes.resource.group.to_string(),
+        resource: attributes.resource.plural.to_string(),
+        subresource: attributes.subresource.unwrap_or_default().to_owned(),
+        namespace: attributes.namespace.unwrap_or_default().to_owned(),
+        name: attributes.name.to_owned(),
+        ..cel::Question::default()
+    };
+    cel::authorizer(&asked, request)
+}
+
 /// What the expressions of one webhook or policy see, and their budget.
 pub(super) struct Conditions<'a> {
     registry: &'a Registry,
@@ -62,6 +120,9 @@ impl<'a> Conditions<'a> {
         out.set("object", object);
         out.set("oldObject", attributes.old);
         out.set("request", Some(request));
+        for (name, value) in authorizer(registry, attributes) {
+            out.set_value(name, value);
+        }
         out
     }
 

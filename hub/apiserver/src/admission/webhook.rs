@@ -197,11 +197,22 @@ impl Registry {
     async fn send(&self, hook: &Hook, body: Bytes) -> Result<Bytes, String> {
         let seconds = object::int(&hook.settings, "timeoutSeconds").unwrap_or(10);
         let seconds = u64::try_from(seconds.clamp(1, 30)).unwrap_or(10);
-        let config = &hook.settings["clientConfig"];
+        let called = self.post_to_webhook(&hook.settings["clientConfig"], seconds, body).await;
+        called.map_err(|why| format!("failed to call webhook: {why}"))
+    }
+
+    /// Sends a body to where `clientConfig` says, and returns the body of the answer.
+    ///
+    /// # Errors
+    /// Why there is none, in Go's words.
+    pub(crate) async fn post_to_webhook(
+        &self,
+        config: &Value,
+        seconds: u64,
+        body: Bytes,
+    ) -> Result<Bytes, String> {
         let url = place::url(config);
-        let told = |err: CallError| {
-            format!("failed to call webhook: Post \"{url}?timeout={seconds}s\": {err}")
-        };
+        let told = |err: CallError| format!("Post \"{url}?timeout={seconds}s\": {err}");
         let deadline = std::time::Duration::from_secs(seconds);
         let finding = tokio::time::timeout(deadline, place::find(self, config)).await;
         let target = finding.unwrap_or(Err(CallError::Deadline)).map_err(told)?;

@@ -49,6 +49,11 @@ impl Guard {
         Self { escalation, authorizer: ArcAuthorizer(authorizer) }
     }
 
+    /// Who decides about verbs.
+    pub(crate) fn authorizer(&self) -> Arc<dyn Authorizer> {
+        self.authorizer.0.clone()
+    }
+
     /// Checks one write.
     ///
     /// # Errors

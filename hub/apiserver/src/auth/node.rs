@@ -14,8 +14,8 @@ use super::guard::ClientWrite;
 use super::{Attributes, Authorizer, Decision, Rules, User};
 use crate::registry::Registry;
 
-const USER_PREFIX: &str = "system:node:";
-const GROUP: &str = "system:nodes";
+pub(super) const USER_PREFIX: &str = "system:node:";
+pub(super) const GROUP: &str = "system:nodes";
 /// Labels of these domains are not a node's to choose.
 const RESERVED_DOMAINS: [&str; 2] = ["kubernetes.io", "k8s.io"];
 /// Labels of reserved domains that a node may set all the same.

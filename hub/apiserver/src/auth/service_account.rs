@@ -20,6 +20,11 @@ const DELETION_LEEWAY: i64 = 60;
 const CLOCK_LEEWAY: i64 = 60;
 /// Prefix of user names.
 const USER_PREFIX: &str = "system:serviceaccount:";
+/// Life for which the token is asked that admission mounts: it tells this token from others.
+const MOUNTED_SECONDS: i64 = hub_api::admission::service_account::TOKEN_SECONDS;
+/// What such a token really lives, as upstream has it: a pod that was out of reach for long finds
+/// its token still good, and one whose program reads its token only once goes on.
+const EXTENDED_SECONDS: i64 = 365 * 86_400;
 /// Issuer of tokens that are kept as Secrets.
 const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
 
@@ -31,6 +36,7 @@ pub struct ServiceAccountTokens {
     /// The first signs, all verify. Never empty.
     keys: RwLock<Arc<[TokenKey]>>,
     max_life: Duration,
+    extends: bool,
 }
 
 /// Why a token of a service account is not good.
@@ -64,6 +70,14 @@ pub enum TokenError {
     Invalidated,
 }
 
+/// What is to be known of a token that was made.
+#[derive(Debug)]
+pub(super) struct Issued {
+    pub(super) warnings: Vec<String>,
+    /// Seconds.
+    pub(super) life: i64,
+}
+
 /// What a token is bound to.
 #[derive(Clone, Debug)]
 struct Binding {
@@ -91,7 +105,13 @@ impl ServiceAccountTokens {
         }
         let audiences = if audiences.is_empty() { vec![issuer.clone()] } else { audiences };
         let keys = RwLock::new(keys.into());
-        Ok(Self { issuer, audiences, keys, max_life })
+        Ok(Self { issuer, audiences, keys, max_life, extends: false })
+    }
+
+    /// Whether mounted tokens live for a year, whatever `max_life` says.
+    #[must_use]
+    pub fn extending(self, extends: bool) -> Self {
+        Self { extends, ..self }
     }
 
     /// Takes other keys, as when another hub has made one: the first signs. None changes nothing.
@@ -138,6 +158,17 @@ impl ServiceAccountTokens {
         name: &str,
         request: &mut Value,
     ) -> Result<Vec<String>, Status> {
+        self.issue(registry, namespace, name, request).map(|it| it.warnings)
+    }
+
+    /// The same; says besides how long the token really lives.
+    pub(super) fn issue(
+        &self,
+        registry: &Registry,
+        namespace: &str,
+        name: &str,
+        request: &mut Value,
+    ) -> Result<Issued, Status> {
         check_request(request)?;
         let account = registry.get(row("serviceaccounts")?, Some(namespace), name)?;
         let spec = object::ensure(request, "spec");
@@ -159,7 +190,14 @@ impl ServiceAccountTokens {
         let bound = spec.get("boundObjectRef").cloned().filter(Value::is_object);
         let binding = bound.map(|it| bind(registry, namespace, name, &it)).transpose()?;
         let now = registry.now();
-        let mut claims = self.claims(namespace, account.value(), binding.as_ref(), now, seconds);
+        let is_pods = binding.as_ref().is_some_and(|it| it.claim == "pod");
+        let extended = is_pods && self.extends && seconds == MOUNTED_SECONDS;
+        let extended = extended && self.are_own(&audiences);
+        let life = if extended { EXTENDED_SECONDS } else { seconds };
+        let mut claims = self.claims(namespace, account.value(), binding.as_ref(), now, life);
+        if extended && let Some(ours) = claims.get_mut("kubernetes.io") {
+            ours["warnafter"] = json!(now.as_second().saturating_add(seconds));
+        }
         claims.insert("aud".to_owned(), audiences);
         let token = self.sign(&claims.into())?;
         let until = Timestamp::from_second(now.as_second().saturating_add(seconds))
@@ -168,7 +206,13 @@ impl ServiceAccountTokens {
             "status".to_owned(),
             json!({ "token": token, "expirationTimestamp": hub_api::time::format(until) }),
         );
-        Ok(warnings)
+        Ok(Issued { warnings, life })
+    }
+
+    /// Whether a token for these audiences is for this API and nobody else.
+    fn are_own(&self, audiences: &Value) -> bool {
+        let mut audiences = audiences.as_array().into_iter().flatten();
+        audiences.all(|it| self.audiences.iter().any(|own| it == own))
     }
 
     fn claims(

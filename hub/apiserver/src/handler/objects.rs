@@ -48,7 +48,7 @@ pub(super) async fn serve(call: Call, request: Request<Incoming>) -> Result<Answ
         ("get", None | Some("approval" | "status" | "ephemeralcontainers" | "resize")) => {
             get(&call).await
         }
-        ("get", Some("scale")) => get_scale(&call),
+        ("get", Some("scale")) => get_scale(&call).await,
         ("list", None) => list(&call).await,
         ("create", None) if is_bindings(&call) => bind(&call, request).await,
         ("create", None) => create(&call, request).await,
@@ -88,15 +88,16 @@ async fn get(call: &Call) -> Result<Answer, Status> {
     if let Some(wanted) = wanted.filter(|it| *it > registry.revision().get()) {
         return Err(Status::timeout_rv_too_large(wanted, registry.revision().get()));
     }
-    let entry = registry.get(&call.resource, call.namespace(), call.name())?;
+    let entry = registry.read(&call.resource, call.namespace(), call.name()).await?;
     let value = || entry.decode();
     let body = view.object(&call.resource, entry.bytes.clone(), value, registry.now());
     Ok(answer(call, StatusCode::OK, body).await)
 }
 
-fn get_scale(call: &Call) -> Result<Answer, Status> {
+async fn get_scale(call: &Call) -> Result<Answer, Status> {
     let view = View::new(call, negotiate(call.header(ACCEPT), Wanted::JsonOnly)?)?;
-    let entry = call.shared.registry.get(&call.resource, call.namespace(), call.name())?;
+    let registry = &call.shared.registry;
+    let entry = registry.read(&call.resource, call.namespace(), call.name()).await?;
     let scale = write::get_scale_of(&call.resource, entry.value())?;
     Ok(response::ready(StatusCode::OK, response::JSON, view.value(scale)))
 }
@@ -106,7 +107,7 @@ async fn list(call: &Call) -> Result<Answer, Status> {
     let options = options::list(call)?;
     freshen(call, options.revision).await;
     let registry = &call.shared.registry;
-    let list = registry.list(&call.resource, call.namespace(), &options)?;
+    let list = registry.list_converted(&call.resource, call.namespace(), &options).await?;
     let body = view.list(&call.resource, &list, registry.now());
     Ok(answer(call, StatusCode::OK, body).await)
 }

@@ -38,7 +38,8 @@ pub(super) async fn serve(call: Call) -> Result<Answer, Status> {
         // What is still ahead then is refused by the registry.
         let _ = tokio::time::timeout(crate::limits::FRESHNESS_TIMEOUT, wait).await;
     }
-    let watch = match call.shared.registry.watch(&call.resource, call.namespace(), &options) {
+    let registry = &call.shared.registry;
+    let watch = match registry.watch_converted(&call.resource, call.namespace(), &options) {
         Ok(watch) => Some(watch),
         // Clients look for this one in the stream, not in the answer's code.
         Err(status) if status.code == 410 => return Ok(expired(&status)),

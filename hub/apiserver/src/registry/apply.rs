@@ -8,7 +8,7 @@ use hub_api::{FieldValidation, Resource, Status, object, time};
 use hub_storage::Entry;
 use serde_json::{Value, json};
 
-use super::ownership::{Origin, Served, owned_scale, scale_versions};
+use super::ownership::{Origin, owned_scale, scale_versions};
 use super::write::Attempt;
 use super::{Registry, SCALE, WriteOptions, Written, take_revision};
 use crate::limits::MAX_CONFLICT_RETRIES;
@@ -43,12 +43,12 @@ impl Registry {
     ) -> Result<(Written, bool), Status> {
         let Application { resource, namespace, name, subresource, .. } = *application;
         for _ in 0..MAX_CONFLICT_RETRIES {
-            let outcome = match self.get(resource, namespace, name) {
+            let outcome = match self.read(resource, namespace, name).await {
                 Ok(current) => match self.apply_to(application, &current, options).await? {
                     Attempt::Done(written) => return Ok((written, false)),
                     Attempt::Conflict => continue,
                 },
-                Err(status) if subresource.is_some() => return Err(status),
+                Err(status) if subresource.is_some() || status.code != 404 => return Err(status),
                 Err(_) => self.apply_new(application, options).await,
             };
             match outcome {
@@ -73,10 +73,10 @@ impl Registry {
             self.applied(application, &live, SCALE, &scale_versions(), options)?
         } else {
             let live = resource.show(current.decode());
-            let served = Served::new(self, resource);
-            let applied =
-                self.applied(application, &live, Target::of(resource), &served, options)?;
-            resource.store(applied)
+            let applied = self.with_conversions(resource, |served| {
+                self.applied(application, &live, Target::of(resource), served, options)
+            });
+            resource.store(applied.await??)
         };
         let revision = take_revision(&mut wanted);
         if !revision.is_empty() && revision != current.revision.to_string() {
@@ -111,8 +111,10 @@ impl Registry {
             )));
         }
         let live = json!({"apiVersion": resource.api_version(), "kind": resource.kind});
-        let served = Served::new(self, resource);
-        let mut made = self.applied(application, &live, Target::of(resource), &served, options)?;
+        let applied = self.with_conversions(resource, |served| {
+            self.applied(application, &live, Target::of(resource), served, options)
+        });
+        let mut made = applied.await??;
         // Of what is not there any revision is as good as none.
         take_revision(&mut made);
         self.create_from(resource, namespace, made, options, Origin::Applied).await

@@ -4,17 +4,24 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use hub_api::custom::{fill, names, prune};
+use hub_api::custom::{Definition, fill, names, prune};
 use hub_api::{Resource, Status, object, resources};
-use hub_storage::{Condition, Entry, Key, ListRequest, Prefix, Revision};
+use hub_storage::{Body, Condition, Entry, Key, ListRequest, Prefix, Revision};
 use serde_json::Value;
 
 use super::Registry;
 use super::catalog::{GROUP, PLURAL};
 use super::write::Companions;
 
+/// The definition of a resource whose versions a webhook converts.
+pub(super) fn converting(resource: &Resource) -> Option<&Definition> {
+    let definition = &resource.custom.as_ref()?.definition;
+    definition.webhook().is_some().then_some(&**definition)
+}
+
 /// A stored object as the resource shows it: pruned and filled by the schema it was stored with,
-/// in the version of the resource.
+/// in the version of the resource. One that a webhook has to convert stays in the version in which
+/// it is stored.
 pub(super) fn shown(resource: &Resource, entry: Arc<Entry>) -> Arc<Entry> {
     let Some(custom) = &resource.custom else { return entry };
     let api_version = resource.api_version();
@@ -26,11 +33,14 @@ pub(super) fn shown(resource: &Resource, entry: Arc<Entry>) -> Arc<Entry> {
     }
     let mut object = entry.decode();
     let stored = object::text(&object, "apiVersion").rsplit('/').next().unwrap_or_default();
-    if let Some(node) = custom.definition.node(stored) {
+    let stored = stored.to_owned();
+    if let Some(node) = custom.definition.node(&stored) {
         prune(&mut object, node, 0);
         fill(&mut object, node);
     }
-    object["apiVersion"] = api_version.into();
+    if converting(resource).is_none() || stored.is_empty() {
+        object["apiVersion"] = api_version.into();
+    }
     entry.in_form(&object)
 }
 
@@ -74,9 +84,11 @@ impl Registry {
         names::settle(object, &others, resources::builtin(), self.now());
     }
 
-    /// Whether the object is stored as it is shown.
-    pub(super) fn is_stored_so(&self, shown: &Arc<Entry>) -> bool {
+    /// Whether what is stored is already this, in the version in which objects are stored.
+    pub(super) fn is_stored_so(&self, shown: &Arc<Entry>, wanted: &Value) -> bool {
         let stored = self.storage.get(&shown.key);
-        stored.is_some_and(|it| it.revision != shown.revision || it.bytes == shown.bytes)
+        stored.is_some_and(|it| {
+            it.revision != shown.revision || it.bytes == Body::from_value(wanted).at(it.revision)
+        })
     }
 }

@@ -56,7 +56,7 @@ impl Registry {
         asks: bool,
     ) -> Result<Deleted, Status> {
         for _ in 0..MAX_CONFLICT_RETRIES {
-            let current = self.get(resource, namespace, name)?;
+            let current = self.read(resource, namespace, name).await?;
             let fresh = Fresh::draw();
             let context = fresh.context(resource, namespace, Some(name), self.now());
             let deletion = write::delete(current.value(), options, &context)?;
@@ -124,7 +124,7 @@ impl Registry {
         list_options: &ListOptions,
         options: &DeleteOptions,
     ) -> Result<super::List, Status> {
-        let mut list = self.list(resource, namespace, list_options)?;
+        let mut list = self.list_converted(resource, namespace, list_options).await?;
         let entries = std::mem::take(&mut list.entries);
         // Together they share commits; one after the other each would wait for its own.
         list.entries = stream::iter(entries)

@@ -2,15 +2,15 @@
 //! admission sets belongs to nobody.
 
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use hub_api::catalog::Catalog;
 use hub_api::managed::model::{self, Model};
 use hub_api::managed::{self, OneVersion, Scope, Versions, Writer};
-use hub_api::{Resource, object, schema, time, write};
+use hub_api::{Resource, Status, object, schema, time, write};
 use serde_json::{Value, json};
 
-use super::{Registry, SCALE, WriteOptions};
+use super::{Registry, SCALE, WriteOptions, custom};
 
 /// Where objects have what a `Scale` shows.
 const REPLICAS: &str = "spec.replicas";
@@ -32,11 +32,45 @@ pub(super) struct Served<'a> {
     resource: &'a Resource,
     /// Looked up only if there is more than one version.
     catalog: OnceLock<Arc<Catalog>>,
+    /// What a webhook made of objects.
+    conversions: &'a Conversions,
+}
+
+/// Objects in other versions, as far as a webhook was asked. Rules of ownership do not wait: what
+/// they lack is noted, and they are run again when it is there.
+#[derive(Debug, Default)]
+pub(super) struct Conversions {
+    known: Vec<(Value, String, Value)>,
+    missing: Mutex<Vec<(Value, String)>>,
+}
+
+/// Rounds after which nothing more is converted for one request.
+const MAX_ROUNDS: usize = 8;
+
+impl Conversions {
+    fn find(&self, object: &Value, api_version: &str) -> Option<&Value> {
+        let mut known = self.known.iter();
+        known.find(|(from, to, _)| to == api_version && from == object).map(|(_, _, made)| made)
+    }
+
+    fn note(&self, object: &Value, api_version: &str) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.push((object.clone(), api_version.to_owned()));
+    }
+
+    fn take_missing(&mut self) -> Vec<(Value, String)> {
+        let missing = self.missing.get_mut().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(missing)
+    }
 }
 
 impl<'a> Served<'a> {
-    pub(super) fn new(registry: &'a Registry, resource: &'a Resource) -> Self {
-        Self { registry, resource, catalog: OnceLock::new() }
+    pub(super) fn new(
+        registry: &'a Registry,
+        resource: &'a Resource,
+        conversions: &'a Conversions,
+    ) -> Self {
+        Self { registry, resource, catalog: OnceLock::new(), conversions }
     }
 
     fn find(&self, api_version: &str) -> Option<&Resource> {
@@ -65,6 +99,13 @@ impl Versions for Served<'_> {
             return Ok(Cow::Borrowed(object));
         }
         let unknown = |it: &str| format!("no version {it}");
+        if custom::converting(self.resource).is_some() {
+            let known = self.conversions.find(object, api_version);
+            return known.map(|it| Cow::Owned(it.clone())).ok_or_else(|| {
+                self.conversions.note(object, api_version);
+                format!("not converted to {api_version} yet")
+            });
+        }
         let from = self.find(from).ok_or_else(|| unknown(from))?;
         let to = self.find(api_version).ok_or_else(|| unknown(api_version))?;
         let mut object = to.show(from.store(object.clone()));
@@ -92,7 +133,7 @@ fn replicas_path(resource: &Resource) -> &str {
 }
 
 /// An object's `Scale`, with the owners of its replicas.
-pub(super) fn owned_scale(resource: &Resource, object: &Value) -> Result<Value, hub_api::Status> {
+pub(super) fn owned_scale(resource: &Resource, object: &Value) -> Result<Value, Status> {
     let mut scale = write::get_scale_of(resource, object)?;
     let entries = object::get(object, "metadata.managedFields");
     let entries = managed::to_scale(entries, replicas_path(resource));
@@ -101,15 +142,67 @@ pub(super) fn owned_scale(resource: &Resource, object: &Value) -> Result<Value, 
 }
 
 impl Registry {
+    /// Runs rules that may need objects in other versions, until they lack none.
+    ///
+    /// # Errors
+    /// A conversion failed.
+    pub(super) async fn with_conversions<T>(
+        &self,
+        resource: &Resource,
+        mut run: impl FnMut(&Served<'_>) -> T,
+    ) -> Result<T, Status> {
+        let mut conversions = Conversions::default();
+        for _ in 0..MAX_ROUNDS {
+            let result = run(&Served::new(self, resource, &conversions));
+            let missing = conversions.take_missing();
+            let Some(definition) = custom::converting(resource).filter(|_| !missing.is_empty())
+            else {
+                return Ok(result);
+            };
+            for (object, api_version) in missing {
+                let made = self.in_version(definition, &object, &api_version).await?.into_owned();
+                conversions.known.push((object, api_version, made));
+            }
+        }
+        Ok(run(&Served::new(self, resource, &conversions)))
+    }
+
     /// Sets the managed fields of an object that was written. `old` is the stored one, none at a
     /// creation; `requested` is the version that was written to, both objects are of the stored one.
-    pub(super) fn track(
+    /// Whose fields cannot be told since a conversion fails keep their owners.
+    pub(super) async fn track(
         &self,
         requested: &Resource,
         old: Option<&Value>,
         wanted: &mut Value,
         subresource: Option<&str>,
         options: &WriteOptions,
+    ) {
+        if custom::converting(requested).is_none() {
+            let conversions = Conversions::default();
+            let served = Served::new(self, requested, &conversions);
+            self.track_with(requested, old, wanted, subresource, options, &served);
+            return;
+        }
+        let before = wanted.clone();
+        let tracked = self.with_conversions(requested, |served| {
+            let mut next = before.clone();
+            self.track_with(requested, old, &mut next, subresource, options, served);
+            next
+        });
+        if let Ok(next) = tracked.await {
+            *wanted = next;
+        }
+    }
+
+    fn track_with(
+        &self,
+        requested: &Resource,
+        old: Option<&Value>,
+        wanted: &mut Value,
+        subresource: Option<&str>,
+        options: &WriteOptions,
+        served: &Served<'_>,
     ) {
         let time = time::format(self.now());
         let scope = Scope::of(requested, subresource);
@@ -129,18 +222,17 @@ impl Registry {
             }
             return;
         }
-        let served = Served::new(self, requested);
         let nothing = || json!({"apiVersion": writer.api_version, "kind": writer.kind});
         if requested.version_of.is_none() {
             match old {
-                Some(old) => managed::track(old, wanted, &writer, &served),
-                None => managed::track(&nothing(), wanted, &writer, &served),
+                Some(old) => managed::track(old, wanted, &writer, served),
+                None => managed::track(&nothing(), wanted, &writer, served),
             }
             return;
         }
         let live = old.map_or_else(nothing, |it| requested.show(it.clone()));
         let mut shown = requested.show(wanted.clone());
-        managed::track(&live, &mut shown, &writer, &served);
+        managed::track(&live, &mut shown, &writer, served);
         managed::set_entries(wanted, managed::take_entries(&mut shown));
     }
 

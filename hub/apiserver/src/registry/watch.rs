@@ -41,9 +41,45 @@ pub struct RegistryWatch {
     floor: Revision,
     /// The resource, if it is a custom one: its objects are shown in its version.
     custom: Option<Arc<Resource>>,
+    /// Who asks the webhook that converts the objects, if one does and the reader wants that.
+    asks: Option<Registry>,
+    /// Initial objects that are still as they are stored.
+    unconverted: VecDeque<Arc<Entry>>,
+    /// An event that is being converted.
+    pending: Option<Arc<Event>>,
 }
 
+/// Initial objects that are converted in one go.
+const CONVERTED_AT_ONCE: usize = 500;
+
 impl Registry {
+    /// As [`Self::watch`]; what a webhook has to convert is shown in the version of the resource.
+    ///
+    /// # Errors
+    /// As [`Self::watch`].
+    pub fn watch_converted(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        options: &WatchOptions,
+    ) -> Result<RegistryWatch, Status> {
+        if super::custom::converting(resource).is_none() {
+            return self.watch(resource, namespace, options);
+        }
+        let of_fields = options.selection.fields.required_value("metadata.namespace");
+        let namespace = namespace.or_else(|| of_fields.filter(|_| resource.namespaced));
+        // What is selected is the object as it is shown.
+        let plain = WatchOptions { selection: Selection::default(), ..options.clone() };
+        let watch = self.watch(resource, namespace, &plain)?;
+        Ok(RegistryWatch {
+            selection: options.selection.clone(),
+            asks: Some(self.clone()),
+            unconverted: watch.initial,
+            initial: VecDeque::new(),
+            ..watch
+        })
+    }
+
     /// Watches objects of one resource, in one namespace or in all.
     ///
     /// # Errors
@@ -91,6 +127,9 @@ impl Registry {
             selection: options.selection.clone(),
             floor: list.revision,
             custom: custom(resource),
+            asks: None,
+            unconverted: VecDeque::new(),
+            pending: None,
         })
     }
 
@@ -112,6 +151,9 @@ impl Registry {
             selection: options.selection.clone(),
             floor,
             custom: custom(resource),
+            asks: None,
+            unconverted: VecDeque::new(),
+            pending: None,
         })
     }
 }
@@ -122,13 +164,74 @@ impl RegistryWatch {
     /// # Errors
     /// `Expired` if the reader was too slow: list again. `ServiceUnavailable` at shutdown.
     pub async fn next(&mut self) -> Result<WatchEvent, Status> {
+        self.convert_initial().await?;
         if let Some(event) = self.next_initial() {
             return Ok(event);
         }
         loop {
-            let event = self.live.next().await.map_err(refusal)?;
-            if let Some(event) = self.select(&event) {
+            let event = match self.pending.clone() {
+                Some(event) => event,
+                None => self.live.next().await.map_err(refusal)?,
+            };
+            let Some(asks) = self.asks.clone() else {
+                if let Some(event) = self.select(&event) {
+                    return Ok(event);
+                }
+                continue;
+            };
+            // Kept until it is converted: who is cancelled here finds it again.
+            self.pending = Some(event.clone());
+            let converted = self.converted(&asks, &event).await?;
+            self.pending = None;
+            if let Some(event) = self.select(&converted) {
                 return Ok(event);
+            }
+        }
+    }
+
+    async fn convert_initial(&mut self) -> Result<(), Status> {
+        while self.initial.is_empty() && !self.unconverted.is_empty() {
+            let Some(asks) = self.asks.clone() else { return Ok(()) };
+            let n_taken = self.unconverted.len().min(CONVERTED_AT_ONCE);
+            let taken = self.unconverted.iter().take(n_taken).cloned().collect();
+            let shown = self.convert(&asks, taken).await?;
+            self.unconverted.drain(..n_taken);
+            let selection = &self.selection;
+            self.initial.extend(shown.into_iter().filter(|it| selection.matches(it.value())));
+        }
+        Ok(())
+    }
+
+    async fn convert(
+        &self,
+        asks: &Registry,
+        entries: Vec<Arc<Entry>>,
+    ) -> Result<Vec<Arc<Entry>>, Status> {
+        let converting =
+            self.custom.as_ref().and_then(|it| Some((it, super::custom::converting(it)?)));
+        match converting {
+            Some((resource, definition)) => {
+                asks.convert_entries(resource, definition, entries).await
+            }
+            None => Ok(entries),
+        }
+    }
+
+    /// The event with its objects in the version of the resource.
+    async fn converted(&self, asks: &Registry, event: &Event) -> Result<Event, Status> {
+        let lost = || Status::internal("a conversion lost its object");
+        match event {
+            Event::Put { entry, previous } => {
+                let both = previous.iter().cloned().chain([entry.clone()]).collect();
+                let mut shown = self.convert(asks, both).await?;
+                let entry = shown.pop().ok_or_else(lost)?;
+                Ok(Event::Put { entry, previous: shown.pop() })
+            }
+            Event::Delete { key, revision, previous, .. } => {
+                let shown = self.convert(asks, vec![previous.clone()]).await?;
+                let previous = shown.into_iter().next().ok_or_else(lost)?;
+                let last = previous.stamped(*revision);
+                Ok(Event::Delete { key: key.clone(), revision: *revision, previous, last })
             }
         }
     }
@@ -140,6 +243,10 @@ impl RegistryWatch {
     pub fn try_next(&mut self) -> Result<Option<WatchEvent>, Status> {
         if let Some(event) = self.next_initial() {
             return Ok(Some(event));
+        }
+        if self.asks.is_some() {
+            // What comes now has to be converted, and that takes its time.
+            return Ok(None);
         }
         while let Some(event) = self.live.try_next().map_err(refusal)? {
             if let Some(event) = self.select(&event) {
@@ -154,7 +261,8 @@ impl RegistryWatch {
     /// # Errors
     /// As [`Self::next`].
     pub fn bookmark(&mut self) -> Result<Option<Revision>, Status> {
-        if !self.initial.is_empty() || self.initial_end.is_some() {
+        let is_busy = !self.unconverted.is_empty() || self.pending.is_some();
+        if is_busy || !self.initial.is_empty() || self.initial_end.is_some() {
             return Ok(None);
         }
         let synced = self.live.synced().map_err(refusal)?;
@@ -164,6 +272,9 @@ impl RegistryWatch {
     fn next_initial(&mut self) -> Option<WatchEvent> {
         if let Some(entry) = self.initial.pop_front() {
             return Some(WatchEvent::Added(entry));
+        }
+        if !self.unconverted.is_empty() {
+            return None;
         }
         // A large first list is not carried along for the rest of the watch.
         self.initial.shrink_to_fit();

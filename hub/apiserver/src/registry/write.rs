@@ -118,6 +118,8 @@ impl Registry {
             self.allocate(resource, None, &mut made, &mut allocated)?;
             custom::check_open(resource, &mut allocated)?;
             self.settle_definition(resource, &mut made);
+            // Before anything is held that others wait for: a webhook may be asked.
+            let wanted = self.to_stored(resource, &made).await?;
             let attributes = self.creation(resource, namespace, &name, options);
             let mut companions = self.admit_validating(&attributes, Some(&made)).await?;
             companions.add(allocated);
@@ -128,10 +130,10 @@ impl Registry {
                 return Ok(Written::Dry(made));
             }
             let key = key(resource, namespace, &name);
-            let body = Body::from_value(&custom::stored(resource, &made));
+            let body = Body::from_value(&wanted);
             let (txn, _guards) = companions.join(Txn::create(key.clone(), body));
             match self.storage.txn(txn).await {
-                Ok(committed) => return stored(resource, committed.entries),
+                Ok(committed) => return stored(resource, &made, committed.entries),
                 Err(TxnError::Conflict { key: at, .. }) if at == key => {
                     name_retries += 1;
                     if !generated || name_retries > MAX_NAME_RETRIES {
@@ -167,7 +169,7 @@ impl Registry {
         let context = fresh.context(resource, namespace, None, self.now());
         let mut prepared = write::prepare_create(object, &context)?;
         if origin == Origin::Written {
-            self.track(requested, None, &mut prepared, None, options);
+            self.track(requested, None, &mut prepared, None, options).await;
         }
         let entries = object::get(&prepared, "metadata.managedFields").cloned();
         let name = object::name(&prepared).to_owned();
@@ -249,7 +251,7 @@ impl Registry {
         let requested = resource;
         let resource = requested.stored();
         for _ in 0..MAX_CONFLICT_RETRIES {
-            let current = self.get(resource, namespace, name)?;
+            let current = self.read(resource, namespace, name).await?;
             let mut wanted = if subresource == Some("scale") {
                 change(&write::get_scale_of(resource, current.value())?, current.value())?
             } else {
@@ -293,7 +295,7 @@ impl Registry {
         // A binding is admitted as what is sent, see `bind`, and its fields belong to nobody.
         let admitted = subresource != Some("binding");
         if admitted && origin == Origin::Written {
-            self.track(requested, Some(&old), &mut wanted, subresource, options);
+            self.track(requested, Some(&old), &mut wanted, subresource, options).await;
         }
         let entries = object::get(&wanted, "metadata.managedFields").cloned();
         let shown_old = shown_to_admission(resource, current, subresource)?;
@@ -325,20 +327,24 @@ impl Registry {
         let mut allocated = Companions::default();
         self.allocate(resource, Some(&old), &mut made, &mut allocated)?;
         self.settle_definition(resource, &mut made);
+        managed::keep_times(&mut made, &old);
+        // As for a creation; a webhook that is broken does not keep what goes.
+        let removed = write::is_gone(&made, &context);
+        let to_store =
+            if removed { Cow::Borrowed(&made) } else { self.to_stored(resource, &made).await? };
         let mut companions = Companions::default();
         if admitted {
             let shown = scale.as_ref().unwrap_or(&made);
             companions = self.admit_validating(&attributes, Some(shown)).await?;
         }
         companions.add(allocated);
-        managed::keep_times(&mut made, &old);
-        let removed = write::is_gone(&made, &context);
         if options.dry_run {
+            let mut made = made.clone();
             object::ensure(&mut made, "metadata")
                 .insert("resourceVersion".to_owned(), old_revision.into());
             return Ok(Attempt::Done(Written::Dry(made)));
         }
-        if made == old && !removed && self.is_stored_so(current) {
+        if made == old && !removed && self.is_stored_so(current, &to_store) {
             return Ok(Attempt::Done(Written::Stored(current.clone())));
         }
         let key = current.key.clone();
@@ -350,12 +356,12 @@ impl Registry {
             self.release_quota(resource, namespace, &old, &mut companions).await;
             companions.join(Txn::delete(key, current.revision))
         } else {
-            let body = Body::from_value(&custom::stored(resource, &made));
+            let body = Body::from_value(&to_store);
             companions.join(Txn::update(key, current.revision, body))
         };
         match self.storage.txn(txn).await {
             Ok(_) if removed => Ok(Attempt::Done(Written::Removed(current.clone()))),
-            Ok(committed) => stored(resource, committed.entries).map(Attempt::Done),
+            Ok(committed) => stored(resource, &made, committed.entries).map(Attempt::Done),
             Err(TxnError::Conflict { .. }) => Ok(Attempt::Conflict),
             Err(err) => Err(storage_refusal(err)),
         }
@@ -387,11 +393,12 @@ impl Registry {
         next: &Value,
         companions: Companions,
     ) -> Result<Option<Written>, Status> {
-        let body = Body::from_value(&custom::stored(resource, next));
+        let wanted = self.to_stored(resource, next).await?;
+        let body = Body::from_value(&wanted);
         let txn = Txn::update(current.key.clone(), current.revision, body);
         let (txn, _guards) = companions.join(txn);
         match self.storage.txn(txn).await {
-            Ok(committed) => stored(resource, committed.entries).map(Some),
+            Ok(committed) => stored(resource, next, committed.entries).map(Some),
             Err(TxnError::Conflict { .. }) => Ok(None),
             Err(err) => Err(storage_refusal(err)),
         }
@@ -480,9 +487,13 @@ fn keep_allocations(resource: &Resource, mut wanted: Value, old: &Value) -> Valu
     wanted
 }
 
-fn stored(resource: &Resource, entries: Vec<Arc<Entry>>) -> Result<Written, Status> {
+/// What was written, as its writer made it.
+fn stored(resource: &Resource, made: &Value, entries: Vec<Arc<Entry>>) -> Result<Written, Status> {
     // The object itself is always the first that is put.
-    let entry = entries.into_iter().next().map(|it| custom::shown(resource, it));
+    let entry = entries.into_iter().next().map(|it| match custom::converting(resource) {
+        Some(_) => it.in_form(made),
+        None => custom::shown(resource, it),
+    });
     entry.map(Written::Stored).ok_or_else(|| Status::internal("the storage returned no object"))
 }
 

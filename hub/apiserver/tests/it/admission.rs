@@ -49,7 +49,7 @@ struct Webhook {
     _serving: JoinSet<()>,
 }
 
-fn issue(
+pub(crate) fn issue(
     names: Vec<String>,
 ) -> (rcgen::CertifiedIssuer<'static, rcgen::KeyPair>, rustls::ServerConfig) {
     let mut params = rcgen::CertificateParams::default();

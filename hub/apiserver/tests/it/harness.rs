@@ -12,8 +12,8 @@ use hub_api::Clock;
 use hub_apiserver::audit::{Audit, AuditFile, Policy, Rotation};
 use hub_apiserver::auth::rbac::policy;
 use hub_apiserver::auth::{
-    Authentication, Authorizer, Chain, Guard, Masters, NodeAuthorizer, Rbac, ServiceAccountTokens,
-    TokenFile, TokenKey,
+    Authentication, Authorizer, Chain, Guard, Masters, NodeAuthorizer, OidcIssuer, Rbac,
+    ServiceAccountTokens, TokenFile, TokenKey,
 };
 use hub_apiserver::{
     ApiServer, NodeStreams, Registry, RegistryConfig, ServerCertificate, ServerConfig, TlsConfig,
@@ -137,6 +137,19 @@ impl World {
     }
 
     pub(crate) async fn with(nodes: Arc<dyn NodeStreams>, shutdown_delay: Duration) -> Self {
+        Self::build(nodes, shutdown_delay, Vec::new()).await
+    }
+
+    /// A server that believes tokens of an OpenID Connect issuer.
+    pub(crate) async fn with_issuer(issuer: OidcIssuer) -> Self {
+        Self::build(Arc::new(hub_apiserver::NoNodes), Duration::ZERO, vec![issuer]).await
+    }
+
+    async fn build(
+        nodes: Arc<dyn NodeStreams>,
+        shutdown_delay: Duration,
+        oidc: Vec<OidcIssuer>,
+    ) -> Self {
         let (registry, clock, dir) = registry_and_clock();
         let rbac = Arc::new(Rbac::new(registry.storage().clone()));
         let links: Vec<Arc<dyn Authorizer>> = vec![
@@ -179,6 +192,7 @@ impl World {
                     tokens: TokenFile::parse("boss,admin,1,system:masters\nguest,bob,2\n").unwrap(),
                     service_accounts: Some(Arc::new(service_account_tokens())),
                     bootstrap_tokens: true,
+                    oidc,
                     ..Authentication::default()
                 },
                 audit: Some(audit),

@@ -13,7 +13,7 @@ use crate::status::FieldError;
 
 /// What expressions of policies may speak of.
 pub(super) const POLICY_VARIABLES: &[&str] =
-    &["namespaceObject", "object", "oldObject", "params", "request", "variables"];
+    &["authorizer", "namespaceObject", "object", "oldObject", "params", "request", "variables"];
 
 /// Checks a ValidatingAdmissionPolicy.
 pub fn validating_policy(object: &Value) -> Vec<FieldError> {
@@ -33,7 +33,10 @@ pub fn validating_policy(object: &Value) -> Vec<FieldError> {
         let path = path.index(index);
         errors.extend(expression(it, "expression", &path, variables));
         if !object::text(it, "messageExpression").trim().is_empty() {
-            errors.extend(expression(it, "messageExpression", &path, variables));
+            // A message asks nobody.
+            let known: Vec<&str> =
+                variables.iter().copied().filter(|it| *it != "authorizer").collect();
+            errors.extend(expression(it, "messageExpression", &path, &known));
         }
         if object::text(it, "message").contains(['\n', '\r']) {
             let detail = "message must not contain line breaks";
@@ -117,7 +120,7 @@ fn available(spec: &Value) -> &'static [&'static str] {
     if object::get(spec, "paramKind").is_some() {
         POLICY_VARIABLES
     } else {
-        &["namespaceObject", "object", "oldObject", "request", "variables"]
+        &["authorizer", "namespaceObject", "object", "oldObject", "request", "variables"]
     }
 }
 

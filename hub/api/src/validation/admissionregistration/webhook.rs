@@ -86,7 +86,7 @@ fn versions(webhook: &Value, path: &Path<'_>) -> Option<FieldError> {
 }
 
 /// Checks how a webhook is called.
-pub(super) fn client(config: &Value, path: &Path<'_>) -> Vec<FieldError> {
+pub(crate) fn client(config: &Value, path: &Path<'_>) -> Vec<FieldError> {
     let (url, service) = (object::get(config, "url"), object::get(config, "service"));
     match (url.and_then(Value::as_str), service) {
         (Some(url), None) => checked_url(url, &path.field("url")).into_iter().collect(),
