@@ -174,7 +174,7 @@ fn message(service: &str) -> Bytes {
 }
 
 /// `HealthCheckResponse { ServingStatus status = 1 }`.
-fn serving_status(frame: &[u8]) -> Option<u64> {
+pub(crate) fn serving_status(frame: &[u8]) -> Option<u64> {
     let (prefix, body) = frame.split_at_checked(PREFIX)?;
     let length = u32::from_be_bytes(prefix.get(1..)?.try_into().ok()?);
     if prefix.first() != Some(&0) || usize::try_from(length).ok()? != body.len() {

@@ -294,5 +294,24 @@ fn status(line: &str) -> Option<u16> {
     words.next()?.parse().ok().filter(|code| (100..600).contains(code))
 }
 
+/// Reads an answer, and follows it one step.
+#[cfg(test)]
+pub(crate) fn fuzz(input: &[u8]) -> bool {
+    let place = Place { https: false, host: "::1".to_owned(), port: 80, path: "/a/b?c".to_owned() };
+    match parse(input) {
+        Parsed::Head(Head { status, location }) => {
+            assert!((100..600).contains(&status));
+            let next = location.and_then(|it| place.redirected(&it));
+            if let Some(next) = next {
+                assert_eq!(next.host, place.host, "nobody else is asked");
+                let text = request(&next, &[]);
+                assert_eq!(text.matches("\r\n").count(), 6, "no line is smuggled in");
+            }
+            true
+        }
+        Parsed::TooShort | Parsed::Nonsense => false,
+    }
+}
+
 #[cfg(test)]
 mod tests;

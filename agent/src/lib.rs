@@ -7,6 +7,8 @@ pub mod node;
 pub mod supervisor;
 
 mod desired_pods;
+#[cfg(test)]
+mod fuzz;
 mod host_ports;
 mod pod_worker;
 

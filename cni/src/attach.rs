@@ -18,6 +18,9 @@ use netlink_packet_route::{
         InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
         LinkFlags, LinkInfo, LinkMessage,
     },
+    neighbour::{
+        NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+    },
     route::{
         RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
         RouteType,
@@ -196,7 +199,14 @@ pub fn attach(config: &BridgeConfig, wanted: &Attach<'_>) -> Result<Attachment, 
     }
     let made = host.link(&link).map_err(host_error)?;
     let made = made.ok_or_else(|| host_error(io::ErrorKind::NotFound.into()))?;
-    host.change(port(made.header.index, bridge), 0).map_err(host_error)?;
+    let (index, address) = (made.header.index, wanted.address);
+    let flags = NLM_F_CREATE | NLM_F_REPLACE;
+    host.change_all([
+        (port(index, bridge), 0),
+        (RouteNetlinkMessage::NewNeighbour(place_of(index, mac)), flags),
+        (RouteNetlinkMessage::NewNeighbour(neighbour(bridge, address, mac)), flags),
+    ])
+    .map_err(host_error)?;
     let inside = in_netns(wanted.netns, || {
         configure(&mut Netlink::open()?, config, wanted)?;
         ignore_redirects(wanted.ifname)
@@ -284,7 +294,17 @@ fn new_veth(
 }
 
 /// A sandbox may reach itself through a service: what comes in at its port goes out there again.
+///
+/// It may make any frame it likes, so its port takes only those from the hardware address that [`place_of`] says is
+/// there, learns no others, and leads to the host alone: nobody can be somebody else to a neighbour or to the host.
 fn port(index: u32, bridge: u32) -> RouteNetlinkMessage {
+    let options = vec![
+        InfoBridgePort::HairpinMode(true),
+        InfoBridgePort::Isolated(true),
+        InfoBridgePort::Learning(false),
+        // Younger than the others (5.18): older kernels pass over it.
+        InfoBridgePort::Locked(true),
+    ];
     let mut link = LinkMessage::default();
     link.header.index = index;
     link.header.flags = LinkFlags::Up;
@@ -293,10 +313,36 @@ fn port(index: u32, bridge: u32) -> RouteNetlinkMessage {
         LinkAttribute::Controller(bridge),
         LinkAttribute::LinkInfo(vec![
             LinkInfo::PortKind(InfoPortKind::Bridge),
-            LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
+            LinkInfo::PortData(InfoPortData::BridgePort(options)),
         ]),
     ];
     RouteNetlinkMessage::NewLink(link)
+}
+
+/// At which port of the bridge a hardware address is. The last port to have it has it, so that a sandbox gets what is
+/// for its address even while the link of the one that had the address before is not gone yet.
+fn place_of(port: u32, mac: Mac) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = port;
+    message.header.state = NeighbourState::Noarp;
+    message.header.flags = NeighbourFlags::Controller;
+    message.attributes = vec![NeighbourAttribute::LinkLayerAddress(mac.0.to_vec())];
+    message
+}
+
+/// Which hardware address an address has, whatever anybody announces. It is true of whoever has the address, so it
+/// may stay when the sandbox goes.
+fn neighbour(bridge: u32, address: Ipv4Addr, mac: Mac) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.ifindex = bridge;
+    message.header.state = NeighbourState::Permanent;
+    message.attributes = vec![
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)),
+        NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
+    ];
+    message
 }
 
 fn configure(inside: &mut Netlink, config: &BridgeConfig, wanted: &Attach<'_>) -> io::Result<()> {

@@ -44,7 +44,10 @@ impl Pool {
 
     /// How many addresses there are in all.
     pub fn size(&self) -> usize {
-        (self.first..=self.last).filter(|it| *it != self.gateway).count()
+        let all = u64::from(self.last).saturating_sub(u64::from(self.first)) + 1;
+        let all = if self.first > self.last { 0 } else { all };
+        let taken = u64::from((self.first..=self.last).contains(&self.gateway));
+        usize::try_from(all - taken).unwrap_or(usize::MAX)
     }
 
     fn is_free(&self, address: u32, taken: &BTreeSet<Ipv4Addr>) -> bool {

@@ -274,4 +274,6 @@ fn link_id(id: &str, ifname: &str) -> String {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

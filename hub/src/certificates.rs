@@ -54,9 +54,10 @@ async fn follow(registry: &Registry, authority: &Authority, resource: &'static R
             Ok(WatchEvent::Deleted { .. } | WatchEvent::InitialEventsEnd(_)) => continue,
             Err(err) => return err,
         };
-        let Some(decision) = decide(entry.value()) else { continue };
-        let name = object::name(entry.value());
-        let written = answer(registry, authority, resource, entry.value(), decision).await;
+        let request = entry.value();
+        let Some(decision) = decide(&request) else { continue };
+        let name = object::name(&request);
+        let written = answer(registry, authority, resource, &request, decision).await;
         match written {
             Ok(()) => {}
             // Gone or decided otherwise meanwhile: its next event says so.

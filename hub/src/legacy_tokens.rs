@@ -64,14 +64,14 @@ impl LegacyTokens {
             let result = tokio::select! {
                 event = of_secrets.next() => match event {
                     Ok(WatchEvent::Added(entry) | WatchEvent::Modified(entry)) => {
-                        self.look_at(secrets, accounts, entry.value()).await
+                        self.look_at(secrets, accounts, &entry.value()).await
                     }
                     Ok(WatchEvent::Deleted { .. } | WatchEvent::InitialEventsEnd(_)) => Ok(()),
                     Err(err) => return err,
                 },
                 event = of_accounts.next() => match event {
                     Ok(WatchEvent::Deleted { last, .. }) => {
-                        self.drop_secrets_of(secrets, last.value()).await
+                        self.drop_secrets_of(secrets, &last.value()).await
                     }
                     Ok(_) => Ok(()),
                     Err(err) => return err,
@@ -100,7 +100,7 @@ impl LegacyTokens {
             return Ok(());
         }
         let account = self.registry.get(accounts, Some(namespace), account_name).ok();
-        let account = account.as_ref().map(|it| it.value());
+        let account = account.map(|it| it.value());
         let wanted_uid = object::annotation(secret, UID);
         let fits = |it: &Value| wanted_uid.is_none_or(|uid| uid == object::uid(it));
         let Some(account) = account.filter(|it| fits(it)) else {
@@ -115,14 +115,14 @@ impl LegacyTokens {
         {
             return Ok(());
         }
-        let token = self.tokens.legacy(namespace, object::name(secret), account)?;
+        let token = self.tokens.legacy(namespace, object::name(secret), &account)?;
         let change = |current: &Value, _: &Value| {
             let mut next = current.clone();
             let data = object::ensure(&mut next, "data");
             data.insert("ca.crt".to_owned(), json!(ca));
             data.insert("namespace".to_owned(), json!(STANDARD.encode(namespace)));
             data.entry("token").or_insert_with(|| json!(STANDARD.encode(&token)));
-            next["metadata"]["annotations"][UID] = json!(object::uid(account));
+            next["metadata"]["annotations"][UID] = json!(object::uid(&account));
             Ok(next)
         };
         let options = WriteOptions {
@@ -140,7 +140,7 @@ impl LegacyTokens {
         let namespace = object::namespace(account);
         let list = self.registry.list(secrets, Some(namespace), &Default::default())?;
         for entry in list.entries {
-            let secret = entry.value();
+            let secret = &*entry.value();
             let is_its = object::text(secret, "type") == TYPE
                 && object::annotation(secret, NAME) == Some(object::name(account))
                 && object::annotation(secret, UID).is_none_or(|uid| uid == object::uid(account));

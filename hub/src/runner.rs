@@ -10,6 +10,7 @@
 //!
 //! Must never hold state that a restart would miss.
 
+mod body;
 mod execute;
 mod informer;
 mod recorder;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::body::Decoded;
 use self::execute::Executor;
 use self::informer::{Informer, InformerError, News};
 use self::recorder::Recorder;
@@ -98,6 +100,7 @@ struct RunnerTask {
     /// What the informers look at.
     catalog: Arc<Catalog>,
     informers: Vec<Informer>,
+    decoded: Arc<Decoded>,
     engine: Engine,
     scheduling: Scheduling,
     executor: Executor,
@@ -112,7 +115,9 @@ impl RunnerTask {
         recorder: Recorder,
     ) -> Self {
         let catalog = registry.catalog();
-        let informers: Vec<Informer> = catalog.stored().filter_map(Informer::new).collect();
+        let decoded = Arc::new(Decoded::default());
+        let informers: Vec<Informer> =
+            catalog.stored().filter_map(|it| Informer::new(it, &decoded)).collect();
         let world = World::new(informers.iter().map(Informer::row), clock.now());
         let config = Config {
             cluster_cidr: Cidr {
@@ -128,6 +133,7 @@ impl RunnerTask {
             progress: registry.storage().progress(),
             catalog,
             informers,
+            decoded,
             engine: Engine::new(world, controllers, MAX_IN_FLIGHT),
             scheduling: Scheduling::new(),
             executor,
@@ -147,6 +153,7 @@ impl RunnerTask {
                 self.take_outcome(done);
             }
             self.start_work();
+            self.forget_surplus();
             let timeout = self.timeout();
             // Every arm is cancel-safe: what is not taken now is still there in the next round.
             tokio::select! {
@@ -181,7 +188,7 @@ impl RunnerTask {
             if self.informers.iter().any(|it| it.is_of(resource)) {
                 continue;
             }
-            if let Some(informer) = Informer::new(resource) {
+            if let Some(informer) = Informer::new(resource, &self.decoded) {
                 self.engine.add_kind(informer.row());
                 self.informers.push(informer);
             }
@@ -203,11 +210,19 @@ impl RunnerTask {
         let now = self.clock.now();
         for news in news {
             self.take(news, now);
+            self.forget_surplus();
         }
         for (kind, revision) in synced {
             self.engine.handle_synced(kind, revision);
         }
         Ok(())
+    }
+
+    /// Decoded objects are many times their text: only those looked at lately are kept so.
+    fn forget_surplus(&mut self) {
+        for key in self.decoded.surplus() {
+            self.engine.forget_value(&key);
+        }
     }
 
     fn take(&mut self, news: News, now: Timestamp) {

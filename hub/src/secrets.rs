@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::{access, front_proxy, pki::Authority, serve::AUTHORITY_DIR};
+use crate::{access, pki::Authority, serve::AUTHORITY_DIR};
 
 /// The resource under which they are sealed, as in `--encrypt-resources`.
 pub(crate) const RESOURCE: &str = "hubsecrets.outbye.dev";
@@ -135,15 +135,11 @@ impl SharedSecrets {
         let mut files = Vec::new();
         for entry in self.entries()? {
             let value = entry.decode();
-            let dir = match entry.key.name() {
-                AUTHORITY => Some(AUTHORITY_DIR.to_owned()),
-                FRONT_PROXY => Some(format!("{AUTHORITY_DIR}/{}", front_proxy::DIR)),
-                _ => None,
-            };
-            if let Some(dir) = dir {
+            // That of aggregated APIs is made anew and published by whoever finds none.
+            if entry.key.name() == AUTHORITY {
                 for (name, field) in [("ca.crt", "cert"), ("ca.key", "key")] {
                     let text = value[field].as_str().unwrap_or_default();
-                    files.push((format!("{dir}/{name}"), text.as_bytes().to_vec()));
+                    files.push((format!("{AUTHORITY_DIR}/{name}"), text.as_bytes().to_vec()));
                 }
             }
         }

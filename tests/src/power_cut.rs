@@ -131,13 +131,13 @@ fn check(dir: &Path) -> anyhow::Result<()> {
 /// The last number of a writer, after checking that everything before it is there and whole.
 fn stored(storage: &dyn Storage, writer: u64) -> anyhow::Result<u64> {
     let Some(last) = storage.get(&last_key(writer)) else { return Ok(0) };
-    let last = number(last.value())?;
+    let last = number(&last.value())?;
     // The key before these may be deleted: its turn comes next.
     for n in last.saturating_sub(N_KEYS - 2).max(1)..=last {
         let entry = storage.get(&store_key(writer, n));
         let entry =
             entry.with_context(|| format!("BAD store{writer}: {n} of {last} is missing"))?;
-        let found = number(entry.value())?;
+        let found = number(&entry.value())?;
         ensure!(found == n, "BAD store{writer}: {found} stands in the place of {n}, last {last}");
     }
     Ok(last)

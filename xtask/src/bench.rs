@@ -40,7 +40,7 @@ enum Subject {
     Apply,
     /// Memory of keeper, agent and hub
     Memory,
-    /// Durable creates in a second, against etcd
+    /// Writes, lists, watches, documents and memory of the API, against kube-apiserver and etcd
     Api,
 }
 

@@ -6,6 +6,7 @@ mod cluster;
 mod codegen;
 mod dist;
 mod example_images;
+mod fuzz;
 mod leftovers;
 mod oci_push;
 mod sh;
@@ -39,6 +40,8 @@ enum Task {
     Tidy,
     /// Measure against peers on this machine and print ratios
     Bench(bench::BenchOptions),
+    /// Give a parser mutated inputs until it breaks or the time is up
+    Fuzz(fuzz::FuzzOptions),
     /// Boot a node in QEMU: cold boot without hub, cgroup v2, power cuts
     VmTest(vm::VmOptions),
     /// Build static binaries with checksums
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         Task::Ci => ci::run(),
         Task::Tidy => tidy::run(),
         Task::Bench(options) => bench::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::VmTest(options) => vm::run(&options).map(drop),
         Task::Dist => dist::run().map(drop),
         Task::Codegen { check } => codegen::run(check),

@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use crate::sh;
 
-pub(crate) use clients::{current_kubectl, helm, informers, python};
+pub(crate) use clients::{apiserver, current_kubectl, helm, informers, python};
 
 /// A Debian package with a program that shows whether it is there.
 pub(crate) struct Package {

@@ -31,3 +31,6 @@ pub mod security;
 pub mod spec;
 pub mod token;
 pub mod volume;
+
+#[cfg(test)]
+mod fuzz;

@@ -297,4 +297,6 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -43,14 +43,14 @@ pub(crate) async fn is_present(
     is_intact(image, &layout.blob(&wanted.digest), wanted).await
 }
 
-/// Fetches content that is not in the store. The caller has this digest to itself.
+/// Fetches content that is not in the store. The caller has this digest from this host to itself.
 pub(crate) async fn fetch(
     registry: &Registry,
     layout: &Layout,
     wanted: &Wanted,
 ) -> Result<(), PullError> {
     let image = registry.image();
-    let path = layout.partial(&wanted.digest);
+    let path = layout.partial(&wanted.digest, registry.host());
     let mut partial = Partial::open(image, &path, wanted).await?;
     loop {
         let result = transfer(registry, &mut partial, wanted, &path).await;

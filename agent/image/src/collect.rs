@@ -156,7 +156,9 @@ fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn digest_of(path: &Path) -> Option<Digest> {
-    format!("sha256:{}", path.file_name()?.to_str()?).parse().ok()
+    // Behind the digest of what is on its way stands from where.
+    let digest = path.file_name()?.to_str()?.split('-').next()?;
+    format!("sha256:{digest}").parse().ok()
 }
 
 fn size(path: &Path) -> io::Result<u64> {

@@ -70,4 +70,4 @@ fn shorten(name: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,7 +4,7 @@
 //! lock                          held by the process that has the store open
 //! in-use                        boot id of the run that opened it; removed by a proper close
 //! blobs/sha256/<hex>            content, verified before it got this name
-//! partial/<hex>                 content on its way; resumed by a later pull
+//! partial/<hex>-<sender>        content on its way from one host; resumed by a later pull
 //! images/<sha256 of name>.json  one record for each name
 //! snapshots/<chain id>/fs       an unpacked layer, synced before it got this name
 //! snapshots/<chain id>/snapshot.json
@@ -14,6 +14,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::{ChainId, Digest, ImageRef};
+
+/// What of a host's hash stands in a name.
+const SENDER_DIGITS: usize = 16;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -53,8 +56,11 @@ impl Layout {
         self.root.join("partial")
     }
 
-    pub(crate) fn partial(&self, digest: &Digest) -> PathBuf {
-        self.partials().join(digest.hex())
+    /// Hosts do not share it: one that sends ever so slowly holds up nobody who asks another.
+    pub(crate) fn partial(&self, digest: &Digest, host: &str) -> PathBuf {
+        let sender = Digest::of(host.as_bytes());
+        let sender = sender.hex().get(..SENDER_DIGITS).unwrap_or_default();
+        self.partials().join(format!("{}-{sender}", digest.hex()))
     }
 
     pub(crate) fn images(&self) -> PathBuf {

@@ -32,6 +32,9 @@ mod snapshot;
 mod state;
 mod unpackers;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use auth::Auth;
 pub use collect::GcReport;
 pub use config::{ImageConfig, Limits};

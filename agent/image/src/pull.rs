@@ -14,7 +14,7 @@ use crate::{
     layer::{LayerError, stream::Interrupt},
     manifest::{self, Document, Manifest},
     record::{self, ImageRecord, LayerRecord},
-    registry::Registry,
+    registry::{self, Registry},
     snapshot::{Unpack, UnpackError},
     state::{Pins, Stored},
     store::Inner,
@@ -196,7 +196,9 @@ impl Source {
 
     async fn fetch(&self, wanted: &Wanted) -> Result<(), PullError> {
         let Pull { inner, image, .. } = &*self.pull;
-        let _guard = inner.blob_locks.lock(&wanted.digest).await;
+        let transfer =
+            format!("{}/{}", registry::host(image, self.mirror.as_deref()), wanted.digest);
+        let _guard = inner.blob_locks.lock(&Digest::of(transfer.as_bytes())).await;
         if blob::is_present(image, &inner.layout, wanted).await? {
             return Ok(());
         }

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
-use reqwest::{RequestBuilder, Response, StatusCode, header};
+use reqwest::{RequestBuilder, Response, StatusCode, Url, header, redirect};
 use serde::Deserialize;
 
 use crate::{
@@ -15,6 +15,8 @@ use crate::{
 const USER_AGENT: &str = concat!("outbye-agent/", env!("CARGO_PKG_VERSION"));
 /// Longest answer that is a token or an error, in bytes.
 const MAX_ANSWER: u64 = 1 << 20;
+/// How many times in a row a request may be sent on to another place.
+const MAX_REDIRECTS: usize = 10;
 
 const MANIFEST_TYPES: &[&str] = &[
     "application/vnd.oci.image.index.v1+json",
@@ -48,11 +50,7 @@ impl Registry {
         auth: &Auth,
         mirror: Option<&str>,
     ) -> Result<Self, PullError> {
-        let host = match (mirror, image.registry()) {
-            (Some(mirror), _) => mirror,
-            (None, "docker.io") => "index.docker.io",
-            (None, registry) => registry,
-        };
+        let host = host(image, mirror);
         // What is meant for the registry is not shown to its mirrors.
         let auth = if mirror.is_some() { &Auth::Anonymous } else { auth };
         let (built, trusts_nobody) = match http_client(config, Trust::Machine) {
@@ -135,11 +133,17 @@ impl Registry {
         let url = challenge::token_url(realm, service, repository, self.is_plain())
             .ok_or_else(|| rejected(tidy(&format!("it sends us to {realm:?} for a token"))))?;
         let answer = self.send(authorized(self.http.get(url), auth)).await?;
+        let is_own = self.is_own(answer.url());
         let (status, bytes) = self.read(answer, MAX_ANSWER, "bytes in a token").await?;
         if !status.is_success() {
-            return Err(self.refused(status, &bytes));
+            return Err(self.refused(status, &bytes, is_own));
         }
         challenge::token(&bytes).ok_or_else(|| rejected("its token does not parse".to_owned()))
+    }
+
+    /// Name, and port if there is one, of who is asked.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
     }
 
     pub(crate) fn image(&self) -> &ImageRef {
@@ -183,8 +187,9 @@ impl Registry {
         let request = self.http.get(url).header(header::ACCEPT, MANIFEST_TYPES.join(", "));
         let answer = self.send(authorized(request, &self.credentials)).await?;
         let limit = self.config.limits.manifest_bytes;
+        let is_own = self.is_own(answer.url());
         let (status, bytes) = self.read(answer, limit, "bytes in a manifest").await?;
-        if status.is_success() { Ok(bytes) } else { Err(self.refused(status, &bytes)) }
+        if status.is_success() { Ok(bytes) } else { Err(self.refused(status, &bytes, is_own)) }
     }
 
     /// Begins one transfer. Verifying the whole is the caller's, and so is trying again.
@@ -197,8 +202,9 @@ impl Registry {
         let answer = self.send(request).await?;
         let status = answer.status();
         if !status.is_success() {
+            let is_own = self.is_own(answer.url());
             let (status, bytes) = self.read(answer, MAX_ANSWER, "bytes in an error").await?;
-            return Err(self.refused(status, &bytes));
+            return Err(self.refused(status, &bytes, is_own));
         }
         let at_offset = match status {
             StatusCode::PARTIAL_CONTENT => {
@@ -247,9 +253,22 @@ impl Registry {
         explain(&self.image, &err)
     }
 
+    /// Whether an answer is the registry's own, and not that of a place that it sent us to.
+    fn is_own(&self, answered: &Url) -> bool {
+        let place = |it: &Url| (it.host_str().map(str::to_owned), it.port_or_known_default());
+        self.url("").parse().is_ok_and(|own: Url| place(&own) == place(answered))
+    }
+
     /// What an answer means that is no success: by the registry's own code, else by the status.
-    fn refused(&self, status: StatusCode, body: &[u8]) -> PullError {
+    ///
+    /// Another host's words are not repeated: who may choose an image chooses where its registry sends this
+    /// machine, and must not read what a service that only this machine can reach says.
+    fn refused(&self, status: StatusCode, body: &[u8], is_own: bool) -> PullError {
         let image = self.image.clone();
+        if !is_own {
+            let message = format!("{status} from where it sends us");
+            return by_status(image, status.as_u16(), message);
+        }
         let message = tidy(&format!("{status}: {}", String::from_utf8_lossy(body)));
         match error_code(body).as_deref() {
             Some(
@@ -274,6 +293,15 @@ impl Registry {
         tracing::debug!(image = %self.image, n_failed, error = chain(&err), "Retrying request");
         pause(&self.config, *n_failed).await;
         Ok(())
+    }
+}
+
+/// Who is asked about an image: a mirror, or its own registry.
+pub(crate) fn host<'a>(image: &'a ImageRef, mirror: Option<&'a str>) -> &'a str {
+    match (mirror, image.registry()) {
+        (Some(mirror), _) => mirror,
+        (None, "docker.io") => "index.docker.io",
+        (None, registry) => registry,
     }
 }
 
@@ -310,7 +338,21 @@ fn http_client(config: &ImageConfig, trust: Trust) -> reqwest::Result<reqwest::C
         .read_timeout(config.read_timeout)
         .connect_timeout(config.read_timeout)
         .user_agent(USER_AGENT)
+        .redirect(redirect::Policy::custom(follow))
         .build()
+}
+
+/// A registry may send us on, but from a place with TLS only to places with TLS: what comes from there would be
+/// anybody's, and whoever listens would see the links that a registry signs for us.
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    if attempt.previous().len() > MAX_REDIRECTS {
+        return attempt.error("it sends us on without end");
+    }
+    let is_safe = |it: &Url| it.scheme() == "https";
+    if attempt.previous().iter().any(is_safe) && !is_safe(attempt.url()) {
+        return attempt.error("it sends us to a place without TLS");
+    }
+    attempt.follow()
 }
 
 fn explain(image: &ImageRef, err: &reqwest::Error) -> PullError {

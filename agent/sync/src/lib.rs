@@ -57,4 +57,6 @@ impl Change {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::{
     io::Read,
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::{AsFd, OwnedFd},
     thread,
 };
@@ -157,6 +157,80 @@ fn the_port_of_a_sandbox_is_a_hairpin() {
             _ => false,
         });
         assert!(hairpin, "{link:?}");
+    });
+}
+
+/// Sends as `address`, whoever has it: with its hardware address, and without asking where the gateway is.
+fn pretend(inside: &OwnedFd, config: &BridgeConfig, address: Ipv4Addr) {
+    let to = SocketAddr::from((config.gateway, 53));
+    in_netns(inside.as_fd(), || {
+        let mut netlink = Netlink::open()?;
+        let eth = netlink.link("eth0")?.unwrap().header.index;
+        let mut link = LinkMessage::default();
+        link.header.index = eth;
+        link.attributes = vec![LinkAttribute::Address(Mac::of(address).0.to_vec())];
+        netlink.change(RouteNetlinkMessage::SetLink(link), 0)?;
+        let gateway = neighbour(eth, config.gateway, Mac::of(config.gateway));
+        let flags = NLM_F_CREATE | NLM_F_REPLACE;
+        netlink.change(RouteNetlinkMessage::NewNeighbour(gateway), flags)?;
+        let own = RouteNetlinkMessage::NewAddress(address_message(eth, address, PREFIX_LEN));
+        netlink.change(own, flags)?;
+        let socket = UdpSocket::bind((address, 0))?;
+        socket.send_to(b"false", to)?;
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn nobody_can_be_somebody_else() {
+    on_a_host(|| {
+        let config = config();
+        ensure_bridge(&config).unwrap();
+        let (a, b) = (netns(), netns());
+        attach(&config, &wanted("a", &a, 2)).unwrap();
+        attach(&config, &wanted("b", &b, 3)).unwrap();
+        let address = Ipv4Addr::new(10, 77, 0, 3);
+        let host: OwnedFd = File::open("/proc/thread-self/ns/net").unwrap().into();
+        let server = UdpSocket::bind((config.gateway, 53)).unwrap();
+        pretend(&a, &config, address);
+        let true_one = in_netns(b.as_fd(), || UdpSocket::bind((address, 0))).unwrap();
+        true_one.send_to(b"true", (config.gateway, 53)).unwrap();
+        let mut heard = [0; 8];
+        let (length, from) = server.recv_from(&mut heard).unwrap();
+        assert_eq!((&heard[..length], from.ip()), (&b"true"[..], address.into()));
+        // What is for the one goes to the one.
+        assert_eq!(talk(&b, &host, address), config.gateway);
+        // Announcements over the network change nothing about where the host sends.
+        let query = RouteNetlinkMessage::GetNeighbour(neighbour(0, address, Mac::of(address)));
+        let known = Netlink::open().unwrap().dump(query).unwrap();
+        let is_fixed = known.iter().any(|it| match it {
+            RouteNetlinkMessage::NewNeighbour(it) => {
+                let to = NeighbourAttribute::Destination(NeighbourAddress::Inet(address));
+                it.header.state == NeighbourState::Permanent && it.attributes.contains(&to)
+            }
+            _ => false,
+        });
+        assert!(is_fixed, "{known:?}");
+    });
+}
+
+/// The kernel takes its time to remove the link of a sandbox that is gone; its address is free before.
+#[test]
+fn an_address_that_is_used_again_leads_to_the_new_sandbox() {
+    on_a_host(|| {
+        let config = config();
+        ensure_bridge(&config).unwrap();
+        let (old, new) = (netns(), netns());
+        let host: OwnedFd = File::open("/proc/thread-self/ns/net").unwrap().into();
+        let address = Ipv4Addr::new(10, 77, 0, 2);
+        attach(&config, &wanted("old", &old, 2)).unwrap();
+        assert_eq!(talk(&old, &host, address), config.gateway);
+        attach(&config, &wanted("new", &new, 2)).unwrap();
+        assert_eq!(talk(&new, &host, address), config.gateway);
+        assert_eq!(talk(&host, &new, config.gateway), address);
+        detach("old").unwrap();
+        assert_eq!(talk(&new, &host, address), config.gateway);
     });
 }
 

@@ -73,7 +73,13 @@ impl NetworkConfig {
         if raw.name.is_empty() || !raw.name.chars().all(valid_name) || raw.name.starts_with('.') {
             return Err(PluginError::Config { what: "name is not a valid network name" });
         }
-        if raw.bridge.is_empty() || raw.bridge.len() > 15 {
+        // The kernel's settings of a link lie in a directory of its name.
+        let bad = |it: char| it == '/' || it == ':' || it.is_whitespace() || it.is_control();
+        if raw.bridge.is_empty()
+            || raw.bridge.len() > 15
+            || raw.bridge.starts_with('.')
+            || raw.bridge.contains(bad)
+        {
             return Err(PluginError::Config { what: "bridge is not a valid link name" });
         }
         if subnet.prefix_len() > 30 {

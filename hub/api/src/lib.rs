@@ -48,4 +48,6 @@ pub use strategy::Strategy;
 pub use write::{DeleteOptions, Propagation, WriteContext};
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

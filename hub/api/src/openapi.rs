@@ -108,13 +108,13 @@ fn extensions(schema: &Schema) -> Vec<(&'static str, Value)> {
         extensions.push(("x-kubernetes-list-map-keys", json!(schema.list_map_keys)));
     }
     for (name, value) in [
-        ("x-kubernetes-list-type", &schema.list_type),
-        ("x-kubernetes-map-type", &schema.map_type),
-        ("x-kubernetes-patch-merge-key", &schema.patch_merge_key),
-        ("x-kubernetes-patch-strategy", &schema.patch_strategy),
+        ("x-kubernetes-list-type", schema.list_type.as_deref()),
+        ("x-kubernetes-map-type", schema.map_type.as_deref()),
+        ("x-kubernetes-patch-merge-key", schema.patch_merge_key.as_deref()),
+        ("x-kubernetes-patch-strategy", schema.patch_strategy.as_deref()),
     ] {
         if let Some(value) = value {
-            extensions.push((name, value.as_str().into()));
+            extensions.push((name, value.into()));
         }
     }
     extensions

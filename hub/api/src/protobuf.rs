@@ -326,4 +326,4 @@ fn is_zero(value: &Value) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,8 +9,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+mod fields;
 mod legacy;
 mod metrics;
+
+pub use fields::Fields;
 
 /// A definition, or the place of a field, an item or a map value.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -20,12 +23,12 @@ pub struct Schema {
     #[serde(rename = "type")]
     pub ty: Option<Type>,
     /// Narrower form: `int32`, `int-or-string`, `quantity`, `date-time`, ...
-    pub format: Option<String>,
+    pub format: Option<Box<str>>,
     /// Name of the definition that says the rest.
     #[serde(rename = "ref")]
-    pub reference: Option<String>,
+    pub reference: Option<Box<str>>,
     /// Fields of an object.
-    pub properties: BTreeMap<String, Self>,
+    pub properties: Fields,
     /// Fields that must be present.
     pub required: Vec<String>,
     /// Items of an array.
@@ -33,17 +36,17 @@ pub struct Schema {
     /// Values of a map.
     pub additional_properties: Option<Box<Self>>,
     /// How appliers own items: `atomic`, `set` or `map`.
-    pub list_type: Option<String>,
+    pub list_type: Option<Box<str>>,
     /// Keys of the items of a `map` list.
     pub list_map_keys: Vec<String>,
     /// How a strategic patch treats the field: `merge`, `replace`, `retainKeys`.
-    pub patch_strategy: Option<String>,
+    pub patch_strategy: Option<Box<str>>,
     /// Key of the items under a strategic patch.
     pub patch_merge_key: Option<String>,
     /// How appliers own entries: `atomic` or `granular`.
-    pub map_type: Option<String>,
+    pub map_type: Option<Box<str>>,
     /// Value of an absent field.
-    pub default: Option<Value>,
+    pub default: Option<Box<Value>>,
     /// Group, version and kind, for definitions that are kinds.
     pub kinds: Vec<(String, String, String)>,
     /// Whether any content is allowed below.
@@ -141,7 +144,7 @@ fn implied(definition: &Schema, all: &BTreeMap<String, Schema>) -> Vec<String> {
         let is_required = definition.required.contains(name);
         match &place.reference {
             Some(name) => {
-                let is_struct = all.get(name).is_some_and(|it| !it.properties.is_empty());
+                let is_struct = all.get(&**name).is_some_and(|it| !it.properties.is_empty());
                 is_struct && (place.omits_zero || is_required)
             }
             None => is_required && matches!(place.ty, Some(Type::Array | Type::Object)),

@@ -17,6 +17,8 @@ mod workload;
 mod cells;
 mod duration;
 
+use std::ops::Deref;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -37,7 +39,7 @@ pub struct TableMeta {
 }
 
 /// What each row carries beside its cells.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum IncludeObject {
     /// The whole object.
     Object,
@@ -51,7 +53,7 @@ pub enum IncludeObject {
 /// Makes the `meta.k8s.io/v1` table of objects, which come as they are stored.
 pub fn table(
     resource: &Resource,
-    items: &[&Value],
+    items: impl IntoIterator<Item = impl Deref<Target = Value>>,
     meta: TableMeta,
     include: IncludeObject,
     now: Timestamp,
@@ -61,7 +63,7 @@ pub fn table(
     }
     let columns = columns::of(&resource.group, &resource.plural);
     let rows: Vec<Value> =
-        items.iter().map(|it| row(columns, it, resource, include, now)).collect();
+        items.into_iter().map(|it| row(columns, &it, resource, include, now)).collect();
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -75,12 +77,12 @@ pub fn table(
 fn custom_table(
     columns: &[crate::custom::columns::Column],
     resource: &Resource,
-    items: &[&Value],
+    items: impl IntoIterator<Item = impl Deref<Target = Value>>,
     meta: TableMeta,
     include: IncludeObject,
     now: Timestamp,
 ) -> Value {
-    let row = |object: &&Value| {
+    let row = |object: &Value| {
         let cells: Vec<Value> = columns.iter().map(|it| it.cell(object, now)).collect();
         with_object(json!({ "cells": cells }), object, resource, include)
     };
@@ -89,7 +91,7 @@ fn custom_table(
         "apiVersion": "meta.k8s.io/v1",
         "metadata": list_meta(meta),
         "columnDefinitions": columns.iter().map(|it| it.definition()).collect::<Vec<Value>>(),
-        "rows": items.iter().map(row).collect::<Vec<Value>>(),
+        "rows": items.into_iter().map(|it| row(&it)).collect::<Vec<Value>>(),
     })
 }
 

@@ -236,7 +236,7 @@ impl State {
 
     fn put(&mut self, entry: &Entry) {
         let name = entry.key.name();
-        let has_changed = match Api::of(entry.value()) {
+        let has_changed = match Api::of(&entry.value()) {
             Some(api) if self.apis.get(name).is_some_and(|it| **it == api) => false,
             Some(api) => {
                 self.apis.insert(name.to_owned(), Arc::new(api));

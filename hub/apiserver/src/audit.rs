@@ -5,6 +5,8 @@
 //! task. Bodies of Secrets, tokens and token reviews are never told, whatever the policy says.
 
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod policy;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -6,6 +6,8 @@ mod bootstrap_token;
 mod certificate;
 mod feed;
 mod fetch;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod jwt;
 mod node;

@@ -112,9 +112,13 @@ impl Flows {
         };
         let (schemas, levels) = (read(SCHEMAS), read(LEVELS));
         let old = self.config.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let decoded = |entries: &[Arc<hub_storage::Entry>]| -> Vec<Value> {
+            entries.iter().map(|it| it.decode()).collect()
+        };
+        let (schemas, levels) = (decoded(&schemas), decoded(&levels));
         let fresh = Config::new(
-            &schemas.iter().map(|it| it.value()).collect::<Vec<_>>(),
-            &levels.iter().map(|it| it.value()).collect::<Vec<_>>(),
+            &schemas.iter().collect::<Vec<_>>(),
+            &levels.iter().collect::<Vec<_>>(),
             &old,
         );
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);

@@ -4,6 +4,7 @@ mod aggregated;
 mod authenticate;
 mod body;
 mod documents;
+mod encodings;
 mod listener;
 mod objects;
 mod options;
@@ -44,6 +45,7 @@ use crate::streaming::NodeStreams;
 use crate::tls::ServerCertificate;
 use crate::usage::Usages;
 use documents::Documents;
+use encodings::Encodings;
 use listener::Listener;
 
 /// What all requests share.
@@ -55,6 +57,7 @@ pub(crate) struct Shared {
     nodes: Arc<dyn NodeStreams>,
     version: VersionInfo,
     documents: Documents,
+    encodings: Encodings,
     /// `host:port` under which clients reach this server.
     address: String,
     metrics: Metrics,
@@ -71,17 +74,23 @@ pub(crate) struct Shared {
     stopping: CancellationToken,
 }
 
+/// What [`Shared::new`] is given beside the registry.
+pub(crate) struct Parts {
+    pub(crate) authentication: Authentication,
+    pub(crate) audit: Option<Arc<Audit>>,
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) nodes: Arc<dyn NodeStreams>,
+    pub(crate) version: VersionInfo,
+    /// `host:port` under which clients reach this server.
+    pub(crate) address: String,
+    /// Who the hub is to servers of aggregated APIs.
+    pub(crate) front_proxy: Option<Arc<ServerCertificate>>,
+}
+
 impl Shared {
-    pub(crate) fn new(
-        registry: Registry,
-        authentication: Authentication,
-        audit: Option<Arc<Audit>>,
-        authorizer: Arc<dyn Authorizer>,
-        nodes: Arc<dyn NodeStreams>,
-        version: VersionInfo,
-        address: String,
-        front_proxy: Option<Arc<ServerCertificate>>,
-    ) -> Self {
+    pub(crate) fn new(registry: Registry, parts: Parts) -> Self {
+        let Parts { authentication, audit, authorizer, nodes, version, address, front_proxy } =
+            parts;
         Self {
             registry,
             authentication,
@@ -90,6 +99,7 @@ impl Shared {
             nodes,
             version,
             documents: Documents::new(address.clone()),
+            encodings: Encodings::default(),
             address,
             metrics: Metrics::default(),
             usage: Usages::default(),

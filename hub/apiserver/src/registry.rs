@@ -13,6 +13,8 @@ mod custom;
 mod delete;
 mod events;
 mod eviction;
+#[cfg(test)]
+mod fuzz;
 mod list;
 mod namespaces;
 mod options;

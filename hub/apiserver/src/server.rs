@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit::Audit;
 use crate::auth::{Authentication, Authorizer, User, user_of_certificate};
-use crate::handler::{Shared, handle};
+use crate::handler::{Parts, Shared, handle};
 use crate::limits::{
     DRAIN_TIMEOUT, H2_CONNECTION_WINDOW, H2_MAX_STREAMS, H2_PING_INTERVAL, H2_PING_TIMEOUT,
     H2_SEND_BUFFER, H2_STREAM_WINDOW, HANDSHAKE_TIMEOUT, HEADER_READ_TIMEOUT, MAX_HEAD,
@@ -113,16 +113,9 @@ impl ApiServer {
             shutdown_delay,
         } = config;
         let acceptor = TlsAcceptor::from(server_config(tls, registry.clone())?);
-        let shared = Shared::new(
-            registry,
-            authentication,
-            audit,
-            authorizer,
-            nodes,
-            version,
-            address,
-            front_proxy,
-        );
+        let parts =
+            Parts { authentication, audit, authorizer, nodes, version, address, front_proxy };
+        let shared = Shared::new(registry, parts);
         Ok(Self { shared: Arc::new(shared), acceptor, shutdown_delay })
     }
 

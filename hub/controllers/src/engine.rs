@@ -153,6 +153,11 @@ impl Engine {
         &self.world
     }
 
+    /// See [`World::forget_value`].
+    pub fn forget_value(&mut self, key: &ObjectRef) {
+        self.world.forget_value(key);
+    }
+
     /// Whether nothing is queued, in flight or held. Timers may still be set.
     pub fn is_idle(&self) -> bool {
         self.queued.is_empty() && self.in_flight.is_empty() && self.held.is_empty()

@@ -148,6 +148,11 @@ impl fmt::Display for Uid {
 /// Whatever holds the JSON of an object, so that a cache need not copy it.
 pub trait Body: Send + Sync {
     fn value(&self) -> &Value;
+
+    /// The same object without what was decoded of it; `None` if there is nothing to be forgotten.
+    fn forgotten(&self) -> Option<Arc<dyn Body>> {
+        None
+    }
 }
 
 impl Body for Value {
@@ -205,6 +210,11 @@ impl Object {
         Self { kind, name, uid, revision, body }
     }
 
+    /// An object of which this much is known: its body is not looked into.
+    pub fn known(kind: Kind, name: Name, uid: Uid, revision: u64, body: Arc<dyn Body>) -> Self {
+        Self { kind, name, uid, revision, body }
+    }
+
     /// Takes the revision from the object itself.
     pub fn from_value(kind: Kind, value: Value) -> Self {
         let revision = str_at(&value, &["metadata", "resourceVersion"]).parse().unwrap_or_default();
@@ -213,6 +223,11 @@ impl Object {
 
     pub fn value(&self) -> &Value {
         self.body.value()
+    }
+
+    /// The same object, whose value is decoded again when somebody asks for it.
+    pub(crate) fn forgotten(&self) -> Option<Self> {
+        Some(Self { body: self.body.forgotten()?, ..self.clone() })
     }
 
     pub fn key(&self) -> ObjectRef {

@@ -212,6 +212,16 @@ impl World {
         }
     }
 
+    /// Lets go of what was decoded of an object. Nobody sees a difference.
+    pub fn forget_value(&mut self, key: &ObjectRef) {
+        let found = self.tables.get_mut(&key.kind).and_then(|it| it.objects.get_mut(&key.name));
+        if let Some(object) = found
+            && let Some(forgotten) = object.forgotten()
+        {
+            *object = Arc::new(forgotten);
+        }
+    }
+
     /// Takes in a new or changed object. Older news than what is known is ignored.
     pub fn put(&mut self, object: Object) -> Option<Applied> {
         let kind = object.kind;

@@ -173,7 +173,7 @@ impl State {
 
     fn put(&mut self, kind: &str, entry: &Entry) {
         let key = object_key(kind, &entry.key);
-        let changes = self.index.put(key, entry.revision.get(), entry.value());
+        let changes = self.index.put(key, entry.revision.get(), &entry.value());
         self.revision = self.revision.max(entry.revision.get());
         self.send(changes);
     }

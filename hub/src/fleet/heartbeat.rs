@@ -81,6 +81,7 @@ fn lease(node: &str, spec: Value, owner: Value) -> Value {
 fn owner(fleet: &Fleet, node: &str) -> Option<Value> {
     let nodes = hub_api::resources::find("", "v1", "nodes")?;
     let entry = fleet.registry.get(nodes, None, node).ok()?;
-    let uid = entry.value()["metadata"]["uid"].as_str()?;
+    let node_object = entry.value();
+    let uid = node_object["metadata"]["uid"].as_str()?;
     Some(json!({"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid}))
 }

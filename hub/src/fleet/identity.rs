@@ -98,7 +98,7 @@ impl Fleet {
         tokio::time::sleep(SETTLED).await;
         let Ok(nodes) = row("nodes") else { return std::future::pending().await };
         let is_set = self.registry.get(nodes, None, node).is_ok_and(|entry| {
-            conditions(entry.value()).any(|it| it["type"] == CONDITION && it["status"] == "True")
+            conditions(&entry.value()).any(|it| it["type"] == CONDITION && it["status"] == "True")
         });
         if is_set
             && let Err(status) =

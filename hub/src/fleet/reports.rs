@@ -176,7 +176,7 @@ async fn node_status(fleet: &Fleet, node: &str, report: &ReportBody) -> Result<(
         object
     };
     let old = fleet.registry.get(nodes, None, node)?;
-    if labelled(old.value()) != without_revision(old.value()) {
+    if labelled(&old.value()) != without_revision(&old.value()) {
         let change = |_: &Value, old: &Value| Ok(labelled(old));
         fleet.registry.modify(nodes, None, node, None, &options, change).await?;
     }
@@ -186,7 +186,7 @@ async fn node_status(fleet: &Fleet, node: &str, report: &ReportBody) -> Result<(
         object
     };
     let old = fleet.registry.get(nodes, None, node)?;
-    if reported(old.value()) == without_revision(old.value()) {
+    if reported(&old.value()) == without_revision(&old.value()) {
         return Ok(());
     }
     let change = |_: &Value, old: &Value| Ok(reported(old));
@@ -269,7 +269,7 @@ fn check_own_subject(
             let name = about["name"].as_str().unwrap_or_default();
             match fleet.registry.get(pods, Some(&report.key.namespace), name) {
                 Ok(pod) => {
-                    let pod = pod.value();
+                    let pod = &*pod.value();
                     pod["metadata"]["uid"] != about["uid"] || pod["spec"]["nodeName"] == node
                 }
                 Err(status) if status.code == 404 => true,
@@ -306,7 +306,7 @@ fn own_pod(
 ) -> Result<Arc<hub_storage::Entry>, Status> {
     let pods = row("", "v1", "pods")?;
     let entry = fleet.registry.get(pods, Some(&report.key.namespace), &report.key.name)?;
-    check_own_pod(entry.value(), node, report)?;
+    check_own_pod(&entry.value(), node, report)?;
     Ok(entry)
 }
 

@@ -188,8 +188,8 @@ impl Executor {
         let Ok(resource) = self.resource(key.kind) else { return true };
         let found = self.registry.get(&resource, namespace, name);
         found.is_ok_and(|entry| {
-            let found = entry.value()["metadata"]["uid"].as_str();
-            uid.is_none_or(|uid| found == Some(uid.0.as_str()))
+            let found = entry.value();
+            uid.is_none_or(|uid| found["metadata"]["uid"] == uid.0.as_str())
         })
     }
 

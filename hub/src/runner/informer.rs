@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use hub_api::{Resource, Status};
 use hub_apiserver::{Registry, RegistryWatch, WatchEvent, WatchOptions};
-use hub_controllers::{Body, Kind, KindRow, Name, Object, ObjectRef, World};
-use hub_storage::Entry;
-use serde_json::{Value, json};
+use hub_controllers::{Kind, KindRow, Name, Object, ObjectRef, World};
 
+use super::body::{Decoded, body, name_of, uid_of};
 use super::kind_of;
 
 /// Something that happened to one object.
@@ -44,23 +43,21 @@ pub(super) struct Informer {
     watch: Option<RegistryWatch>,
     /// Names seen since the watch began; set until all that was there at its start has come.
     listed: Option<BTreeSet<Name>>,
-}
-
-/// The body of an object, shared with the storage's cache.
-struct Shared(Arc<Entry>);
-
-impl Body for Shared {
-    fn value(&self) -> &Value {
-        self.0.value()
-    }
+    decoded: Arc<Decoded>,
 }
 
 impl Informer {
     /// An informer on a kind that can be watched.
-    pub(super) fn new(resource: &Arc<Resource>) -> Option<Self> {
+    pub(super) fn new(resource: &Arc<Resource>, decoded: &Arc<Decoded>) -> Option<Self> {
         let kind = kind_of(resource);
         let is_new = resource.has_verb("watch");
-        is_new.then(|| Self { kind, resource: resource.clone(), watch: None, listed: None })
+        is_new.then(|| Self {
+            kind,
+            resource: resource.clone(),
+            watch: None,
+            listed: None,
+            decoded: decoded.clone(),
+        })
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -123,7 +120,10 @@ impl Informer {
                         listed.insert(name_of(&entry));
                     }
                     let revision = entry.revision.get();
-                    news.push(News::Put(Object::new(self.kind, revision, body(self.kind, entry))));
+                    let (name, uid) = (name_of(&entry), uid_of(&entry));
+                    let body = body(self.kind, entry, &self.decoded);
+                    let object = Object::known(self.kind, name, uid, revision, body);
+                    news.push(News::Put(object));
                 }
                 WatchEvent::Deleted { last, revision, .. } => {
                     let key = self.kind.key(&name_of(&last));
@@ -139,33 +139,4 @@ impl Informer {
         }
         Ok(watch.bookmark()?.map(|revision| revision.get()))
     }
-}
-
-fn name_of(entry: &Entry) -> Name {
-    Name::new(entry.key.namespace().unwrap_or_default(), entry.key.name())
-}
-
-/// What the controllers keep of an object. Of kinds that are many or large and of little interest,
-/// that is only the metadata.
-fn body(kind: Kind, entry: Arc<Entry>) -> Arc<dyn Body> {
-    let is_plain = match kind {
-        Kind::EVENT | Kind { group: "", plural: "secrets" } => false,
-        Kind::CONFIG_MAP => entry.key.name() == "kube-root-ca.crt",
-        _ => true,
-    };
-    if is_plain {
-        return Arc::new(Shared(entry));
-    }
-    let mut object = entry.decode();
-    let mut metadata = object["metadata"].take();
-    if let Some(fields) = metadata.as_object_mut() {
-        fields.remove("annotations");
-        fields.remove("managedFields");
-    }
-    Arc::new(json!({
-        "metadata": metadata,
-        "lastTimestamp": object["lastTimestamp"].take(),
-        "eventTime": object["eventTime"].take(),
-        "series": object["series"].take(),
-    }))
 }

@@ -1,12 +1,12 @@
 //! Encoded objects, with a hole where the revision goes: the writer knows the number only at the last moment, and must
 //! not encode anything.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value};
 
-use crate::{Key, Revision};
+use crate::{Key, Revision, decoded::Place};
 
 /// An encoded object that lacks only its `metadata.resourceVersion`.
 #[derive(Clone, Debug)]
@@ -125,7 +125,7 @@ pub struct Entry {
     pub bytes: Bytes,
     /// Where in `bytes` the revision stands.
     hole: usize,
-    value: OnceLock<Value>,
+    value: Place,
 }
 
 impl Entry {
@@ -148,7 +148,7 @@ impl Entry {
         bytes: Bytes,
         hole: usize,
     ) -> Self {
-        Self { key, revision, created, bytes, hole, value: OnceLock::new() }
+        Self { key, revision, created, bytes, hole, value: Place::default() }
     }
 
     /// The same write with the object in another form.
@@ -157,9 +157,9 @@ impl Entry {
         Self::written(self.key.clone(), self.revision, self.created, &body)
     }
 
-    /// The object, decoded at the first call and kept.
-    pub fn value(&self) -> &Value {
-        self.value.get_or_init(|| self.decode())
+    /// The object, decoded; shared with everybody who asked for it lately.
+    pub fn value(&self) -> Arc<Value> {
+        self.value.get(self.bytes.len(), || self.decode())
     }
 
     /// The object, decoded for the caller alone.

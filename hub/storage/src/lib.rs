@@ -14,8 +14,11 @@ pub mod backup;
 mod body;
 mod cache;
 pub mod conformance;
+mod decoded;
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(test)]
+mod fuzz;
 mod key;
 mod seal;
 mod sled;

@@ -71,6 +71,12 @@ fn keeper(run_dir: &str) -> Option<u32> {
     })
 }
 
+/// Proportional set size of a process, in KiB.
+#[expect(clippy::cast_precision_loss, reason = "no process takes so much")]
+pub(super) fn pss_kib(pid: u32) -> anyhow::Result<f64> {
+    Ok(pss(pid)?.all as f64)
+}
+
 fn pss(pid: u32) -> anyhow::Result<Size> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let field = |name: &str| -> anyhow::Result<u64> {

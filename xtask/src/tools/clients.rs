@@ -75,6 +75,64 @@ pub(crate) fn python() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// kube-apiserver, to be compared with. What it is made of is published as modules of their own, which its module
+/// only names.
+pub(crate) fn apiserver() -> anyhow::Result<PathBuf> {
+    const VERSION: &str = "v1.36.3";
+    const MAIN: &str = r#"package main
+
+import (
+	"os"
+
+	"k8s.io/component-base/cli"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo"
+	_ "k8s.io/component-base/metrics/prometheus/version"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app"
+)
+
+func main() { os.Exit(cli.Run(app.NewAPIServerCommand())) }
+"#;
+    let dir = sh::root().join("target/tools/kube-apiserver");
+    let path = dir.join("kube-apiserver");
+    if path.exists() {
+        return Ok(path);
+    }
+    sh::step(
+        &format!("Building kube-apiserver {VERSION} from its module (some ten minutes)"),
+        || {
+            let program = go()?;
+            crate::cluster::write(&dir.join("main.go"), MAIN)?;
+            let own = sh::command(&program)
+                .args(["mod", "download", "-json", &format!("k8s.io/kubernetes@{VERSION}")])
+                .output()?;
+            let own: serde_json::Value =
+                serde_json::from_slice(&own.stdout).context("its module cannot be had")?;
+            let own = own["GoMod"].as_str().context("its module cannot be had")?;
+            let published = VERSION.replacen("v1", "v0", 1);
+            let replaced = std::fs::read_to_string(own)?
+                .lines()
+                .filter_map(|line| line.trim().strip_suffix(" v0.0.0"))
+                .map(|module| format!("replace {module} => {module} {published}\n"))
+                .collect::<String>();
+            let require = format!("require k8s.io/kubernetes {VERSION}\n");
+            let text = format!("module kube-apiserver\n\ngo 1.26.0\n\n{require}{replaced}");
+            crate::cluster::write(&dir.join("go.mod"), &text)?;
+            let set = "-X k8s.io/component-base/version.";
+            let minor = VERSION.split('.').nth(1).unwrap_or_default();
+            let flags =
+                format!("-s -w {set}gitVersion={VERSION} {set}gitMajor=1 {set}gitMinor={minor}");
+            let nice = |args: &[&str]| {
+                let mut command = sh::command("nice");
+                command.args(["-n", "19"]).arg(&program).args(args);
+                sh::read(command.current_dir(&dir)).map(drop)
+            };
+            nice(&["mod", "tidy"])?;
+            nice(&["build", "-ldflags", &flags, "-o", "kube-apiserver", "."])
+        },
+    )?;
+    Ok(path)
+}
+
 /// Builds a Go program from its main file and the modules it needs; again when either changed.
 fn build(name: &str, main: &str, modules: &[&str], flags: &str) -> anyhow::Result<PathBuf> {
     let dir = sh::root().join("target/tools").join(name);

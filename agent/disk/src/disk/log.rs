@@ -145,7 +145,7 @@ fn path(dir: &Path, index: usize) -> PathBuf {
     dir.join(format!("log-{index}"))
 }
 
-fn header(salt: Salt) -> Vec<u8> {
+pub(super) fn header(salt: Salt) -> Vec<u8> {
     let mut page = Vec::with_capacity(ALIGN);
     page.extend_from_slice(FILE_MAGIC);
     page.extend_from_slice(&FORMAT.to_le_bytes());
@@ -163,7 +163,7 @@ fn salt_of(content: &[u8]) -> Option<Salt> {
     if intact { head.get(8..24)?.try_into().ok() } else { None }
 }
 
-fn encode(salt: Salt, number: u64, batch: &Batch, out: &mut Vec<u8>) {
+pub(super) fn encode(salt: Salt, number: u64, batch: &Batch, out: &mut Vec<u8>) {
     out.clear();
     out.extend_from_slice(RECORD_MAGIC);
     out.extend_from_slice(&[0; 8]);
@@ -182,7 +182,7 @@ fn encode(salt: Salt, number: u64, batch: &Batch, out: &mut Vec<u8>) {
 }
 
 /// The record at the beginning, with its number and its size, if there is one.
-fn decode(salt: Salt, bytes: &[u8]) -> Option<(u64, Batch, usize)> {
+pub(super) fn decode(salt: Salt, bytes: &[u8]) -> Option<(u64, Batch, usize)> {
     let head = bytes.get(..RECORD_HEAD).filter(|it| it.starts_with(RECORD_MAGIC))?;
     let length = u32::from_le_bytes(head.get(8..12)?.try_into().ok()?);
     let number = u64::from_le_bytes(head.get(12..20)?.try_into().ok()?);
@@ -208,7 +208,7 @@ fn decode(salt: Salt, bytes: &[u8]) -> Option<(u64, Batch, usize)> {
     Some((number, batch, size))
 }
 
-fn checksum(salt: Salt, bytes: &[u8]) -> u32 {
+pub(super) fn checksum(salt: Salt, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&salt);
     hasher.update(bytes);

@@ -1,6 +1,6 @@
 //! Ordinary and hostile layers, with the kernel's overlayfs as the judge of what they mean.
 
-mod archive;
+pub(crate) mod archive;
 mod hostile;
 mod ordinary;
 mod stacked;

@@ -258,7 +258,11 @@ async fn a_transfer_is_resumed_after_a_restart_unless_its_beginning_is_damaged()
     let err = ensure(&store, &image_name).await.unwrap_err();
     assert!(matches!(err, PullError::Network { .. }) && err.is_retryable(), "{err}");
     drop(store);
-    let partial = dir.join("partial").join(image.layers[0].digest.hex());
+    let partials = std::fs::read_dir(dir.join("partial")).unwrap();
+    let mut partials = partials.map(|it| it.unwrap().path());
+    let partial =
+        partials.find(|it| it.display().to_string().contains(image.layers[0].digest.hex()));
+    let partial = partial.unwrap();
     let before = std::fs::metadata(&partial).unwrap().len();
     assert!(before > 100_000, "{before}");
     // A power cut may leave zeros where bytes were.
@@ -268,6 +272,83 @@ async fn a_transfer_is_resumed_after_a_restart_unless_its_beginning_is_damaged()
     let store = ImageStore::open(&dir, one_attempt).unwrap();
     ensure(&store, &image_name).await.unwrap();
     assert!(proxy.log.lock().unwrap().requests.iter().any(|(_, range)| range.is_some()));
+}
+
+/// Anybody may name the layers of other people's images in a manifest.
+#[tokio::test]
+async fn a_registry_that_never_ends_holds_up_nobody_else() {
+    let registry = Registry::start();
+    let image = Image::new(&[tar(&[("noise", &noise(1_000_000))])]);
+    registry.push("a/noise:1", &image).await;
+    let slow = Proxy::start(&registry.host, Mood::StallAfter(300_000)).await;
+    let temp = tempfile::tempdir().unwrap();
+    let plain_http = vec![registry.host.clone(), slow.host.clone()];
+    let config = ImageConfig { plain_http, ..config("") };
+    let store = ImageStore::open(&temp.path().join("store"), config).unwrap();
+    let (from_slow, from_own) = (name(&slow.host, "a/noise:1"), name(&registry.host, "a/noise:1"));
+    let stalled = ensure(&store, &from_slow);
+    let own = async {
+        while slow.log.lock().unwrap().blob_bytes == 0 {
+            tokio::task::yield_now().await;
+        }
+        ensure(&store, &from_own).await
+    };
+    let own = tokio::time::timeout(Duration::from_secs(20), own);
+    tokio::select! {
+        biased;
+        pulled = own => drop(pulled.expect("waits for another registry").unwrap()),
+        slow = stalled => panic!("{slow:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_another_host_says_is_not_told() {
+    let inner = serve(|_| answer("403 x", "key of this machine")).await;
+    for (path, to) in [
+        ("/v2/", format!("401 x\r\nwww-authenticate: Bearer realm=\"http://{inner}/token\"")),
+        ("/v2/a/x/manifests/1", format!("307 x\r\nlocation: http://{inner}/metadata")),
+    ] {
+        let outer = sending_on(path, &to).await;
+        let temp = tempfile::tempdir().unwrap();
+        let err = ensure(&open(temp.path(), &outer), &name(&outer, "a/x:1")).await.unwrap_err();
+        assert!(matches!(err, PullError::Unauthorized { .. }), "{err}");
+        let told = format!("{err} {err:?}");
+        assert!(told.contains("403") && !told.contains("key"), "{told}");
+    }
+}
+
+fn answer(head: &str, body: &str) -> String {
+    format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+/// Answers requests for this path so, and others well.
+async fn sending_on(path: &str, head: &str) -> String {
+    let (wanted, sent_on) = (format!("GET {path} "), answer(head, ""));
+    serve(move |request| match request.starts_with(&wanted) {
+        true => sent_on.clone(),
+        false => answer("200 OK", ""),
+    })
+    .await
+}
+
+/// Answers one request after the other. Returns its host.
+async fn serve(answer: impl Fn(&str) -> String + Send + 'static) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let n = stream.read(&mut request).await.unwrap();
+            let answer = answer(&String::from_utf8_lossy(&request[..n]));
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    host
 }
 
 #[tokio::test]

@@ -205,7 +205,7 @@ impl Fields for Schema {
             .iter()
             .any(|it| it == name)
             .then(|| if place.target().ty == Some(Type::Object) { &*EMPTY } else { &NULL });
-        Some(Field { model: place, default: place.default.as_ref(), implied })
+        Some(Field { model: place, default: place.default.as_deref(), implied })
     }
 
     fn implied(&self) -> &[String] {

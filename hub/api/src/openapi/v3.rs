@@ -122,7 +122,7 @@ fn schema_value(schema: &Schema) -> Value {
         }
     }
     if let Some(default) = &schema.default {
-        set("default", default.clone());
+        set("default", Value::clone(default));
     }
     for (name, extension) in extensions(schema) {
         set(name, extension);

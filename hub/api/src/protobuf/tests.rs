@@ -55,7 +55,7 @@ proptest! {
     }
 }
 
-const BODIES: [(&str, &str); 16] = [
+pub(crate) const BODIES: [(&str, &str); 16] = [
     (
         "azhzAAoVCgdhcHBzL3YxEgpEZXBsb3ltZW50EtkBCh8KA3dlYhIAGgAiACoAMgA4AEIAWgoKA2FwcBIDd2Vi\
          EqcBCAASGQoKCgNhcHASA3dlYhILCgF4EgZFeGlzdHMaXgocCgASABoAIgAqADIAOABCAFoKCgNhcHASA3dl\

@@ -38,7 +38,7 @@ pub(super) fn add(definitions: &mut BTreeMap<String, Schema>) {
             omits_zero: true,
             ..Schema::default()
         };
-        endpoint.properties.insert("topology".to_owned(), topology);
+        endpoint.properties.insert("topology", topology);
         definitions.insert(ENDPOINT.to_owned(), endpoint);
     }
 }
@@ -47,8 +47,8 @@ pub(super) fn add(definitions: &mut BTreeMap<String, Schema>) {
 fn refer_to_older(property: &mut Schema, newer: &str, older: &str) {
     let Some(items) = &mut property.items else { return };
     match items.reference.as_deref() {
-        Some(it) if it == newer => items.reference = Some(older.to_owned()),
-        Some("io.k8s.api.discovery.v1.Endpoint") => items.reference = Some(ENDPOINT.to_owned()),
+        Some(it) if it == newer => items.reference = Some(older.into()),
+        Some("io.k8s.api.discovery.v1.Endpoint") => items.reference = Some(ENDPOINT.into()),
         Some(_) | None => {}
     }
 }

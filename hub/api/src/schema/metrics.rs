@@ -18,7 +18,7 @@ pub(super) fn add(definitions: &mut BTreeMap<String, Schema>) {
     for (kind, field, value) in
         [("NodeMetrics", "usage", usage), ("PodMetrics", "containers", containers)]
     {
-        let window = Schema { format: Some("duration".to_owned()), ..text() };
+        let window = Schema { format: Some("duration".into()), ..text() };
         let fields = [
             ("metadata", reference(&format!("{META}.ObjectMeta"))),
             ("timestamp", reference(&format!("{META}.Time"))),
@@ -42,7 +42,7 @@ fn text() -> Schema {
 }
 
 fn reference(name: &str) -> Schema {
-    Schema { reference: Some(name.to_owned()), ..Schema::default() }
+    Schema { reference: Some(name.into()), ..Schema::default() }
 }
 
 fn list_of(items: Schema) -> Schema {
@@ -65,7 +65,7 @@ fn object<const N: usize>(fields: [(&str, Schema); N], required: &[&str]) -> Sch
 
 fn of_kind(mut schema: Schema, kind: &str) -> Schema {
     for field in ["apiVersion", "kind"] {
-        schema.properties.insert(field.to_owned(), text());
+        schema.properties.insert(field, text());
     }
     schema.kinds = vec![(GROUP.to_owned(), VERSION.to_owned(), kind.to_owned())];
     schema

@@ -224,7 +224,7 @@ fn rows_carry_what_was_asked_for() {
         remaining: Some(3),
     };
     let now = time::parse("2026-11-20T08:00:00Z").unwrap();
-    let of = |include| table(pods, &[&pod], meta.clone(), include, now);
+    let of = |include| table(pods, [&pod], meta.clone(), include, now);
     let with_metadata = of(IncludeObject::Metadata);
     assert_eq!(
         with_metadata["metadata"],
@@ -279,7 +279,7 @@ fn check(plural: &str, base: &str, object: &str, expected: &str) {
     let row = resources::builtin().iter().find(|it| it.plural == plural).unwrap();
     let object = merged(base, object);
     let now = time::parse("2026-11-20T08:00:00Z").unwrap();
-    let table = table(row, &[&object], TableMeta::default(), IncludeObject::None, now);
+    let table = table(row, [&object], TableMeta::default(), IncludeObject::None, now);
     let cells = table["rows"][0]["cells"].as_array().unwrap();
     assert_eq!(cells.len(), table["columnDefinitions"].as_array().unwrap().len());
     let shown = if plural == "pods" { 7 } else { cells.len() };

@@ -1,38 +1,44 @@
-//! Measures durable writes: how many creates in a second, and how long one takes.
+//! Puts load on an API server, or on etcd, and says how it went in one line of JSON.
 //!
-//! `load hub <kubeconfig> <clients> <seconds>`: config maps of 2 KiB, over HTTPS with the kubeconfig's client certificate,
-//! one keep-alive connection for each client.
-//! `load etcd <host:port> <clients> <seconds>`: values of 2 KiB into etcd, over gRPC without TLS, one connection for each
-//! client.
-//!
-//! Prints one line of JSON. Every client sends its next request when the last one is answered. Compare on the same
-//! machine, in turns; a number alone means nothing.
+//! ```text
+//! load <hub|etcd> <kubeconfig|host:port> writes <clients> <seconds>      durable creates, then updates of their status
+//! load <hub|etcd> <kubeconfig|host:port> fill <clients> <objects>        so many objects, as fast as they are taken
+//! load <hub|etcd> <kubeconfig|host:port> list <rounds>                   all that was filled in
+//! load <hub|etcd> <kubeconfig|host:port> fanout <watches> <rate> <seconds> [Object|Table|PartialObjectMetadata]
+//! load <hub|etcd> <kubeconfig|host:port> idle <watches> <per connection> says `ready`, then waits for the end of its input
+//! load hub <kubeconfig> documents <rounds>                               discovery and OpenAPI
+//! load certificates <directory> <host:port>                              an authority, and a kubeconfig of an administrator
+//! ```
+//! `hub` is any API server of Kubernetes. Objects are pods of 2 KiB, or values of that size in etcd. All speak HTTP/2, as
+//! client-go does; the API with TLS and a client certificate, etcd's gRPC without. Compare on the same machine, in turns; a
+//! number alone means nothing.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
     reason = "this program measures time and prints it"
 )]
 
-mod target;
+mod certificates;
+mod connection;
+mod grpc;
+mod objects;
+mod reads;
+mod watches;
+mod writes;
 
-use std::{
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{path::Path, process::ExitCode, str::FromStr, time::Duration};
 
-use serde_json::json;
-use tokio::task::JoinSet;
+use serde_json::Value;
 
-use crate::target::{Failure, Target};
-
-const USAGE: &str = "usage: load hub <kubeconfig> <clients> <seconds>\n       load etcd <host:port> <clients> <seconds>";
+use crate::connection::{Failure, Target};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match measure(&args).await {
-        Ok(line) => {
-            println!("{line}");
+        Ok(result) => {
+            println!("{result}");
             ExitCode::SUCCESS
         }
         Err(err) => {
@@ -42,49 +48,46 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn measure(args: &[String]) -> Result<String, Failure> {
-    let [kind, place, clients, seconds] = args else { return Err(USAGE.into()) };
-    let clients: usize = clients.parse()?;
-    let length = Duration::from_secs(seconds.parse()?);
-    let target = match kind.as_str() {
-        "hub" => Target::hub(&std::fs::read_to_string(place)?)?,
-        "etcd" => Target::etcd(place),
-        _ => return Err(USAGE.into()),
-    };
-    // Connected before the clock starts: a handshake is not a write.
-    let mut connections = Vec::with_capacity(clients);
-    for _ in 0..clients {
-        connections.push(target.connect().await?);
+async fn measure(args: &[&str]) -> Result<Value, Failure> {
+    let [kind, place, what, numbers @ ..] = args else { return Err("see the file's head".into()) };
+    if *kind == "certificates" {
+        return certificates::write(Path::new(place), what);
     }
-    let begin = Instant::now();
-    let mut tasks: JoinSet<Result<Vec<Duration>, Failure>> = JoinSet::new();
-    for (client, mut connection) in connections.into_iter().enumerate() {
-        tasks.spawn(async move {
-            let mut times = Vec::new();
-            while begin.elapsed() < length {
-                let sent = Instant::now();
-                let name = format!("load-{}-{client}-{}", std::process::id(), times.len());
-                connection.write(&name).await?;
-                times.push(sent.elapsed());
-            }
-            Ok(times)
-        });
+    let target = Target::new(kind, place)?;
+    match (*what, numbers) {
+        ("writes", [clients, seconds]) => {
+            writes::writes(&target, number(clients)?, Duration::from_secs(number(seconds)?)).await
+        }
+        ("fill", [clients, objects]) => {
+            writes::fill(&target, number(clients)?, number(objects)?).await
+        }
+        ("list", [rounds]) => reads::list(&target, number(rounds)?).await,
+        ("documents", [rounds]) => reads::documents(&target, number(rounds)?).await,
+        ("fanout", [watches, rate, seconds, form @ ..]) => {
+            let form = form.first().copied().unwrap_or("Object");
+            let seconds = Duration::from_secs(number(seconds)?);
+            watches::fanout(&target, number(watches)?, number(rate)?, seconds, form).await
+        }
+        ("idle", [watches, each]) => watches::idle(&target, number(watches)?, number(each)?).await,
+        _ => Err("see the file's head".into()),
     }
-    let mut times = Vec::new();
-    while let Some(ended) = tasks.join_next().await {
-        times.extend(ended??);
-    }
-    let took = begin.elapsed();
+}
+
+fn number<T: FromStr>(text: &str) -> Result<T, Failure>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    Ok(text.parse()?)
+}
+
+/// The time that `percent` of a hundred are not above, in milliseconds. Sorts.
+fn percentile(times: &mut [Duration], percent: usize) -> f64 {
     times.sort_unstable();
-    let percentile = |percent: usize| {
-        times.get(times.len() * percent / 100).map_or(0.0, |it| it.as_secs_f64() * 1000.0)
-    };
-    let count = u32::try_from(times.len())?;
-    Ok(json!({
-        "writes": count,
-        "per_second": f64::from(count) / took.as_secs_f64(),
-        "p50_ms": percentile(50),
-        "p99_ms": percentile(99),
-    })
-    .to_string())
+    let place = (times.len() * percent / 100).min(times.len().saturating_sub(1));
+    times.get(place).map_or(0.0, |it| it.as_secs_f64() * 1000.0)
+}
+
+/// How many in a second.
+fn rate(count: usize, took: Duration) -> Result<f64, Failure> {
+    Ok(f64::from(u32::try_from(count)?) / took.as_secs_f64())
 }

@@ -29,7 +29,7 @@ impl Lookup for Registry {
         name: &str,
     ) -> Option<Value> {
         let key = Key::new(storage_group(group), plural, namespace, name);
-        self.storage().get(&key).map(|entry| entry.value().clone())
+        self.storage().get(&key).map(|entry| Value::clone(&entry.value()))
     }
 
     fn find_all(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Value> {
@@ -41,7 +41,7 @@ impl Lookup for Registry {
         // The newest state can always be listed.
         let listed = self.storage().list(&ListRequest::all(prefix));
         listed
-            .map(|it| it.entries.iter().map(|entry| entry.value().clone()).collect())
+            .map(|it| it.entries.iter().map(|entry| Value::clone(&entry.value())).collect())
             .unwrap_or_default()
     }
 }

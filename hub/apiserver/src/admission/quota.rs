@@ -69,7 +69,7 @@ impl Registry {
         let guard = self.quota_locks().lock(namespace).await;
         let wanted = quota::usage(resource, object);
         for entry in self.quotas(namespace) {
-            let found = entry.value();
+            let found = &*entry.value();
             let had = attributes.old.filter(|old| quota::counts(found, resource, old));
             let had = had.map(|old| quota::usage(resource, old)).unwrap_or_default();
             let has = quota::counts(found, resource, object);
@@ -98,8 +98,8 @@ impl Registry {
         }
         let gone = quota::difference(&Amounts::new(), &quota::usage(resource, object));
         for entry in self.quotas(namespace) {
-            if quota::counts(entry.value(), resource, object)
-                && let Some(used) = quota::used(entry.value())
+            if quota::counts(&entry.value(), resource, object)
+                && let Some(used) = quota::used(&entry.value())
             {
                 write(&entry, used, &gone, companions);
             }
@@ -135,7 +135,7 @@ impl Registry {
         let prefix = Prefix::all("core", "resourcequotas");
         let Ok(list) = self.storage().list(&ListRequest::all(prefix)) else { return };
         for entry in list.entries {
-            if every || quota::used(entry.value()).is_none() {
+            if every || quota::used(&entry.value()).is_none() {
                 self.count_quota(&entry).await;
             }
         }
@@ -153,12 +153,12 @@ impl Registry {
             let prefix = Prefix::namespace(resource.storage_group(), &resource.plural, namespace);
             let Ok(list) = self.storage().list(&ListRequest::all(prefix)) else { return };
             for counted in list.entries {
-                if quota::counts(entry.value(), resource, counted.value()) {
-                    quota::add(&mut used, &quota::usage(resource, counted.value()));
+                if quota::counts(&entry.value(), resource, &counted.value()) {
+                    quota::add(&mut used, &quota::usage(resource, &counted.value()));
                 }
             }
         }
-        let status = quota::status(entry.value(), &used);
+        let status = quota::status(&entry.value(), &used);
         if entry.value().get("status") == Some(&status) {
             return;
         }
@@ -181,7 +181,7 @@ fn charge(
     counts: bool,
     companions: &mut Companions,
 ) -> Result<(), Status> {
-    let found = entry.value();
+    let found = &*entry.value();
     let hard = quota::hard(found);
     let touched = delta.iter().any(|(name, amount)| !amount.is_zero() && hard.contains_key(name));
     let creates = attributes.operation == Operation::Create;
@@ -215,7 +215,7 @@ fn write(entry: &Arc<Entry>, mut used: Amounts, delta: &Amounts, companions: &mu
     quota::add(&mut used, delta);
     let mut next = entry.decode();
     crate::registry::take_revision(&mut next);
-    next["status"] = quota::status(entry.value(), &used);
+    next["status"] = quota::status(&entry.value(), &used);
     companions.conditions.push(Condition::Unchanged(entry.key.clone(), entry.revision));
     companions.writes.push(Write::Put(entry.key.clone(), Body::from_value(&next)));
 }

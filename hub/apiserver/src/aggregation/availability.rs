@@ -232,8 +232,8 @@ fn local_without_word(registry: &Registry) -> Vec<String> {
         object::get(it, "spec.service").is_none()
             && condition.is_none_or(|it| object::text(it, "reason") != "Local")
     };
-    let silent = all.iter().filter(|it| is_silent(it.value()));
-    silent.map(|it| object::name(it.value()).to_owned()).collect()
+    let silent = all.iter().filter(|it| is_silent(&it.value()));
+    silent.map(|it| object::name(&it.value()).to_owned()).collect()
 }
 
 fn condition_of(object: &Value) -> Option<&Value> {
@@ -245,7 +245,7 @@ fn condition_of(object: &Value) -> Option<&Value> {
 async fn tell(registry: &Registry, name: &str, verdict: &Verdict) {
     let Some(resource) = resources::find(GROUP, "v1", PLURAL) else { return };
     let Ok(entry) = registry.get(resource, None, name) else { return };
-    if with_verdict(entry.value(), verdict, registry.now()).is_none() {
+    if with_verdict(&entry.value(), verdict, registry.now()).is_none() {
         return;
     }
     let change = |current: &Value, _: &Value| {

@@ -38,11 +38,11 @@ impl Api {
         let service = registry.get(services, Some(&self.namespace), &self.service);
         let service = service.map_err(|_| Absent::Service)?;
         let service = service.value();
-        if object::text(service, "spec.type") == "ExternalName" {
-            let host = object::text(service, "spec.externalName").to_owned();
+        if object::text(&service, "spec.type") == "ExternalName" {
+            let host = object::text(&service, "spec.externalName").to_owned();
             return Ok(vec![Place::Name { host, port: self.port }]);
         }
-        let ports = object::list(service, "spec.ports").iter();
+        let ports = object::list(&service, "spec.ports").iter();
         let port = ports
             .filter(|it| object::int(it, "port") == Some(i64::from(self.port)))
             .map(|it| object::text(it, "name"))
@@ -76,7 +76,8 @@ impl Api {
             let endpoints = resources::find("", "v1", "endpoints").ok_or(Absent::Endpoints)?;
             let endpoints = registry.get(endpoints, namespace, &self.service);
             let endpoints = endpoints.map_err(|_| Absent::Endpoints)?;
-            let subsets = object::list(endpoints.value(), "subsets").iter();
+            let endpoints = endpoints.value();
+            let subsets = object::list(&endpoints, "subsets").iter();
             return Ok(subsets
                 .filter_map(|subset| Some((number_of(subset, port)?, subset)))
                 .flat_map(|(number, subset)| {
@@ -91,7 +92,7 @@ impl Api {
             object::get(it, "conditions.ready").and_then(Value::as_bool) != Some(false)
         };
         Ok(own
-            .into_iter()
+            .iter()
             .filter_map(|slice| Some((number_of(slice, port)?, slice)))
             .flat_map(|(number, slice)| {
                 let endpoints = object::list(slice, "endpoints").iter().filter(ready);
@@ -118,11 +119,11 @@ impl Api {
         let name = object::text(target, "name");
         let pod = registry.get(pods, Some(&self.namespace), name).ok()?;
         let pod = pod.value();
-        let node = object::text(pod, "spec.nodeName").to_owned();
+        let node = object::text(&pod, "spec.nodeName").to_owned();
         let request = StreamRequest {
             pod_namespace: self.namespace.clone(),
             pod_name: name.to_owned(),
-            pod_uid: object::uid(pod).to_owned(),
+            pod_uid: object::uid(&pod).to_owned(),
             container: String::new(),
             kind: StreamKind::PortForward { port },
         };

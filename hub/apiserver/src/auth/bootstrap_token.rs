@@ -37,10 +37,10 @@ pub(super) fn user(registry: &Registry, token: &str) -> Result<Option<User>, Boo
     let Some(resource) = resources::find("", "v1", "secrets") else { return Ok(None) };
     let name = format!("bootstrap-token-{id}");
     let Ok(entry) = registry.get(resource, Some(NAMESPACE), &name) else { return Ok(None) };
-    check(entry.value(), id, secret, registry.now()).map(Some)
+    check(&entry.value(), id, secret, registry.now()).map(Some)
 }
 
-fn parse(token: &str) -> Option<(&str, &str)> {
+pub(super) fn parse(token: &str) -> Option<(&str, &str)> {
     let (id, secret) = token.split_once('.')?;
     let plain = |text: &str, len: usize| {
         text.len() == len && text.bytes().all(|it| it.is_ascii_digit() || it.is_ascii_lowercase())

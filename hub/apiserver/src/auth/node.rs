@@ -61,7 +61,7 @@ impl Graph {
             Change::Put(entry) => {
                 let key = place(&entry.key);
                 self.remove(&key);
-                let pod = entry.value();
+                let pod = &*entry.value();
                 let node = object::text(pod, "spec.nodeName");
                 if node.is_empty() {
                     return;
@@ -381,7 +381,7 @@ fn restrict_pod(
         (Some("eviction"), _, _) => {
             let pods = resources::find("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
             let pod = registry.get(pods, it.namespace, it.name)?;
-            if bound_here(pod.value()) {
+            if bound_here(&pod.value()) {
                 return Ok(());
             }
             forbidden(format!(
@@ -462,7 +462,7 @@ fn restrict_token(registry: &Registry, node: &str, it: &ClientWrite<'_>) -> Resu
     let Ok(pod) = registry.get(pods, it.namespace, bound("name")) else {
         return forbidden("node requested token bound to a pod that does not exist");
     };
-    let pod = pod.value();
+    let pod = &*pod.value();
     if object::uid(pod) != bound("uid") {
         return forbidden("the UID in the bound object reference does not match the UID in record");
     }

@@ -200,7 +200,7 @@ impl OidcIssuer {
 }
 
 /// Reads the user out of claims.
-fn user_of(config: &OidcConfig, claims: &Value) -> Result<User, OidcError> {
+pub(super) fn user_of(config: &OidcConfig, claims: &Value) -> Result<User, OidcError> {
     let wrong = |claim: &str| OidcError::Claim { claim: claim.to_owned() };
     let claim = config.username_claim.as_str();
     let name = claims[claim].as_str().filter(|it| !it.is_empty()).ok_or_else(|| wrong(claim))?;
@@ -226,7 +226,7 @@ fn user_of(config: &OidcConfig, claims: &Value) -> Result<User, OidcError> {
 }
 
 /// Whether a JSON Web Key (RFC 7517) signed the token.
-fn verifies(key: &Value, token: &Parsed<'_>) -> bool {
+pub(super) fn verifies(key: &Value, token: &Parsed<'_>) -> bool {
     let text = |field: &str| key[field].as_str().unwrap_or_default();
     let named = token.key_id.is_empty() || text("kid") == token.key_id;
     let for_signing = matches!(text("use"), "" | "sig");

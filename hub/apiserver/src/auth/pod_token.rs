@@ -56,7 +56,7 @@ impl ServiceAccountTokens {
     ) -> Result<PodToken, Status> {
         let row = |plural| resources::find("", "v1", plural).ok_or_else(Status::no_such_resource);
         let pod = registry.get(row("pods")?, Some(order.namespace), order.pod)?;
-        let account = check_pod(pod.value(), node, order)?;
+        let account = check_pod(&pod.value(), node, order)?;
         let audiences: Vec<&str> =
             Some(order.audience).into_iter().filter(|it| !it.is_empty()).collect();
         let mut request = json!({

@@ -194,7 +194,7 @@ impl ServiceAccountTokens {
         let extended = is_pods && self.extends && seconds == MOUNTED_SECONDS;
         let extended = extended && self.are_own(&audiences);
         let life = if extended { EXTENDED_SECONDS } else { seconds };
-        let mut claims = self.claims(namespace, account.value(), binding.as_ref(), now, life);
+        let mut claims = self.claims(namespace, &account.value(), binding.as_ref(), now, life);
         if extended && let Some(ours) = claims.get_mut("kubernetes.io") {
             ours["warnafter"] = json!(now.as_second().saturating_add(seconds));
         }
@@ -350,7 +350,8 @@ fn bind(
     };
     let place = (claim != "node").then_some(namespace);
     let entry = registry.get(row(plural)?, place, name)?;
-    let uid = object::uid(entry.value()).to_owned();
+    let bound = entry.value();
+    let uid = object::uid(&bound).to_owned();
     let wanted = text("uid");
     if !wanted.is_empty() && wanted != uid {
         return Err(Status::conflict(
@@ -364,17 +365,17 @@ fn bind(
     }
     let mut node = None;
     if claim == "pod" {
-        let own = object::text(entry.value(), "spec.serviceAccountName");
+        let own = object::text(&bound, "spec.serviceAccountName");
         if own != account {
             return Err(Status::bad_request(format!(
                 "cannot bind token for serviceaccount \"{account}\" to pod running with different serviceaccount name."
             )));
         }
-        let node_name = object::text(entry.value(), "spec.nodeName");
+        let node_name = object::text(&bound, "spec.nodeName");
         node = registry
             .get(row("nodes")?, None, node_name)
             .ok()
-            .map(|it| (node_name.to_owned(), object::uid(it.value()).to_owned()));
+            .map(|it| (node_name.to_owned(), object::uid(&it.value()).to_owned()));
     }
     Ok(Binding { claim, name: name.to_owned(), uid, node })
 }
@@ -446,7 +447,7 @@ fn must_exist(
 ) -> Result<(), TokenError> {
     let resource = row(plural).map_err(|_| TokenError::Invalidated)?;
     let entry = registry.get(resource, namespace, name).map_err(|_| TokenError::Invalidated)?;
-    let object = entry.value();
+    let object = &*entry.value();
     let deleted = hub_api::time::parse(object::text(object, "metadata.deletionTimestamp"));
     let now = registry.now().as_second();
     let is_over = deleted.is_some_and(|it| it.as_second().saturating_add(DELETION_LEEWAY) < now);
@@ -493,7 +494,7 @@ fn legacy_user(registry: &Registry, token: &Parsed<'_>, text: &str) -> Result<Us
     )
     .unwrap_or_default();
     let same = same_secret(&held, text.as_bytes());
-    if !same || object::is_terminating(entry.value()) {
+    if !same || object::is_terminating(&entry.value()) {
         return Err(TokenError::Invalidated);
     }
     must_exist(registry, "serviceaccounts", Some(namespace), name, uid)?;

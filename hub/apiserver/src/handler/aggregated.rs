@@ -18,6 +18,7 @@ use crate::server::Peer;
 /// Headers that say who sends a request. Nobody but us may say that.
 const REMOTE: &str = "x-remote-";
 const EXTRA: &str = "x-remote-extra-";
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Passes a request on. Never fails: what goes wrong is an answer as Kubernetes gives it, in plain
 /// text, which clients read as `ServiceUnavailable`.
@@ -101,12 +102,11 @@ fn escaped(key: &str) -> String {
 }
 
 fn forward(headers: &mut HeaderMap, peer: &Peer) {
-    const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
     let own = peer.address.ip().to_canonical().to_string();
-    let before = headers.get(&FORWARDED_FOR).and_then(|it| it.to_str().ok());
-    let all = before.map_or(own.clone(), |it| format!("{it}, {own}"));
+    let before = headers.get(FORWARDED_FOR).and_then(|it| it.to_str().ok());
+    let all = before.map_or_else(|| own.clone(), |it| format!("{it}, {own}"));
     if let Ok(value) = HeaderValue::from_str(&all) {
-        headers.insert(FORWARDED_FOR, value);
+        headers.insert(HeaderName::from_static(FORWARDED_FOR), value);
     }
 }
 

@@ -98,7 +98,7 @@ async fn get_scale(call: &Call) -> Result<Answer, Status> {
     let view = View::new(call, negotiate(call.header(ACCEPT), Wanted::JsonOnly)?)?;
     let registry = &call.shared.registry;
     let entry = registry.read(&call.resource, call.namespace(), call.name()).await?;
-    let scale = write::get_scale_of(&call.resource, entry.value())?;
+    let scale = write::get_scale_of(&call.resource, &entry.value())?;
     Ok(response::ready(StatusCode::OK, response::JSON, view.value(scale)))
 }
 
@@ -133,9 +133,9 @@ async fn show(
     let now = call.shared.registry.now();
     let body = if call.subresource() == Some("scale") {
         // Scales were shown before: the object has one.
-        view.value(write::get_scale_of(&call.resource, written.value()).unwrap_or_default())
+        view.value(write::get_scale_of(&call.resource, &written.value()).unwrap_or_default())
     } else {
-        view.object(&call.resource, written.bytes(), || written.value().clone(), now)
+        view.object(&call.resource, written.bytes(), || Value::clone(&written.value()), now)
     };
     let mut answer = answer(call, code, body).await;
     response::warn(answer.headers_mut(), warnings);
@@ -249,7 +249,7 @@ async fn delete(call: &Call, request: Request<Incoming>) -> Result<Answer, Statu
             show(call, view, StatusCode::OK, &Written::Removed(last), &[]).await
         }
         Deleted::Removed(last) => {
-            let (resource, value) = (&call.resource, last.value());
+            let (resource, value) = (&call.resource, &*last.value());
             let (group, plural) = (&resource.group, &resource.plural);
             let (name, uid) = (object::name(value), object::uid(value));
             response::status_as(&Status::success_deleted(group, plural, name, uid), view.pretty)

@@ -32,7 +32,7 @@ struct Target {
 pub(super) async fn log(call: Call) -> Result<Answer, Status> {
     let kind = log_options(&call)?;
     let entry = call.shared.registry.get(&call.resource, call.namespace(), call.name())?;
-    let pod = entry.value();
+    let pod = &*entry.value();
     let container = container(pod, call.query.text("container"))?;
     let node = object::text(pod, "spec.nodeName");
     if node.is_empty() {
@@ -217,7 +217,7 @@ async fn open(call: &Call, node: &str, request: StreamRequest) -> Result<NodeStr
 /// The pod as a target of streams: it must be on a node, and not be over.
 fn running(call: &Call, kind: StreamKind) -> Result<Target, Status> {
     let entry = call.shared.registry.get(&call.resource, call.namespace(), call.name())?;
-    let pod = entry.value();
+    let pod = &*entry.value();
     let phase = object::text(pod, "status.phase");
     if matches!(phase, "Succeeded" | "Failed") {
         return Err(Status::bad_request(format!(

@@ -74,7 +74,7 @@ pub(super) async fn serve(call: Call, mut request: Request<Incoming>) -> Result<
 fn find(call: &Call, target: &Target) -> Result<(Place, String), Status> {
     let pods = resources::find("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
     let entry = call.registry.get(pods, Some(&target.namespace), &target.pod)?;
-    let pod = entry.value();
+    let pod = &*entry.value();
     let node = object::text(pod, "spec.nodeName");
     if node.is_empty() {
         return Err(unreachable(&format!("pod {} is on no node yet", target.pod)));
@@ -188,7 +188,7 @@ fn target(call: &Call) -> Result<Target, Status> {
             Ok(Target {
                 namespace: namespace.to_owned(),
                 pod: address.name.to_owned(),
-                port: pod_port(pod.value(), address.port).ok_or_else(|| {
+                port: pod_port(&pod.value(), address.port).ok_or_else(|| {
                     Status::bad_request(format!("invalid pod request \"{name}\""))
                 })?,
                 secure,
@@ -225,7 +225,8 @@ fn behind_service(call: &Call, namespace: &str, address: &Address<'_>) -> Result
     let name = address.name;
     let service = call.registry.get(&call.resource, Some(namespace), name)?;
     let mut port = address.port;
-    let ports = object::list(service.value(), "spec.ports");
+    let service = service.value();
+    let ports = object::list(&service, "spec.ports");
     if let Ok(number) = port.parse::<i64>() {
         let found = ports.iter().find(|it| object::int(it, "port") == Some(number));
         port = found.map(|it| object::text(it, "name")).ok_or_else(|| {
@@ -237,7 +238,8 @@ fn behind_service(call: &Call, namespace: &str, address: &Address<'_>) -> Result
         || Status::service_unavailable(format!("no endpoints available for service \"{name}\""));
     let endpoints = resources::find("", "v1", "endpoints").ok_or_else(Status::no_such_resource)?;
     let endpoints = call.registry.get(endpoints, Some(namespace), name).map_err(|_| none())?;
-    let subsets = object::list(endpoints.value(), "subsets").iter();
+    let endpoints = endpoints.value();
+    let subsets = object::list(&endpoints, "subsets").iter();
     subsets.filter_map(|it| endpoint(it, namespace, port)).next().ok_or_else(none)
 }
 

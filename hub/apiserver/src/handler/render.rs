@@ -1,6 +1,6 @@
 //! Objects in the form that the client asked for.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -56,7 +56,7 @@ impl View {
                 let value = value();
                 let version = hub_api::object::resource_version(&value).to_owned();
                 let meta = TableMeta { resource_version: version, ..TableMeta::default() };
-                let made = table(resource, &[&value], meta, self.include, now);
+                let made = table(resource, [&value], meta, self.include, now);
                 self.text(with_version(made, beta))
             }
             Form::Metadata { beta } => self.text(partial(&resource.show(value()), beta)),
@@ -79,8 +79,8 @@ impl View {
         }
         match self.form {
             Form::Plain | Form::Aggregated { .. } if self.pretty => {
-                let items: Vec<Cow<'_, Value>> =
-                    list.entries.iter().map(|it| shown_value(resource, it)).collect();
+                let items = list.entries.iter();
+                let items: Vec<Value> = items.map(|it| resource.show(it.decode())).collect();
                 self.text(json!({
                     "kind": resource.list_kind(),
                     "apiVersion": resource.api_version(),
@@ -90,13 +90,14 @@ impl View {
             }
             Form::Plain | Form::Aggregated { .. } => plain_list(resource, list, &meta),
             Form::Table { beta } => {
-                let items: Vec<&Value> = list.entries.iter().map(|it| it.value()).collect();
+                // One after the other: decoded, a long list is many times what it is as text.
+                let items = list.entries.iter().map(|it| it.value());
                 let table_meta = TableMeta {
                     resource_version: list.revision.to_string(),
                     continue_token: list.continue_token.clone(),
                     remaining: list.remaining,
                 };
-                let made = table(resource, &items, table_meta, self.include, now);
+                let made = table(resource, items, table_meta, self.include, now);
                 self.text(with_version(made, beta))
             }
             Form::Metadata { beta } => {
@@ -175,17 +176,17 @@ fn line(bytes: Bytes) -> Pieces {
 }
 
 /// The bytes of an object in the version of `resource`: the stored ones wherever that is it.
-pub(super) fn shown(resource: &Resource, stored: &Bytes, value: impl FnOnce() -> Value) -> Bytes {
+fn shown(resource: &Resource, stored: &Bytes, value: impl FnOnce() -> Value) -> Bytes {
     if resource.version_of.is_none() {
         return stored.clone();
     }
     serde_json::to_vec(&resource.show(value())).unwrap_or_default().into()
 }
 
-fn shown_value<'a>(resource: &Resource, entry: &'a Entry) -> Cow<'a, Value> {
+fn shown_value(resource: &Resource, entry: &Entry) -> Arc<Value> {
     match resource.version_of {
-        None => Cow::Borrowed(entry.value()),
-        Some(_) => Cow::Owned(resource.show(entry.decode())),
+        None => entry.value(),
+        Some(_) => Arc::new(resource.show(entry.decode())),
     }
 }
 

@@ -62,8 +62,9 @@ async fn one(call: &Call) -> Result<Value, Status> {
     };
     let found = call.shared.registry.get(resource, namespace, name);
     let found = found.map_err(|_| Status::not_found("", &resource.plural, &full))?;
-    let said = ask(call, [node_of(call, found.value())]).await;
-    make(call, &said, found.value()).ok_or_else(|| {
+    let found = found.value();
+    let said = ask(call, [node_of(call, &found)]).await;
+    make(call, &said, &found).ok_or_else(|| {
         let kind = call.resource.kind.to_lowercase();
         Status::not_found(&call.resource.group, &kind, &full)
     })
@@ -73,13 +74,13 @@ async fn all(call: &Call, selection: &Selection) -> Result<Vec<Value>, Status> {
     let resource = measured(call)?;
     let options = ListOptions::default();
     let list = call.shared.registry.list(resource, call.namespace(), &options)?;
-    let wanted: Vec<Arc<Entry>> =
-        list.entries.into_iter().filter(|it| selection.matches(it.value())).collect();
-    let mut nodes: Vec<&str> = wanted.iter().map(|it| node_of(call, it.value())).collect();
+    let wanted: Vec<Arc<Value>> =
+        list.entries.iter().map(|it| it.value()).filter(|it| selection.matches(it)).collect();
+    let mut nodes: Vec<&str> = wanted.iter().map(|it| node_of(call, it)).collect();
     nodes.sort_unstable();
     nodes.dedup();
     let said = ask(call, nodes).await;
-    Ok(wanted.iter().filter_map(|it| make(call, &said, it.value())).collect())
+    Ok(wanted.iter().filter_map(|it| make(call, &said, it)).collect())
 }
 
 async fn ask<'a>(call: &Call, nodes: impl IntoIterator<Item = &'a str>) -> Said {

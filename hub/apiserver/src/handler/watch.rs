@@ -11,12 +11,14 @@ use http::header::ACCEPT;
 use http_body_util::StreamBody;
 use hub_api::table::TableMeta;
 use hub_api::{Resource, Status};
-use hub_storage::Revision;
+use hub_storage::{Entry, Revision};
 use hyper::body::Frame;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior, Sleep};
 
-use super::render::{View, meta_version, partial, shown, with_version};
+use super::encodings::{Shape, Which};
+use super::render::{View, meta_version, partial, with_version};
 use super::{Call, Open, Shared, options};
 use crate::limits::{BOOKMARK_INTERVAL, DEFAULT_WATCH_TIMEOUT, MAX_WATCH_TIMEOUT, WATCH_BATCH};
 use crate::registry::{RegistryWatch, WatchEvent};
@@ -149,16 +151,15 @@ impl WatchStream {
     fn put(&mut self, out: &mut BytesMut, event: WatchEvent) {
         match event {
             WatchEvent::Added(entry) => {
-                let shown = self.show(&entry.bytes, || entry.decode());
+                let shown = self.show(&entry, entry.revision, None);
                 put_event(out, "ADDED", &shown);
             }
             WatchEvent::Modified(entry) => {
-                let shown = self.show(&entry.bytes, || entry.decode());
+                let shown = self.show(&entry, entry.revision, None);
                 put_event(out, "MODIFIED", &shown);
             }
-            WatchEvent::Deleted { bytes, .. } => {
-                let value = || serde_json::from_slice(&bytes).unwrap_or_default();
-                let shown = self.show(&bytes, value);
+            WatchEvent::Deleted { last, bytes, revision } => {
+                let shown = self.show(&last, revision, Some(&bytes));
                 put_event(out, "DELETED", &shown);
             }
             WatchEvent::InitialEventsEnd(revision) => {
@@ -170,29 +171,32 @@ impl WatchStream {
         }
     }
 
-    fn show(&mut self, bytes: &Bytes, value: impl FnOnce() -> Value) -> Bytes {
-        match self.view.form {
-            Form::Plain | Form::Aggregated { .. } => shown(&self.resource, bytes, value),
-            Form::Metadata { beta } => encode(&partial(&self.resource.show(value()), beta)),
-            Form::Table { beta } => {
-                let value = value();
-                let version = hub_api::object::resource_version(&value).to_owned();
-                let meta = TableMeta { resource_version: version, ..TableMeta::default() };
-                let now = self.shared.registry.now();
-                let include = self.view.include;
-                let made = hub_api::table::table(&self.resource, &[&value], meta, include, now);
-                encode(&self.without_columns(with_version(made, beta)))
+    /// What an event shows, encoded once for all who watch it in this form. `gone` is an object that is shown for the
+    /// last time.
+    fn show(&mut self, entry: &Entry, revision: Revision, gone: Option<&Bytes>) -> Bytes {
+        let now = self.shared.registry.now();
+        let (form, include) = (self.view.form, self.view.include);
+        let shape = match form {
+            Form::Plain | Form::Aggregated { .. } if self.resource.version_of.is_none() => {
+                return gone.unwrap_or(&entry.bytes).clone();
             }
-        }
-    }
-
-    /// Columns are told once, as kubectl expects of a watch.
-    fn without_columns(&mut self, mut table: Value) -> Value {
-        if self.columns_sent {
-            table["columnDefinitions"] = Value::Null;
-        }
-        self.columns_sent = true;
-        table
+            Form::Plain | Form::Aggregated { .. } => Shape::Object,
+            Form::Metadata { beta } => Shape::Metadata { beta },
+            Form::Table { beta } => {
+                // Columns are told once, as kubectl expects of a watch.
+                let columns = !std::mem::replace(&mut self.columns_sent, true);
+                Shape::Table { beta, include, columns, second: now.as_second() }
+            }
+        };
+        let deleted = gone.is_some();
+        let which = Which { resource: &self.resource, key: &entry.key, revision, deleted };
+        self.shared.encodings.get(which, shape, || {
+            let value = match gone {
+                Some(bytes) => Arc::new(serde_json::from_slice(bytes).unwrap_or_default()),
+                None => entry.value(),
+            };
+            encode(&make(&self.resource, value, shape, now))
+        })
     }
 
     fn put_bookmark(&mut self, out: &mut BytesMut) {
@@ -245,6 +249,23 @@ impl WatchStream {
     fn put_error(&mut self, out: &mut BytesMut, status: &Status) {
         put_event(out, "ERROR", &encode(&status.to_value()));
         self.watch = None;
+    }
+}
+
+fn make(resource: &Resource, value: Arc<Value>, shape: Shape, now: Timestamp) -> Value {
+    match shape {
+        Shape::Object => resource.show(Arc::unwrap_or_clone(value)),
+        Shape::Metadata { beta } if resource.version_of.is_none() => partial(&value, beta),
+        Shape::Metadata { beta } => partial(&resource.show(Arc::unwrap_or_clone(value)), beta),
+        Shape::Table { beta, include, columns, second: _ } => {
+            let version = hub_api::object::resource_version(&value).to_owned();
+            let meta = TableMeta { resource_version: version, ..TableMeta::default() };
+            let mut table = hub_api::table::table(resource, [value], meta, include, now);
+            if !columns {
+                table["columnDefinitions"] = Value::Null;
+            }
+            with_version(table, beta)
+        }
     }
 }
 

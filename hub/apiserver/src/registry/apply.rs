@@ -69,7 +69,7 @@ impl Registry {
         let Application { resource, namespace, name, subresource, .. } = *application;
         let is_scale = subresource == Some("scale");
         let mut wanted = if is_scale {
-            let live = owned_scale(resource, current.value())?;
+            let live = owned_scale(resource, &current.value())?;
             self.applied(application, &live, SCALE, &scale_versions(), options)?
         } else {
             let live = resource.show(current.decode());

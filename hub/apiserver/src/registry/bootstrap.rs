@@ -84,7 +84,7 @@ impl Registry {
             Ok(current) => {
                 let mut full = wanted.clone();
                 resource.strategy.default(&mut full);
-                if (seed.renew)(current.value(), &full).is_some() {
+                if (seed.renew)(&current.value(), &full).is_some() {
                     let change = |current: &Value, _: &Value| {
                         // A change that came between may have made it what it should be.
                         Ok((seed.renew)(current, &full).unwrap_or_else(|| current.clone()))
@@ -99,7 +99,7 @@ impl Registry {
             },
         }
         let has_status = |it: &Value| it["status"].as_object().is_some_and(|it| !it.is_empty());
-        if has_status(wanted) && !has_status(self.get(resource, namespace, name)?.value()) {
+        if has_status(wanted) && !has_status(&self.get(resource, namespace, name)?.value()) {
             let change = |current: &Value, _: &Value| {
                 let mut next = current.clone();
                 next["status"] = wanted["status"].clone();

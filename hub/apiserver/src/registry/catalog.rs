@@ -76,7 +76,7 @@ impl State {
     }
 
     fn put(&mut self, entry: &Entry) {
-        let rows = hub_api::custom::rows(entry.value(), entry.revision.get());
+        let rows = hub_api::custom::rows(&entry.value(), entry.revision.get());
         self.rows.insert(entry.key.name().to_owned(), rows);
     }
 

@@ -113,7 +113,7 @@ impl Registry {
             let mut part = self.list(resource, namespace, &plain)?;
             let read = std::mem::take(&mut part.entries);
             let shown = self.convert_entries(resource, definition, read).await?;
-            entries.extend(shown.into_iter().filter(|it| options.selection.matches(it.value())));
+            entries.extend(shown.into_iter().filter(|it| options.selection.matches(&it.value())));
             let room = options.limit.map(|limit| limit.saturating_sub(entries.len()));
             if part.continue_token.is_empty() || room.is_none_or(|it| it == 0) {
                 let remaining = part.remaining.filter(|_| options.selection.is_everything());
@@ -140,7 +140,7 @@ impl Registry {
         let wanted = resource.api_version();
         for entry in entries {
             let shown = custom::shown(resource, entry);
-            if object::text(shown.value(), "apiVersion") == wanted {
+            if object::text(&shown.value(), "apiVersion") == wanted {
                 out.push(shown);
                 continue;
             }

@@ -80,7 +80,8 @@ impl Registry {
         }
         let all = self.storage.list(&ListRequest::all(Prefix::all(GROUP, PLURAL)));
         let entries = all.map(|it| it.entries).unwrap_or_default();
-        let others: Vec<&Value> = entries.iter().map(|it| it.value()).collect();
+        let others: Vec<Arc<Value>> = entries.iter().map(|it| it.value()).collect();
+        let others: Vec<&Value> = others.iter().map(|it| &**it).collect();
         names::settle(object, &others, resources::builtin(), self.now());
     }
 

@@ -59,12 +59,12 @@ impl Registry {
             let current = self.read(resource, namespace, name).await?;
             let fresh = Fresh::draw();
             let context = fresh.context(resource, namespace, Some(name), self.now());
-            let deletion = write::delete(current.value(), options, &context)?;
+            let deletion = write::delete(&current.value(), options, &context)?;
             if deletion == Deletion::Pending {
                 return Ok(Deleted::Marked(Written::Stored(current)));
             }
             let companions = if asks {
-                self.admit_deletion(resource, namespace, name, current.value(), options).await?
+                self.admit_deletion(resource, namespace, name, &current.value(), options).await?
             } else {
                 Companions::default()
             };
@@ -76,7 +76,7 @@ impl Registry {
                     }
                 }
                 Deletion::Mark(next) if options.dry_run => {
-                    return Ok(Deleted::Marked(Written::Dry(next)));
+                    return Ok(Deleted::Marked(Written::Dry(Arc::new(next))));
                 }
                 Deletion::Mark(next) => {
                     if let Some(written) = self.put(resource, &current, &next, companions).await? {

@@ -36,7 +36,7 @@ impl Registry {
                 {
                     let found = self.get(pods()?, Some(namespace), pod)?;
                     let wanted = options.preconditions.uid.as_deref();
-                    if wanted.is_some_and(|it| it != object::uid(found.value())) {
+                    if wanted.is_some_and(|it| it != object::uid(&found.value())) {
                         return Err(status);
                     }
                     refusal = Some(status);
@@ -55,7 +55,7 @@ impl Registry {
     ) -> Result<Deleted, Status> {
         let resource = pods()?;
         let found = self.get(resource, Some(namespace), name)?;
-        let pod = found.value();
+        let pod = &*found.value();
         let mut exact = options.clone();
         let revision = exact.preconditions.resource_version.take();
         let as_seen = Some(found.revision.to_string());
@@ -84,7 +84,8 @@ impl Registry {
         let budgets = resources::find("policy", "v1", "poddisruptionbudgets")
             .ok_or_else(Status::no_such_resource)?;
         let list = self.list(budgets, Some(namespace), &ListOptions::default())?;
-        let values = list.entries.iter().map(|it| it.value());
+        let values: Vec<_> = list.entries.iter().map(|it| it.value()).collect();
+        let values = values.iter().map(|it| &**it);
         let Some(budget) = disruption::budget_of(pod, values)? else { return Ok(false) };
         if disruption::is_free(pod, budget) {
             return Ok(true);
@@ -120,7 +121,7 @@ impl Registry {
             .clone()
             .unwrap_or_else(|| found.revision.to_string());
         let now = self.now();
-        let uid = object::uid(found.value()).to_owned();
+        let uid = object::uid(&found.value()).to_owned();
         let written = self
             .modify(
                 resource,
@@ -146,7 +147,7 @@ impl Registry {
                 },
             )
             .await?;
-        let revision = object::resource_version(written.value()).to_owned();
+        let revision = object::resource_version(&written.value()).to_owned();
         Ok(exact.then_some(revision))
     }
 }

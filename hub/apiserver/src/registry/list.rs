@@ -86,7 +86,7 @@ impl Registry {
             let entry = entry.map(|it| super::custom::shown(resource, it));
             if entry.as_ref().is_none_or(|it| it.revision <= revision) {
                 let entries =
-                    entry.into_iter().filter(|it| options.selection.matches(it.value())).collect();
+                    entry.into_iter().filter(|it| options.selection.matches(&it.value())).collect();
                 return Some(List {
                     entries,
                     revision,
@@ -118,7 +118,7 @@ impl Registry {
             let last_read = part.entries.last().map(|it| it.key.clone());
             let mut full_at = None;
             for (index, entry) in part.entries.into_iter().enumerate() {
-                if !everything && !options.selection.matches(entry.value()) {
+                if !everything && !options.selection.matches(&entry.value()) {
                     continue;
                 }
                 entries.push(entry);
@@ -192,14 +192,17 @@ fn check_reached(list: List, options: &ListOptions) -> Result<List, Status> {
     }
 }
 
-fn token(prefix: &Prefix, last: &Key, at: Option<Revision>) -> String {
+pub(super) fn token(prefix: &Prefix, last: &Key, at: Option<Revision>) -> String {
     let start = last.as_str().strip_prefix(prefix.as_str()).unwrap_or(last.as_str());
     let rv = at.map_or(-1, |it| i64::try_from(it.get()).unwrap_or(i64::MAX));
     let token = Token { v: TOKEN_VERSION.to_owned(), rv, start: format!("{start}\0") };
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
 }
 
-fn parse_token(prefix: &Prefix, text: &str) -> Result<(Option<Revision>, Option<Key>), Status> {
+pub(super) fn parse_token(
+    prefix: &Prefix,
+    text: &str,
+) -> Result<(Option<Revision>, Option<Key>), Status> {
     let invalid = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
     let bytes =
         URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| invalid("not base64"))?;

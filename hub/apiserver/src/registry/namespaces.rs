@@ -36,7 +36,7 @@ impl Registry {
         let Some(namespace) = namespace.filter(|_| resource.namespaced) else { return Ok(()) };
         let Some(namespaces) = resources::find("", "v1", "namespaces") else { return Ok(()) };
         let entry = self.get(namespaces, None, namespace)?;
-        if object::is_terminating(entry.value()) {
+        if object::is_terminating(&entry.value()) {
             return Err(terminating(resource, namespace, name));
         }
         let key = key(namespaces, None, namespace);

@@ -197,7 +197,7 @@ impl RegistryWatch {
             let shown = self.convert(&asks, taken).await?;
             self.unconverted.drain(..n_taken);
             let selection = &self.selection;
-            self.initial.extend(shown.into_iter().filter(|it| selection.matches(it.value())));
+            self.initial.extend(shown.into_iter().filter(|it| selection.matches(&it.value())));
         }
         Ok(())
     }
@@ -290,7 +290,7 @@ impl RegistryWatch {
             None => it.clone(),
         };
         let everything = self.selection.is_everything();
-        let matched = |entry: &Arc<Entry>| everything || self.selection.matches(entry.value());
+        let matched = |entry: &Arc<Entry>| everything || self.selection.matches(&entry.value());
         match event {
             Event::Put { entry, previous } => {
                 let before = previous.as_ref().filter(|it| matched(it));

@@ -22,7 +22,7 @@ pub enum Written {
     /// The object as it is stored now.
     Stored(Arc<Entry>),
     /// The object as it would be stored, after a dry run.
-    Dry(Value),
+    Dry(Arc<Value>),
     /// The object as it was last: the change took its last finalizer, and it is gone.
     Removed(Arc<Entry>),
 }
@@ -32,15 +32,15 @@ impl Written {
     pub fn bytes(&self) -> Bytes {
         match self {
             Self::Stored(entry) | Self::Removed(entry) => entry.bytes.clone(),
-            Self::Dry(value) => serde_json::to_vec(value).unwrap_or_default().into(),
+            Self::Dry(value) => serde_json::to_vec(&**value).unwrap_or_default().into(),
         }
     }
 
     /// The object.
-    pub fn value(&self) -> &Value {
+    pub fn value(&self) -> Arc<Value> {
         match self {
             Self::Stored(entry) | Self::Removed(entry) => entry.value(),
-            Self::Dry(value) => value,
+            Self::Dry(value) => value.clone(),
         }
     }
 }
@@ -127,7 +127,7 @@ impl Registry {
                 if self.storage.get(&key(resource, namespace, &name)).is_some() {
                     return Err(exists(resource, &name));
                 }
-                return Ok(Written::Dry(made));
+                return Ok(Written::Dry(Arc::new(made)));
             }
             let key = key(resource, namespace, &name);
             let body = Body::from_value(&wanted);
@@ -252,10 +252,11 @@ impl Registry {
         let resource = requested.stored();
         for _ in 0..MAX_CONFLICT_RETRIES {
             let current = self.read(resource, namespace, name).await?;
+            let value = current.value();
             let mut wanted = if subresource == Some("scale") {
-                change(&write::get_scale_of(resource, current.value())?, current.value())?
+                change(&write::get_scale_of(resource, &value)?, &value)?
             } else {
-                change(current.value(), current.value())?
+                change(&value, &value)?
             };
             let wanted_revision = take_revision(&mut wanted);
             if !wanted_revision.is_empty() && wanted_revision != current.revision.to_string() {
@@ -342,7 +343,7 @@ impl Registry {
             let mut made = made.clone();
             object::ensure(&mut made, "metadata")
                 .insert("resourceVersion".to_owned(), old_revision.into());
-            return Ok(Attempt::Done(Written::Dry(made)));
+            return Ok(Attempt::Done(Written::Dry(Arc::new(made))));
         }
         if made == old && !removed && self.is_stored_so(current, &to_store) {
             return Ok(Attempt::Done(Written::Stored(current.clone())));
@@ -374,9 +375,9 @@ impl Registry {
         current: &Arc<Entry>,
         mut companions: Companions,
     ) -> Result<bool, Status> {
-        self.release(resource, current.value(), &mut companions);
+        self.release(resource, &current.value(), &mut companions);
         let namespace = current.key.namespace();
-        self.release_quota(resource, namespace, current.value(), &mut companions).await;
+        self.release_quota(resource, namespace, &current.value(), &mut companions).await;
         let (txn, _guards) = companions.join(Txn::delete(current.key.clone(), current.revision));
         match self.storage.txn(txn).await {
             Ok(_) => Ok(true),
@@ -454,15 +455,15 @@ fn finish_change(
 }
 
 /// The stored object in the form in which its part is exchanged.
-fn shown_to_admission<'a>(
+fn shown_to_admission(
     resource: &Resource,
-    current: &'a Entry,
+    current: &Entry,
     subresource: Option<&str>,
-) -> Result<Cow<'a, Value>, Status> {
+) -> Result<Arc<Value>, Status> {
     if subresource == Some("scale") {
-        return owned_scale(resource, current.value()).map(Cow::Owned);
+        return owned_scale(resource, &current.value()).map(Arc::new);
     }
-    Ok(Cow::Borrowed(current.value()))
+    Ok(current.value())
 }
 
 pub(super) enum Attempt {

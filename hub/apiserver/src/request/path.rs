@@ -98,14 +98,12 @@ impl Route {
 impl Route {
     /// The group and version of a document that another server may have.
     pub(crate) fn served_by_others(&self) -> Option<(&str, &str)> {
-        match self {
-            Self::ApiResources { group, version } | Self::OpenapiV3Document { group, version }
-                if !group.is_empty() =>
-            {
-                Some((group, version))
-            }
-            _ => None,
-        }
+        let (Self::ApiResources { group, version } | Self::OpenapiV3Document { group, version }) =
+            self
+        else {
+            return None;
+        };
+        (!group.is_empty()).then_some((group, version))
     }
 }
 

@@ -8,6 +8,8 @@ mod headers;
 pub(crate) mod session;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 
 #[cfg(test)]

@@ -383,7 +383,7 @@ async fn a_quota_is_exact_under_concurrency() {
     let (mut made, mut refused) = (Vec::new(), Vec::new());
     while let Some(done) = tasks.join_next().await {
         match done.unwrap() {
-            Ok(written) => made.push(object::name(written.value()).to_owned()),
+            Ok(written) => made.push(object::name(&written.value()).to_owned()),
             Err(status) => refused.push(status.message),
         }
     }

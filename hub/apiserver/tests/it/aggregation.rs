@@ -82,13 +82,18 @@ impl NodeStreams for Carrier {
 }
 
 type Body = BoxBody<Bytes, Infallible>;
+/// What goes on behind an answer.
+type Tasks = Arc<Mutex<JoinSet<()>>>;
 
 fn full(text: String) -> Body {
     Full::new(Bytes::from(text)).boxed()
 }
 
 /// Says what it was asked, and by whom; or streams, or changes the protocol.
-async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(
+    mut request: Request<Incoming>,
+    tasks: Tasks,
+) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
     let headers = request.headers();
     let text = |name: &str| -> Vec<String> {
@@ -118,8 +123,7 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infall
         switching.headers_mut().insert("connection", "Upgrade".parse().unwrap());
         switching.headers_mut().insert("upgrade", text("upgrade")[0].parse().unwrap());
         let upgrading = hyper::upgrade::on(&mut request);
-        // Ends with its connection.
-        tokio::spawn(async move {
+        tasks.lock().unwrap().spawn(async move {
             let mut io = TokioIo::new(upgrading.await.unwrap());
             let mut word = [0; 4];
             io.read_exact(&mut word).await.unwrap();
@@ -135,7 +139,7 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infall
         let stream = futures_util::stream::iter(frames);
         return Ok(Response::new(BodyExt::boxed(StreamBody::new(stream))));
     }
-    let seen = json!({
+    let mut seen = json!({
         "method": request.method().as_str(),
         "path": request.uri().to_string(),
         "user": text("x-remote-user"),
@@ -144,7 +148,6 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infall
         "host": text("host"),
     });
     let body = request.into_body().collect().await.unwrap().to_bytes();
-    let mut seen = seen;
     seen["body"] = json!(String::from_utf8_lossy(&body));
     let mut answer = Response::new(full(seen.to_string()));
     *answer.status_mut() = StatusCode::IM_A_TEAPOT;
@@ -178,13 +181,15 @@ async fn serve(proxy_ca: CertificateDer<'static>, tasks: &mut JoinSet<()>) -> (S
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tasks.spawn(async move {
-        let mut connections = JoinSet::new();
+        let (mut connections, upgraded) = (JoinSet::new(), Tasks::default());
         while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
+            let (acceptor, upgraded) = (acceptor.clone(), upgraded.clone());
             connections.spawn(async move {
                 let Ok(tls) = acceptor.accept(stream).await else { return };
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(tls), service_fn(answer));
+                let connection = hyper::server::conn::http1::Builder::new().serve_connection(
+                    TokioIo::new(tls),
+                    service_fn(move |it| answer(it, upgraded.clone())),
+                );
                 let _ = connection.with_upgrades().await;
             });
         }

@@ -97,7 +97,7 @@ async fn every_answer_says_which_flow_it_was_of() {
     let uid = |world: &World, plural: &str, name: &str| {
         let row = hub_api::resources::find("flowcontrol.apiserver.k8s.io", "v1", plural).unwrap();
         let entry = world.registry.get(row, None, name).unwrap();
-        hub_api::object::uid(entry.value()).to_owned()
+        hub_api::object::uid(&entry.value()).to_owned()
     };
     for (token, path, code, schema, level) in [
         ("boss", CMS, 200, "exempt", "exempt"),

@@ -65,7 +65,7 @@ async fn events_are_the_same_in_both_groups() {
     let stored = registry.get(core, Some("default"), "e").unwrap();
     assert_eq!(stored.value()["involvedObject"]["name"], "p");
     assert_eq!(stored.value()["message"], "it happened");
-    let shown = newer.show(registry.get(newer, Some("default"), "e").unwrap().value().clone());
+    let shown = newer.show(registry.get(newer, Some("default"), "e").unwrap().decode());
     assert_eq!(shown["apiVersion"], "events.k8s.io/v1");
     assert_eq!(shown["note"], "it happened");
     assert_eq!(shown.get("message"), None);
@@ -164,15 +164,16 @@ async fn evictions_are_paid_by_the_budget() {
     };
     let allowed = || {
         let budget = registry.get(budgets, Some("default"), "b").unwrap();
-        object::int(budget.value(), "status.disruptionsAllowed").unwrap()
+        object::int(&budget.value(), "status.disruptionsAllowed").unwrap()
     };
     evict("p", true).await.unwrap();
     assert_eq!(allowed(), 1, "a dry run costs nothing");
     evict("p", false).await.unwrap();
     assert_eq!(allowed(), 0);
     let evicted = registry.get(pods, Some("default"), "p").unwrap();
-    assert!(object::is_terminating(evicted.value()));
-    let conditions = object::list(evicted.value(), "status.conditions");
+    assert!(object::is_terminating(&evicted.value()));
+    let evicted = evicted.value();
+    let conditions = object::list(&evicted, "status.conditions");
     assert!(conditions.iter().any(|it| it["reason"] == "EvictionByEvictionAPI"));
     let budget_now = registry.get(budgets, Some("default"), "b").unwrap();
     assert!(budget_now.value()["status"]["disruptedPods"]["p"].is_string());
@@ -204,7 +205,7 @@ async fn services_never_share_an_address() {
     let mut taken = BTreeSet::new();
     while let Some(done) = tasks.join_next().await {
         let written = done.unwrap().unwrap();
-        taken.insert(object::text(written.value(), "spec.clusterIP").to_owned());
+        taken.insert(object::text(&written.value(), "spec.clusterIP").to_owned());
     }
     assert_eq!(taken.len(), 40);
     let wanted = json!({"clusterIP":"10.96.0.7","ports":ports});
@@ -228,7 +229,7 @@ async fn services_never_share_an_address() {
     let headless =
         make(&registry, "services", service("none", json!({"clusterIP":"None","ports":ports})))
             .await;
-    assert_eq!(object::text(headless.unwrap().value(), "spec.clusterIP"), "None");
+    assert_eq!(object::text(&headless.unwrap().value(), "spec.clusterIP"), "None");
 }
 
 #[tokio::test]
@@ -264,7 +265,7 @@ async fn finalizers_hold_an_object_until_the_last_is_gone() {
     let options = DeleteOptions::default();
     registry.delete(resource, Some("default"), "a", &options).await.unwrap();
     let marked = registry.get(resource, Some("default"), "a").unwrap();
-    assert!(object::is_terminating(marked.value()));
+    assert!(object::is_terminating(&marked.value()));
     let patch = json!({"metadata":{"finalizers":null}});
     let (written, _) = registry
         .patch(
@@ -289,13 +290,13 @@ async fn a_pod_is_bound_once_and_goes_when_its_node_says_so() {
     let pods = resources::find("", "v1", "pods").unwrap();
     let pod = json!({"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i"}]}});
     let made = make(&registry, "pods", pod).await.unwrap();
-    let uid = object::uid(made.value()).to_owned();
+    let uid = object::uid(&made.value()).to_owned();
     let options = WriteOptions::default();
     registry.bind("default", "p", "n1", Some(&uid), &options).await.unwrap();
     assert_eq!(registry.bind("default", "p", "n2", None, &options).await.unwrap_err().code, 409);
     registry.delete(pods, Some("default"), "p", &DeleteOptions::default()).await.unwrap();
     let marked = registry.get(pods, Some("default"), "p").unwrap();
-    assert_eq!(object::int(marked.value(), "metadata.deletionGracePeriodSeconds"), Some(30));
+    assert_eq!(object::int(&marked.value(), "metadata.deletionGracePeriodSeconds"), Some(30));
     let by_node = |uid: &str| {
         let preconditions =
             hub_api::write::Preconditions { uid: Some(uid.to_owned()), ..Default::default() };

@@ -66,7 +66,7 @@ pub(super) fn load(disk: &Disk, sealer: Option<&Sealer>) -> Result<Loaded, OpenE
 }
 
 /// A record as it would be without sealing, and the name of the key that it is sealed with.
-fn unseal(
+pub(crate) fn unseal(
     sealer: Option<&Sealer>,
     key: &[u8],
     value: Vec<u8>,
@@ -109,7 +109,7 @@ impl Loaded {
     }
 }
 
-fn entry(key: &[u8], value: Vec<u8>) -> Option<Entry> {
+pub(crate) fn entry(key: &[u8], value: Vec<u8>) -> Option<Entry> {
     let key = object_key_of(key)?;
     let mut value = Bytes::from(value);
     if value.try_get_u8().ok()? != FORMAT {

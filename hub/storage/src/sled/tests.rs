@@ -244,7 +244,7 @@ async fn clients_share_commits() {
     assert_eq!(storage.revision().get(), 64 * 20);
     let list = storage.list(&ListRequest::all(Prefix::all("core", "pods"))).unwrap();
     assert_eq!(list.entries.len(), 64 * 20);
-    let object: &Value = list.entries[0].value();
+    let object: &Value = &list.entries[0].value();
     assert_eq!(object["metadata"]["resourceVersion"], list.entries[0].revision.to_string());
 }
 

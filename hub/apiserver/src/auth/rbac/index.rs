@@ -68,7 +68,7 @@ impl Index {
                 self.roles.retain(|(namespace, _), _| namespace.is_empty() != is_cluster);
             }
             (true, Change::Put(entry)) => {
-                let rules = PolicyRule::all_of(entry.value());
+                let rules = PolicyRule::all_of(&entry.value());
                 self.roles.insert(place(&entry.key), rules.into());
             }
             (true, Change::Delete(key)) => {
@@ -88,7 +88,7 @@ impl Index {
 
     fn bind(&mut self, entry: &Entry) {
         let (namespace, name) = place(&entry.key);
-        let binding = entry.value();
+        let binding = &*entry.value();
         let mut all = Vec::new();
         for subject in object::list(binding, "subjects") {
             let Some((who, described)) = subject_of(subject, &namespace) else { continue };
