@@ -9,7 +9,7 @@ use agent_core::{
     ids::ContainerId,
     probe::{HttpGet, ProbeAction},
 };
-use agent_runtime::ExecSpec;
+use agent_runtime::{CallError, ExecProcess, ExecSpec};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
@@ -123,16 +123,19 @@ async fn exec(
     timeout: Duration,
 ) -> ActionOutcome {
     let spec = ExecSpec { args: command.to_vec(), ..ExecSpec::default() };
-    let mut process = match node.runtime.exec(&rt(id), &spec).await {
-        Ok(process) => process,
-        Err(err) => return ActionOutcome::Failure(chain(&err)),
-    };
-    let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
+    // The start counts too: in a container that is stuck, nothing starts.
+    let mut started: Option<ExecProcess> = None;
     let finished = tokio::time::timeout(timeout, async {
+        let process = started.insert(node.runtime.exec(&rt(id), &spec).await?);
+        let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
         let (out, err, exit) = tokio::join!(drain(stdout), drain(stderr), process.wait());
-        (out + &err, exit)
-    })
-    .await;
+        Ok::<_, CallError>((out + &err, exit))
+    });
+    let finished = match finished.await {
+        Ok(Err(err)) => return ActionOutcome::Failure(chain(&err)),
+        Ok(Ok(finished)) => Ok(finished),
+        Err(elapsed) => Err(elapsed),
+    };
     match finished {
         Ok((_, Ok(exit))) if exit.code == 0 => ActionOutcome::Success,
         Ok((output, Ok(exit))) if output.is_empty() => {
@@ -141,7 +144,9 @@ async fn exec(
         Ok((output, Ok(_))) => ActionOutcome::Failure(output),
         Ok((_, Err(err))) => ActionOutcome::Error(chain(&err)),
         Err(_elapsed) => {
-            if let Err(err) = process.signal(SIGKILL).await {
+            if let Some(process) = &mut started
+                && let Err(err) = process.signal(SIGKILL).await
+            {
                 tracing::debug!(container = %id, error = chain(&err), "Could not kill a command");
             }
             ActionOutcome::Failure(format!(

@@ -31,6 +31,11 @@ pub(crate) struct Made {
     pub(crate) channel: OwnedFd,
 }
 
+/// In a network of its own nothing is anybody else's: as other runtimes have it, low ports and `ping` need no
+/// capability there.
+const FOR_EVERYBODY: [(&str, &str); 2] =
+    [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
+
 /// The namespaces that a sandbox has for itself, by their name below `/proc/<pid>/ns`.
 pub(crate) fn own_namespaces(spec: &SandboxSpec) -> BTreeMap<&'static str, CloneFlags> {
     let all = [
@@ -77,6 +82,13 @@ fn prepare(spec: &SandboxSpec, entry: &Entry) -> io::Result<()> {
     if !spec.host_network {
         nix::unistd::sethostname(&spec.hostname)?;
         agent_sys::set_link_up("lo")?;
+        for (name, value) in FOR_EVERYBODY {
+            match set_sysctl(spec, name, value) {
+                // Not in this kernel.
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
     }
     for (name, value) in &spec.sysctls {
         set_sysctl(spec, name, value)?;

@@ -7,7 +7,7 @@ use agent_sync::{Epoch, NodeConfig, NodeEvent, NodeSession, Persist, digest, str
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{LinkConfig, StreamHandler, dial::Dialled, tokens};
+use super::{LinkConfig, StreamHandler, dial::Dialled, tls, tokens};
 use crate::clock;
 
 /// Reports in flight to the hub.
@@ -203,7 +203,8 @@ impl Driver<'_> {
             match event {
                 NodeEvent::Welcome { hub_unix_micros } => {
                     self.config.outbox.retell();
-                    raise_floor(self.config, hub_unix_micros / 1_000_000).await;
+                    let latest = tls::latest_time_of(self.connection);
+                    raise_floor(self.config, hub_unix_micros / 1_000_000, latest).await;
                 }
                 NodeEvent::Done { seq } => {
                     self.in_flight.remove(&seq);
@@ -253,11 +254,20 @@ async fn accept(config: &LinkConfig, epoch: Epoch, revision: u64) -> Result<(), 
     config.ledger.set_vital(vital).await.map_err(|err| crate::chain(&err))
 }
 
-/// The floor moves in steps, so that a healthy clock does not wear out the flash.
-async fn raise_floor(config: &LinkConfig, hub_seconds: i64) {
+/// The floor moves in steps, so that a healthy clock does not wear out the flash. It never moves down again, so a hub
+/// whose clock is years ahead must not move it: above `latest` its clock is wrong, for else it would show another
+/// certificate.
+async fn raise_floor(config: &LinkConfig, hub_seconds: i64, latest: Option<i64>) {
     const STEP_SECONDS: i64 = 3600;
     let mut vital = config.ledger.vital();
     if hub_seconds < vital.time_floor.saturating_add(STEP_SECONDS) {
+        return;
+    }
+    if latest.is_none_or(|it| hub_seconds > it) {
+        tracing::warn!(
+            hub_seconds,
+            "The hub's clock is ahead of its own certificate: its time is not used"
+        );
         return;
     }
     vital.time_floor = hub_seconds;

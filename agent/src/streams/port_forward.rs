@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
-use agent_core::ids::SandboxId;
+use agent_core::ids::{PodUid, SandboxId};
 use agent_sync::stream::Channel;
+use serde::Deserialize;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -78,7 +79,7 @@ async fn connect(node: &Node, found: &Found, port: u16) -> Result<TcpStream, Str
         format!("failed to connect to localhost:{port} inside namespace of {sandbox}: {err}")
     };
     let address = (Ipv4Addr::LOCALHOST, port);
-    if found.row.status["podIP"] == found.row.status["hostIP"] {
+    if is_on_host(node, found) {
         return TcpStream::connect(address).await.map_err(failed);
     }
     let netns = node.runtime.netns(&rt_sandbox(&sandbox)).await.map_err(|err| chain(&err))?;
@@ -92,12 +93,64 @@ async fn connect(node: &Node, found: &Found, port: u16) -> Result<TcpStream, Str
     TcpStream::from_std(stream).map_err(failed)
 }
 
+/// Whether the pod asked to live in the machine's own network: only then the machine's loopback is its own. A pod that
+/// is not known any more, or cannot be read, has a network of its own or none.
+fn is_on_host(node: &Node, found: &Found) -> bool {
+    let pod = &found.row.pod;
+    let view = node.desired.snapshot();
+    let object = view.find("Pod", &pod.namespace, &pod.name);
+    let asked = object.and_then(|it| it.body.parse::<Asked>());
+    asked.is_some_and(|it| it.is_on_host(&found.row.uid))
+}
+
+/// What of a Pod says where it lives.
+#[derive(Deserialize)]
+struct Asked {
+    metadata: Metadata,
+    spec: Spec,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    uid: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    #[serde(default)]
+    host_network: bool,
+}
+
+impl Asked {
+    fn is_on_host(&self, uid: &PodUid) -> bool {
+        self.spec.host_network && self.metadata.uid.parse().ok().as_ref() == Some(uid)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use agent_sync::stream::encode_frame;
+    use serde_json::json;
     use tokio::io::{DuplexStream, duplex, split};
 
     use super::*;
+
+    #[test]
+    fn only_a_pod_that_asked_for_it_has_the_loopback_of_the_machine() {
+        const UID: &str = "5f2b6a3e-8c1d-4e55-9d54-0f1a2b3c4d5e";
+        const OTHER: &str = "5f2b6a3e-8c1d-4e55-9d54-0f1a2b3c4d5f";
+        for (uid, spec, want) in [
+            (UID, json!({"hostNetwork": true}), true),
+            (OTHER, json!({"hostNetwork": true}), false),
+            (UID, json!({"hostNetwork": false}), false),
+            (UID, json!({}), false),
+        ] {
+            let pod = json!({"metadata": {"uid": uid}, "spec": spec});
+            let asked: Asked = serde_json::from_value(pod.clone()).unwrap();
+            assert_eq!(asked.is_on_host(&UID.parse().unwrap()), want, "{pod}");
+        }
+    }
 
     async fn echo(stream: DuplexStream) {
         let (mut read, mut write) = split(stream);

@@ -83,7 +83,10 @@ fn a_pod_is_its_service_account_and_needs_no_hub_for_that() {
         world.nodes[0].start();
         let (pid, _) = wait_for("the container", || {
             let all = world.nodes[0].processes();
-            all.clone().into_iter().find(|(_, it)| it.contains("trap")).ok_or(format!("{all:?}"))
+            all.clone()
+                .into_iter()
+                .find(|(_, it)| it.contains("trap"))
+                .ok_or_else(|| format!("{all:?}"))
         });
         let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();

@@ -8,6 +8,9 @@ const BURST_SECONDS: u64 = 4;
 /// Once held up, a container stays so until this part of a second's worth is free: the keeper wakes up
 /// for something.
 const RESUME_PARTS: u64 = 8;
+/// Every look at a container's output counts as so many bytes at least. One that writes byte by byte, without end,
+/// must not keep the keeper busy: while it is held up its bytes gather, and come together.
+const LEAST: u64 = 1024;
 
 /// A bucket of bytes in the log file.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ impl Flow {
         let refilled = u128::from(self.rate) * passed.as_nanos() / 1_000_000_000;
         let full = signed(self.rate * BURST_SECONDS);
         let room = self.room.saturating_add(i64::try_from(refilled).unwrap_or(full)).min(full);
-        self.room = room.saturating_sub(signed(bytes));
+        self.room = room.saturating_sub(signed(bytes.max(LEAST)));
         self.at = now;
         if self.room > 0 {
             return None;
@@ -54,26 +57,28 @@ mod tests {
     #[test]
     fn a_flood_is_held_to_its_rate_and_a_burst_is_not_held_at_all() {
         let start = crate::clock::monotonic();
-        let mut flow = Flow::new(1000, start);
-        let (mut now, mut total) = (start, 0);
-        assert_eq!(flow.take(3999, now), None);
-        for _ in 0..100 {
-            total += 500;
-            if let Some(pause) = flow.take(500, now) {
-                now += pause;
+        for (bytes, counted) in [(5000, 5000), (1, 1024)] {
+            let mut flow = Flow::new(10_000, start);
+            let (mut now, mut total) = (start, 0);
+            assert_eq!(flow.take(39_999, now), None);
+            for _ in 0..100 {
+                total += counted;
+                if let Some(pause) = flow.take(bytes, now) {
+                    now += pause;
+                }
             }
+            let seconds = now.duration_since(start).as_secs_f64();
+            assert!((f64::from(total) / seconds - 10_000.0).abs() < 500.0, "{bytes} {seconds}");
         }
-        let seconds = now.duration_since(start).as_secs_f64();
-        assert!((f64::from(total) / seconds - 1000.0).abs() < 50.0, "{seconds}");
     }
 
     #[test]
     fn a_quiet_time_fills_the_bucket_and_no_more() {
         let start = crate::clock::monotonic();
-        let mut flow = Flow::new(1000, start);
-        assert!(flow.take(4000, start).is_some());
+        let mut flow = Flow::new(10_240, start);
+        assert!(flow.take(40_960, start).is_some());
         let later = start + Duration::from_secs(3600);
-        assert_eq!(flow.take(3999, later), None);
+        assert_eq!(flow.take(39_936, later), None);
         assert_eq!(flow.take(1, later), Some(Duration::from_millis(125)));
     }
 }

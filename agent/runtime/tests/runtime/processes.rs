@@ -27,6 +27,7 @@ pub(crate) const CASES: &[Case] = &[
     ("containers_outlive_their_keeper", keeper_killed),
     ("many_containers_start_at_once", many),
     ("a_network_namespace_can_be_had", netns),
+    ("low_ports_are_for_everybody_in_a_sandbox", low_ports),
 ];
 
 fn exec_spec(args: &[&str]) -> ExecSpec {
@@ -401,5 +402,17 @@ fn netns(w: &mut World) -> Result {
     let by_path = fs::metadata(w.config.run_dir.join("netns/s"))?.ino();
     assert_eq!(fs::File::from(fd).metadata()?.ino(), by_path);
     assert!(w.output("readlink /proc/self/ns/net")?.contains(&by_path.to_string()));
+    Ok(())
+}
+
+fn low_ports(w: &mut World) -> Result {
+    w.sandbox("s")?;
+    let mut spec = w.sh(
+        "id -u; busybox httpd -p 127.0.0.1:80 -h /etc; busybox wget -q -O- http://127.0.0.1/group",
+    );
+    spec.user = User { image: "web".to_owned(), ..User::default() };
+    spec.capabilities.drop = vec!["ALL".to_owned()];
+    let ended = w.run_to_end(&spec)?;
+    assert!(ended.stdout.starts_with("1000\nroot:x:0:"), "{ended:?}");
     Ok(())
 }
