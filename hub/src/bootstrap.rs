@@ -89,7 +89,7 @@ async fn ensure_same(
         return create_if_absent(registry, group, plural, Some("default"), wanted).await;
     };
     let said = |it: &Value| ["endpoints", "subsets", "ports"].map(|field| it[field].clone());
-    if said(known.value()) == said(&wanted) {
+    if said(&known.value()) == said(&wanted) {
         return Ok(());
     }
     let change = |current: &Value, _: &Value| {

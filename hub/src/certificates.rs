@@ -136,14 +136,18 @@ fn decide(csr: &Value) -> Option<Decision> {
         ExtendedKeyUsageOf::Server if request.has_others => {
             fail("email and URI subjectAltNames are not allowed")
         }
-        // Nodes would take its owner for this hub.
-        ExtendedKeyUsageOf::Server if request.hosts.iter().any(|it| it == SERVER_NAME) => {
+        // Nodes would take its owner for this hub. They compare names as DNS does.
+        ExtendedKeyUsageOf::Server if request.hosts.iter().any(|it| is_hub(it)) => {
             fail("the name of the hub is not allowed")
         }
         ExtendedKeyUsageOf::Client | ExtendedKeyUsageOf::Server => {
             Some(Decision::Sign(Box::new(request), of))
         }
     }
+}
+
+fn is_hub(host: &str) -> bool {
+    host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case(SERVER_NAME)
 }
 
 async fn answer(
@@ -266,6 +270,14 @@ mod tests {
                 "system:node:a",
                 "system:nodes",
                 &[SERVER_NAME][..],
+                &["server auth"][..],
+                false,
+            ),
+            (
+                SERVING,
+                "system:node:a",
+                "system:nodes",
+                &["Outbye-HUB"][..],
                 &["server auth"][..],
                 false,
             ),

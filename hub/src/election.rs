@@ -248,7 +248,7 @@ impl Election {
             Err(status) if status.code == 404 => None,
             Err(status) => return Err(status),
         };
-        let step = self.observer.look(found.as_ref().map(|it| it.value()), monotonic());
+        let step = self.observer.look(found.as_ref().map(|it| it.value()).as_deref(), monotonic());
         let now = self.clock.now();
         match step {
             Step::Wait => return Ok(false),

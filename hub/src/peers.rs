@@ -175,11 +175,11 @@ impl Peers {
         let mut there = BTreeMap::new();
         for entry in list.entries {
             let lease = entry.value();
-            let Some(id) = object::name(lease).strip_prefix(NAME_PREFIX) else { continue };
+            let Some(id) = object::name(&lease).strip_prefix(NAME_PREFIX) else { continue };
             if lease["metadata"]["labels"][IDENTITY_LABEL] != IDENTITY {
                 continue;
             }
-            let address = |key| object::annotation(lease, key).and_then(|it| it.parse().ok());
+            let address = |key| object::annotation(&lease, key).and_then(|it| it.parse().ok());
             let spec = lease["spec"].clone();
             let known = seen.get(id).filter(|it| it.spec == spec);
             let since = known.map_or(now, |it| it.since);
@@ -203,7 +203,7 @@ impl Peers {
     /// The hub that a node is connected to, if it is another one that lives: its identity and address.
     fn hub_of(&self, node: &str) -> Option<(String, SocketAddr)> {
         let lease = self.registry.get(leases().ok()?, Some(NODE_LEASES), node).ok()?;
-        let id = object::annotation(lease.value(), HUB_OF_NODE)?.to_owned();
+        let id = object::annotation(&lease.value(), HUB_OF_NODE)?.to_owned();
         let address = self.lock().get(&id).filter(|it| it.lives(monotonic()))?.peer?;
         (id != self.own.id).then_some((id, address))
     }

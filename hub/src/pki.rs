@@ -349,10 +349,7 @@ pub struct NodeCertificate {
 /// # Errors
 /// The certificate does not parse.
 pub fn key_hash(cert: &CertificateDer<'_>) -> Result<String, PkiError> {
-    let (_, cert) = x509_parser::certificate::X509Certificate::from_der(cert)
-        .map_err(|_| PkiError::Certificate { what: "malformed" })?;
-    let hash = digest::digest(&digest::SHA256, cert.public_key().raw);
-    Ok(hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+    hub_apiserver::auth::key_hash(cert).map_err(|_| PkiError::Certificate { what: "malformed" })
 }
 
 /// The node that a client certificate names.

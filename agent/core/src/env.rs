@@ -303,6 +303,7 @@ mod tests {
             config_maps: [("c".to_owned(), Arc::new(map))].into(),
             secrets: [("s".to_owned(), Arc::new(secret.unwrap()))].into(),
             services: vec![Arc::new(service.unwrap())],
+            ..References::default()
         }
     }
 

@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_token_is_renewed_at_four_fifths_of_its_life_or_after_a_day() {
-        let at = |seconds| Timestamp::from_second(1_000_000 + seconds).unwrap();
+        let at = |seconds: i64| Timestamp::from_second(1_000_000 + seconds).unwrap();
         let hour = SignedDuration::from_hours(1);
         let year = SignedDuration::from_hours(365 * 24);
         for (life, seconds, due) in [

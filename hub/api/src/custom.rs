@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::object;
 use crate::resource::{Resource, StrategyRef, Subresource};
+use crate::resources;
 
 mod check;
 pub mod columns;
@@ -126,7 +127,7 @@ const SCALE: Subresource = Subresource {
 
 /// The rows that a stored definition makes; none before its names are accepted.
 pub fn rows(definition: &Value, revision: u64) -> Vec<Resource> {
-    if !names::is_true(definition, "Established") {
+    if !names::is_true(definition, "Established") || !has_own_place(definition) {
         return Vec::new();
     }
     let spec = object::get(definition, "spec").unwrap_or(&Value::Null);
@@ -146,6 +147,17 @@ pub fn rows(definition: &Value, revision: u64) -> Vec<Resource> {
         is_terminating: object::is_terminating(definition),
     });
     served().map(|version| row(definition, version, &shared)).collect()
+}
+
+/// Whether objects are stored where the definition's own name says, and nobody else's are. What was accepted stands in
+/// the status, which not only this server writes: whoever may write that must not reach what lies elsewhere.
+fn has_own_place(definition: &Value) -> bool {
+    let (group, plural) =
+        (object::text(definition, "spec.group"), object::text(definition, "spec.names.plural"));
+    let is_taken = |it: &Resource| it.storage_group() == group && it.plural == plural;
+    object::text(definition, "status.acceptedNames.plural") == plural
+        && object::name(definition) == format!("{plural}.{group}")
+        && !resources::builtin().iter().any(is_taken)
 }
 
 fn row(definition: &Value, version: &Value, shared: &Arc<Definition>) -> Resource {

@@ -22,6 +22,7 @@ mod typed;
 mod words;
 
 pub use applied::applied;
+use open::{Open, Twice};
 
 /// What happens to fields that the schema does not know, and to fields that stand twice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -95,7 +96,8 @@ fn decode_custom(
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     let mut twice = Vec::new();
-    let seed = custom::Any { path: Path::Root, depth: 0, twice: &mut twice };
+    let noted = Twice { path: Path::Root, found: &mut twice };
+    let seed = Open { depth: 0, twice: Some(noted) };
     let wrong = |why: String| cannot_be_handled(target, &why);
     let value = match media {
         Media::Json => {

@@ -19,7 +19,8 @@ const MAX_JSON_OPERATIONS: usize = 10_000;
 const MAX_COPIED: usize = 3 << 20;
 /// Values that all copies and moves of one JSON patch may touch.
 const MAX_TOUCHED: usize = 1_000_000;
-/// Deepest nesting that a copy or a move may make.
+/// Deepest nesting that an operation may make. Values are dropped, compared and written recursively: one that is nested
+/// without bound would end the process.
 const MAX_DEPTH: usize = 128;
 
 /// Applies a JSON patch.
@@ -94,20 +95,24 @@ struct Cost {
 }
 
 impl Cost {
-    /// Bounds what copies and moves can make of an object: a few of them could fill the memory.
+    /// Bounds what operations can make of an object: a few copies could fill the memory, and each operation can put
+    /// something deep where something deep ended.
     fn charge(
         &mut self,
         document: &Value,
         operation: &json_patch::PatchOperation,
     ) -> Result<(), Status> {
         use json_patch::PatchOperation;
+        let put = |to: &str, value: &Value| {
+            let depth = to.matches('/').count();
+            if is_deeper(value, depth) { Err(unprocessable()) } else { Ok(()) }
+        };
         let (from, to, is_copy) = match operation {
             PatchOperation::Copy(it) => (&it.from, &it.path, true),
             PatchOperation::Move(it) => (&it.from, &it.path, false),
-            PatchOperation::Add(_)
-            | PatchOperation::Remove(_)
-            | PatchOperation::Replace(_)
-            | PatchOperation::Test(_) => return Ok(()),
+            PatchOperation::Add(it) => return put(it.path.as_str(), &it.value),
+            PatchOperation::Replace(it) => return put(it.path.as_str(), &it.value),
+            PatchOperation::Remove(_) | PatchOperation::Test(_) => return Ok(()),
         };
         // What is not there is refused by the operation itself.
         let Some(source) = document.pointer(from.as_str()) else { return Ok(()) };
@@ -142,6 +147,16 @@ impl Cost {
         }
         Some(size)
     }
+}
+
+/// Whether a value at that depth reaches deeper than an operation may.
+fn is_deeper(value: &Value, depth: usize) -> bool {
+    depth > MAX_DEPTH
+        || match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+            Value::Array(items) => items.iter().any(|it| is_deeper(it, depth + 1)),
+            Value::Object(entries) => entries.values().any(|it| is_deeper(it, depth + 1)),
+        }
 }
 
 /// Refuses a merge patch, or a strategic one, that is no object.

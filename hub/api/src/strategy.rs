@@ -10,18 +10,14 @@ use crate::status::FieldError;
 use crate::write::WriteContext;
 
 pub mod admissionregistration;
-pub mod apiextensions;
 pub mod apiregistration;
 pub mod apps;
-pub mod authentication;
-pub mod authorization;
 pub mod autoscaling;
 pub mod batch;
 pub mod certificates;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
-pub mod events;
 pub mod flowcontrol;
 pub mod networking;
 pub mod node;
@@ -68,6 +64,11 @@ pub trait Strategy: fmt::Debug + Send + Sync {
     /// As [`Self::prepare_status`], where what the server decides depends on the time.
     fn prepare_status_at(&self, new: &mut Value, old: &Value, _now: Timestamp) {
         self.prepare_status(new, old);
+    }
+
+    /// Whether who writes the status may write nothing else: not even labels, annotations and finalizers.
+    fn keeps_metadata_in_status(&self) -> bool {
+        false
     }
 
     /// Checks a whole object, beyond its metadata.

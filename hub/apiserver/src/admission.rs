@@ -65,11 +65,15 @@ impl Registry {
             changed |= self.apply_policies(attributes, object, false)?;
         }
         let (touched, eager) = self.call_mutating(attributes, object.as_deref_mut(), None).await?;
-        if let Some(object) = object.filter(|_| touched) {
-            // Those who came before see what webhooks changed, once.
-            builtin::mutate(self, attributes, object).await?;
-            self.apply_policies(attributes, object, true)?;
-            self.call_mutating(attributes, Some(object), Some(&eager)).await?;
+        if let Some(object) = object {
+            if touched {
+                // Those who came before see what webhooks changed, once.
+                builtin::mutate(self, attributes, object).await?;
+                self.apply_policies(attributes, object, true)?;
+                self.call_mutating(attributes, Some(object), Some(&eager)).await?;
+            }
+            // Nobody else says who asks.
+            sign_request(attributes, object);
         }
         Ok(changed || touched)
     }

@@ -55,6 +55,8 @@ struct Record {
     level: Level,
     omitted: Vec<Stage>,
     is_long: bool,
+    /// What is refused may be told with the words of the request.
+    is_secret: bool,
     request_body: Option<Bytes>,
     annotations: Map<String, Value>,
 }
@@ -116,7 +118,8 @@ impl Audit {
             record.impersonated =
                 (sender != attributes.user).then(|| Value::Object(attributes.user.to_info()));
             record.object = attributes.is_resource().then(|| object_of(attributes));
-            record.level = if is_secret(attributes) { level.min(Level::Metadata) } else { level };
+            record.is_secret = is_secret(attributes);
+            record.level = if record.is_secret { level.min(Level::Metadata) } else { level };
             record.omitted = omitted;
             record.is_long = is_long;
         });
@@ -201,7 +204,11 @@ impl Record {
         let mut status = json!({ "metadata": {}, "code": outcome.code });
         if let Some(told) = outcome.status {
             status["status"] = json!("Failure");
-            status["message"] = json!(told.message);
+            // A body that is malformed or invalid is told of in its own words.
+            let tells_body = self.is_secret && matches!(outcome.code, 400 | 413 | 422);
+            if !tells_body {
+                status["message"] = json!(told.message);
+            }
             status["reason"] = json!(told.reason);
         }
         put("responseStatus", status);

@@ -27,12 +27,13 @@ pub use authorize::{
     Attributes, Authorizer, Chain, Decision, MastersOnly, NonResourceRule, ResourceRule, Rules,
 };
 pub use bootstrap_token::BootstrapTokenError;
-pub use certificate::{CertificateError, user_of_certificate};
+pub use certificate::{CertificateError, key_hash, user_of_certificate};
 pub use fetch::FetchError;
 pub(crate) use guard::ClientWrite;
 pub use guard::{Guard, RequestedIdentity, read_request};
 pub use jwt::{TokenKey, TokenKeyError};
-pub use node::{NodeAuthorizer, may_label};
+pub(crate) use node::{is_locked_out, name_of as node_name_of};
+pub use node::{KEY_HASH, NodeAuthorizer, may_label};
 pub use oidc::{OidcConfig, OidcError, OidcIssuer};
 pub use pod_token::{PodToken, PodTokenOrder};
 pub use rbac::{EscalationGuard, Masters, Rbac};

@@ -23,6 +23,7 @@ use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, Request};
+use hub_api::selector::FieldSelector;
 use hub_api::{Resource, Status};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -237,7 +238,7 @@ async fn route(
 ) -> Result<Answer, Status> {
     let sender = Arc::new(authenticate::sender(&shared, &peer, &request).await?);
     let user = authenticate::acting(&shared, &sender, request.headers())?;
-    if !user.is_anonymous() && !peer.seat.authenticated() {
+    if !sender.is_anonymous() && !peer.seat.authenticated(&sender) {
         return Err(Status::too_many_requests("too many clients, please try again later", 1));
     }
     // Whoever serves the request must not pass the secret on by accident.
@@ -488,10 +489,23 @@ fn authorize(
     path: &ResourcePath,
     query: &Query,
 ) -> Result<(), Status> {
-    let attributes = attributes(user, verb, path, query);
+    let selected = selected_name(verb, path, query);
+    let mut attributes = attributes(user, verb, path, query);
+    if let Some(name) = &selected {
+        attributes.name = name;
+    }
     let is_long = verb == "watch"
         || matches!(attributes.subresource, "log" | "exec" | "attach" | "portforward" | "proxy");
     decide(shared, &attributes, sender, is_long)
+}
+
+/// The one object that a list or watch can show, if it selects by name: whoever may see that one may select it.
+fn selected_name(verb: &str, path: &ResourcePath, query: &Query) -> Option<String> {
+    if path.name.is_some() || !matches!(verb, "list" | "watch") {
+        return None;
+    }
+    let name = FieldSelector::value_wanted(query.first("fieldSelector")?, "metadata.name")?;
+    hub_api::names::path_segment(&name).is_empty().then_some(name)
 }
 
 /// Asks whether the sender of a call may do something more with its resource.

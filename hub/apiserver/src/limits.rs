@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// Connections of authenticated clients, at once; more are told to come again.
 pub const MAX_CONNECTIONS: usize = 8192;
+/// How many of these one user may have: nobody keeps all others out.
+pub const MAX_CONNECTIONS_PER_USER: usize = 2048;
+/// Connections beyond all of these, for members of `system:masters`: somebody must get in to look what is wrong.
+pub const RESERVED_CONNECTIONS: usize = 64;
 /// Connections of which no request was authenticated yet, at once; more are hung up on.
 pub const MAX_GUESTS: usize = 2048;
 /// How many of these may come from one source.

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
+use crate::auth::{MASTERS, User};
 use crate::limits::{
-    FIRST_REQUEST_TIMEOUT, GUEST_LIFE, MAX_CONNECTIONS, MAX_GUESTS, MAX_GUESTS_PER_SOURCE,
+    FIRST_REQUEST_TIMEOUT, GUEST_LIFE, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_USER, MAX_GUESTS,
+    MAX_GUESTS_PER_SOURCE, RESERVED_CONNECTIONS,
 };
 
 /// A bounded number of places. Cheap to clone.
@@ -137,14 +137,64 @@ impl Drop for Place {
 #[derive(Clone, Debug)]
 pub(crate) struct Seats {
     guests: Places,
-    known: Arc<Semaphore>,
+    known: Arc<Known>,
+}
+
+/// Connections of those who are known, by whose they are.
+#[derive(Debug, Default)]
+struct Known(Mutex<Users>);
+
+#[derive(Debug, Default)]
+struct Users {
+    n: usize,
+    by_name: BTreeMap<String, usize>,
+}
+
+impl Known {
+    fn take(self: &Arc<Self>, user: &User) -> Option<KnownPlace> {
+        let mut users = self.lock();
+        let own = users.by_name.get(&user.name).copied().unwrap_or(0);
+        let is_free = users.n < MAX_CONNECTIONS && own < MAX_CONNECTIONS_PER_USER;
+        let is_reserved =
+            user.is_in(MASTERS) && users.n < MAX_CONNECTIONS + RESERVED_CONNECTIONS;
+        if !is_free && !is_reserved {
+            return None;
+        }
+        users.n += 1;
+        *users.by_name.entry(user.name.clone()).or_default() += 1;
+        Some(KnownPlace { known: self.clone(), name: user.name.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Users> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of one known connection, given back when it is dropped.
+#[derive(Debug)]
+struct KnownPlace {
+    known: Arc<Known>,
+    name: String,
+}
+
+impl Drop for KnownPlace {
+    fn drop(&mut self) {
+        let mut users = self.known.lock();
+        users.n = users.n.saturating_sub(1);
+        if let Some(n) = users.by_name.get_mut(&self.name) {
+            *n -= 1;
+            if *n == 0 {
+                users.by_name.remove(&self.name);
+            }
+        }
+    }
 }
 
 impl Default for Seats {
     fn default() -> Self {
         Self {
             guests: Places::new(MAX_GUESTS, MAX_GUESTS_PER_SOURCE),
-            known: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            known: Arc::default(),
         }
     }
 }
@@ -162,23 +212,23 @@ impl Seats {
 #[derive(Debug)]
 pub(crate) struct Seat {
     kind: Mutex<Kind>,
-    known: Arc<Semaphore>,
+    known: Arc<Known>,
     asked: AtomicBool,
 }
 
 #[derive(Debug)]
 enum Kind {
     Guest(#[expect(dead_code, reason = "held for its drop")] Place),
-    Known(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit),
+    Known(#[expect(dead_code, reason = "held for its drop")] KnownPlace),
 }
 
 impl Seat {
     /// The other end has shown who it is. `false` if there is no place for it.
-    pub(crate) fn authenticated(&self) -> bool {
+    pub(crate) fn authenticated(&self, user: &User) -> bool {
         let mut kind = self.kind.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*kind, Kind::Guest(_)) {
-            let Ok(permit) = self.known.clone().try_acquire_owned() else { return false };
-            *kind = Kind::Known(permit);
+            let Some(place) = self.known.take(user) else { return false };
+            *kind = Kind::Known(place);
         }
         true
     }
@@ -240,6 +290,30 @@ mod tests {
         assert_eq!(places.0.lock().by_source.len(), 2);
     }
 
+    #[test]
+    fn nobody_who_is_known_keeps_others_out() {
+        let known = Arc::new(Known::default());
+        let user = |name: &str, group: &str| User {
+            groups: vec![group.to_owned()],
+            ..User::named(name)
+        };
+        let flood = |name: &str| {
+            let taken = std::iter::from_fn(|| known.take(&user(name, "dev")));
+            taken.collect::<Vec<_>>()
+        };
+        let first = flood("a");
+        assert_eq!(first.len(), MAX_CONNECTIONS_PER_USER);
+        let others: Vec<Vec<KnownPlace>> = ["b", "c", "d", "e"].map(flood).into();
+        assert_eq!(others.iter().map(Vec::len).sum::<usize>() + first.len(), MAX_CONNECTIONS);
+        assert!(known.take(&user("f", "dev")).is_none());
+        let mut admin: Vec<KnownPlace> =
+            std::iter::from_fn(|| known.take(&user("admin", MASTERS))).collect();
+        assert_eq!(admin.len(), RESERVED_CONNECTIONS);
+        admin.clear();
+        drop((first, others));
+        assert!(known.lock().by_name.is_empty() && known.lock().n == 0);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn silent_strangers_and_those_who_stay_strangers_lose_their_places() {
         let seats = Seats::default();
@@ -250,7 +324,7 @@ mod tests {
         assert_eq!(stranger.overdue().await, Overdue::Stranger);
         let known = seats.guest(at("10.0.0.1")).unwrap();
         known.asked();
-        assert!(known.authenticated());
+        assert!(known.authenticated(&User::named("jane")));
         assert_eq!(seats.guests.0.lock().n, 2);
         let day = Duration::from_hours(24);
         assert!(tokio::time::timeout(day, known.overdue()).await.is_err());

@@ -91,6 +91,8 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// Whom the client certificate names, if one was shown.
     pub(crate) user: Option<Arc<User>>,
+    /// That certificate, DER.
+    pub(crate) certificate: Arc<[u8]>,
     /// The connection's place.
     pub(crate) seat: Arc<Seat>,
 }
@@ -209,11 +211,12 @@ impl Connection {
                 return;
             }
         };
-        if user.is_some() && !seat.authenticated() {
+        if user.as_ref().is_some_and(|user| !seat.authenticated(user)) {
             tracing::warn!(%address, "Refused a client: there are too many");
             return;
         }
-        let peer = Peer { address, user, seat: seat.clone() };
+        let certificate = certificate.map(|it| Arc::from(&**it)).unwrap_or_default();
+        let peer = Peer { address, user, certificate, seat: seat.clone() };
         let shared = self.shared.clone();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let (shared, peer) = (shared.clone(), peer.clone());

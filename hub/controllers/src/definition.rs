@@ -106,9 +106,11 @@ fn empty(definition: &Object, world: &World, now: Timestamp) -> Plan {
         (str_at(definition.spec(), &["group"]), str_at(definition.spec(), &["names", "plural"]));
     let kind = Kind::made(group, plural);
     let was_served = condition::state(definition.status(), "Established") == "True";
-    if was_served && world.row(kind).is_none() {
-        return Plan::recheck(now.saturating_add(SOON).unwrap_or(now));
-    }
+    // Nothing is made since the definition began to go, but what was made before may still be on its way to us.
+    let is_known = match world.seen(kind) {
+        Some(seen) => seen >= definition.revision,
+        None => !was_served,
+    };
     let objects: Vec<&std::sync::Arc<Object>> = world.list(kind).collect();
     let mut writes: Vec<Write> =
         objects.iter().filter(|it| !it.is_deleting()).map(|it| Write::delete(it)).collect();
@@ -126,6 +128,9 @@ fn empty(definition: &Object, world: &World, now: Timestamp) -> Plan {
             message: "CustomResource deletion is in progress".to_owned(),
         },
     };
+    if objects.is_empty() && !is_known {
+        return Plan::recheck(now.saturating_add(SOON).unwrap_or(now));
+    }
     if objects.is_empty() {
         let left: Vec<&str> = definition.finalizers().filter(|it| *it != FINALIZER).collect();
         let finalizers = if left.is_empty() { Value::Null } else { json!(left) };
@@ -179,6 +184,26 @@ mod tests {
             "#]],
         );
         check("things.x.io", vec![definition("things", json!({}), &[])], expect![[""]]);
+    }
+
+    #[test]
+    fn a_definition_stays_until_all_is_known_that_was_made_of_it() {
+        let going = json!({"finalizers": [FINALIZER], "deletionTimestamp": "2026-11-20T08:00:00Z"});
+        let mut world = testing::world([definition("things", going, &[("Established", "True")])]);
+        let key = Kind::CUSTOM_RESOURCE_DEFINITION.key(&Name::cluster("things.x.io"));
+        let plan = |world: &World| testing::plan(&DefinitionController, &key, world);
+        assert!(plan(&world).starts_with("recheck at "), "nobody looks yet");
+        let kind = Kind::made("x.io", "things");
+        world.add_kind(crate::KindRow {
+            kind,
+            api_version: "x.io/v1".to_owned(),
+            object_kind: "Thing".to_owned(),
+            namespaced: false,
+        });
+        world.mark_synced(kind, 6);
+        assert!(plan(&world).starts_with("recheck at "), "something may be on its way");
+        world.mark_synced(kind, 7);
+        assert!(plan(&world).starts_with("patch "), "{}", plan(&world));
     }
 
     #[test]

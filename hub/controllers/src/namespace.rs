@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::condition::{self, Condition};
@@ -14,6 +14,9 @@ use crate::{Controller, Plan};
 
 /// The finalizer in `spec.finalizers` that stands for the content.
 const FINALIZER: &str = "kubernetes";
+
+/// Before it is asked again whether everything in a namespace is known: news is on its way.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_millis(100);
 
 #[derive(Debug)]
 pub struct NamespaceController;
@@ -43,11 +46,24 @@ impl Controller for NamespaceController {
         let content = Content::of(&namespace.name.name, world);
         let mut writes: Vec<Write> = content.next().into_iter().map(Write::delete).collect();
         writes.extend(report(namespace, &content, now));
-        if content.by_kind.is_empty() {
-            writes.push(finalize(namespace, finalizers));
+        let mut plan = Plan::from(writes);
+        if !content.by_kind.is_empty() {
+            return plan;
         }
-        Plan::from(writes)
+        if is_complete(namespace, world) {
+            plan.writes.push(finalize(namespace, finalizers));
+        } else {
+            plan.recheck_by(now + LOOK_AGAIN);
+        }
+        plan
     }
+}
+
+/// Whether everything is known that was made before the namespace began to go; nothing is made in it since. Kinds are
+/// heard of each on its own: what is not seen may be there.
+fn is_complete(namespace: &Object, world: &World) -> bool {
+    let mut rows = world.rows().filter(|row| row.namespaced);
+    rows.all(|row| world.seen(row.kind).is_some_and(|seen| seen >= namespace.revision))
 }
 
 /// What is left in a namespace.
@@ -166,4 +182,32 @@ fn finalize(namespace: &Object, finalizers: &[Value]) -> Write {
     // The conditions written just before have moved the revision.
     object_mut(&mut object["metadata"]).remove("resourceVersion");
     Write::Replace { target: namespace.key(), subresource: Some("finalize"), object }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_namespace_stays_until_all_is_known_that_was_made_in_it() {
+        let mut world = testing::world([(
+            Kind::NAMESPACE,
+            json!({
+                "metadata": {"name": "a", "deletionTimestamp": "2026-11-20T08:00:00Z"},
+                "spec": {"finalizers": [FINALIZER]},
+            }),
+        )]);
+        let key = Kind::NAMESPACE.key(&Name::cluster("a"));
+        let goes = |world: &World| {
+            testing::plan(&NamespaceController, &key, world).contains("/finalize ")
+        };
+        let kinds: Vec<Kind> = world.rows().map(|row| row.kind).collect();
+        for kind in &kinds {
+            world.mark_synced(*kind, if *kind == Kind::POD { 6 } else { 7 });
+        }
+        assert!(!goes(&world), "a pod may be on its way");
+        world.mark_synced(Kind::POD, 7);
+        assert!(goes(&world));
+    }
 }

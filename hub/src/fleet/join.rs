@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use agent_sync::join::{JoinAnswer, JoinRequest, MAX_MESSAGE};
 use hub_api::{Resource, Status};
-use hub_apiserver::WriteOptions;
+use hub_apiserver::{WriteOptions, auth::KEY_HASH};
 use quinn::Connection;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde_json::json;
@@ -14,8 +14,6 @@ use crate::pki;
 
 /// One request and its answer.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(20);
-/// The key that a node's name belongs to.
-const KEY_HASH: &str = "outbye.dev/key-hash";
 
 pub(super) async fn serve(fleet: &Arc<Fleet>, connection: &Connection) {
     let remote = connection.remote_address();

@@ -43,6 +43,8 @@ pub(super) struct Log {
     at: u64,
     salt: Salt,
     buffer: Vec<u8>,
+    /// The last append failed, and may lie in the file all the same.
+    torn: bool,
 }
 
 impl Log {
@@ -68,6 +70,7 @@ impl Log {
             at: wide(ALIGN),
             salt,
             buffer: Vec::new(),
+            torn: false,
         })
     }
 
@@ -77,7 +80,30 @@ impl Log {
         encode(self.salt, number, batch, &mut buffer);
         let written = self.write(&buffer);
         self.buffer = buffer;
+        self.torn = written.is_err();
         written
+    }
+
+    /// Whether the file that is written to may hold a batch that was not acknowledged. The next one, which has its
+    /// number, must take its place: in the other file it would be one of two.
+    pub(super) fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    /// What a disk that is full leaves behind when it says so too late: a batch that is there and is refused.
+    #[cfg(test)]
+    pub(super) fn tear(&mut self, number: u64, batch: &Batch) {
+        self.append(number, batch).unwrap();
+        let mut record = Vec::new();
+        encode(self.salt, number, batch, &mut record);
+        self.at -= wide(record.len());
+        self.torn = true;
+    }
+
+    /// Which of the files is written to.
+    #[cfg(test)]
+    pub(super) fn current(&self) -> usize {
+        self.current
     }
 
     fn write(&mut self, record: &[u8]) -> io::Result<()> {

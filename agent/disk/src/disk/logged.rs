@@ -116,7 +116,8 @@ impl Logged {
 
     fn write(&mut self, batch: Batch) -> Result<u64, CommitError> {
         self.collect(self.log.size() >= self.log_bytes * PATIENCE)?;
-        if self.log.size() >= self.log_bytes && self.applying.is_none() {
+        let is_long = self.log.size() >= self.log_bytes;
+        if is_long && self.applying.is_none() && !self.log.is_torn() {
             self.hand_over();
         }
         let number = self.number + 1;
@@ -184,6 +185,18 @@ impl Logged {
         self.applier.give(job.clone());
         self.applying = Some(job);
         self.log.switch();
+    }
+
+    /// The log, to spoil it.
+    #[cfg(test)]
+    pub(super) fn log_mut(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// Number of the newest batch.
+    #[cfg(test)]
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Waits until nothing is on its way into the database.

@@ -426,6 +426,35 @@ fn a_torn_commit_to_the_log_is_whole_or_absent() {
     assert!(n_whole > 10, "{n_whole}");
 }
 
+#[test]
+fn of_two_batches_with_one_number_the_acknowledged_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    // Every commit finds the log long enough to go on in its other file.
+    let options = Options { log_bytes: 1, ..OPTIONS };
+    let put = |value: u8| {
+        let mut batch = Batch::default();
+        batch.put(b"key".to_vec(), vec![value]);
+        batch
+    };
+    let (mut disk, _) = Disk::open(dir.path(), options).unwrap();
+    for value in 0..3 {
+        disk.commit(put(value)).unwrap();
+        settle(&disk);
+        let Inner::Logged(logged) = &mut disk.inner else { panic!("{disk:?}") };
+        if logged.log_mut().current() == 1 {
+            // Refused for want of space, and there all the same: in the file that is read last.
+            let number = logged.number() + 1;
+            logged.log_mut().tear(number, &put(99));
+            break;
+        }
+    }
+    disk.commit(put(7)).unwrap();
+    drop(disk);
+    let (disk, report) = Disk::open(dir.path(), options).unwrap();
+    assert_eq!(read(&disk), Content::from([(b"key".to_vec(), vec![7])]));
+    assert_eq!(report.healed, []);
+}
+
 /// Waits until nobody writes to the files of the database.
 fn settle(disk: &Disk) {
     let Inner::Logged(logged) = &disk.inner else { panic!("{disk:?}") };

@@ -47,6 +47,10 @@ impl Strategy for CustomStrategy {
         self.default(new);
     }
 
+    fn keeps_metadata_in_status(&self) -> bool {
+        true
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         self.check(object, None)
     }

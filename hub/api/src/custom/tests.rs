@@ -52,12 +52,12 @@ fn context(resource: &Resource) -> WriteContext<'_> {
 /// Writes a definition as the server does, and makes its row.
 fn accept(definition: Value) -> Result<Resource, String> {
     let row =
-        crate::resources::find("apiextensions.k8s.io", "v1", "customresourcedefinitions").unwrap();
+        resources::find("apiextensions.k8s.io", "v1", "customresourcedefinitions").unwrap();
     let text = definition.to_string();
     let decoded = decode::decode(row, text.as_bytes(), Media::Json, FieldValidation::Strict)
         .map_err(|it| it.message)?;
     let mut made = write::create(decoded.object, &context(row)).map_err(|it| it.message)?;
-    names::settle(&mut made, &[], crate::resources::builtin(), now());
+    names::settle(&mut made, &[], resources::builtin(), now());
     Ok(rows(&made, 1).remove(0))
 }
 
@@ -467,7 +467,7 @@ fn names_belong_to_the_first() {
         let mut it = definition(json!({"type": "object"}));
         it["metadata"]["name"] = json!(format!("{name}.stable.example.com"));
         it["spec"]["names"] = json!({"plural": name, "singular": name, "kind": kind, "listKind": format!("{kind}List")});
-        names::settle(&mut it, others, crate::resources::builtin(), now());
+        names::settle(&mut it, others, resources::builtin(), now());
         it
     };
     let first = made("ones", "One", &[]);
@@ -478,8 +478,27 @@ fn names_belong_to_the_first() {
     assert_eq!(second["status"]["conditions"][0]["message"], "\"OneList\" is already in use");
     assert!(rows(&second, 1).is_empty());
     let mut later = second.clone();
-    names::settle(&mut later, &[], crate::resources::builtin(), now());
+    names::settle(&mut later, &[], resources::builtin(), now());
     assert_eq!(rows(&later, 1).len(), 1);
+}
+
+#[test]
+fn a_status_that_lies_leads_to_nobody_elses_objects() {
+    let good = || {
+        let mut it = definition(json!({"type": "object"}));
+        names::settle(&mut it, &[], resources::builtin(), now());
+        it
+    };
+    assert_eq!(rows(&good(), 1).len(), 1);
+    let mut other = good();
+    other["status"]["acceptedNames"]["plural"] = json!("ones");
+    assert!(rows(&other, 1).is_empty(), "another definition's");
+    let mut builtin = good();
+    builtin["metadata"]["name"] = json!("clusterroles.rbac.authorization.k8s.io");
+    builtin["spec"]["group"] = json!("rbac.authorization.k8s.io");
+    builtin["spec"]["names"]["plural"] = json!("clusterroles");
+    builtin["status"]["acceptedNames"]["plural"] = json!("clusterroles");
+    assert!(rows(&builtin, 1).is_empty(), "the server's own");
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn read(
     let mut options = serde_saphyr::Options::default();
     options.duplicate_keys = duplicates;
     serde_saphyr::with_deserializer_from_slice_with_options(body, options, |reader| {
-        Open { depth: 0 }.deserialize(reader)
+        Open { depth: 0, twice: None }.deserialize(reader)
     })
     .map_err(|err| err.to_string())
 }

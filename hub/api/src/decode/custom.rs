@@ -1,18 +1,12 @@
 //! Decoding custom resources: any JSON, then what their definition says.
 
-use std::fmt;
+use serde_json::Value;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
-
-use super::typed::MAX_DEPTH;
-use super::words::Dotted;
 use super::{Decoded, FieldValidation, Target, TypeMeta, cannot_be_handled, conform_kind};
 use crate::custom::{Custom, fill, prune};
-use crate::path::Path;
 use crate::status::Status;
 
-/// Unknown and duplicate fields that are told.
+/// Unknown fields that are told.
 const MAX_STRICT: usize = 100;
 
 const METADATA: Target<'static> = Target {
@@ -21,86 +15,6 @@ const METADATA: Target<'static> = Target {
     kind: "ObjectMeta",
     schema: "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
 };
-
-/// Reads any value, noting fields that stand twice.
-pub(super) struct Any<'a> {
-    pub(super) path: Path<'a>,
-    pub(super) depth: u8,
-    pub(super) twice: &'a mut Vec<String>,
-}
-
-impl<'de> DeserializeSeed<'de> for Any<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        if self.depth > MAX_DEPTH {
-            return Err(D::Error::custom("exceeded max depth"));
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Any<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::from(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut out = Vec::new();
-        loop {
-            let path = self.path.index(out.len());
-            let seed = Any { path, depth: self.depth + 1, twice: self.twice };
-            match items.next_element_seed(seed)? {
-                Some(item) => out.push(item),
-                None => return Ok(Value::Array(out)),
-            }
-        }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut out = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            let path = self.path.field(&key);
-            if out.contains_key(&key) && self.twice.len() < MAX_STRICT {
-                self.twice.push(format!("duplicate field \"{}\"", Dotted(&path)));
-            }
-            let seed = Any { path, depth: self.depth + 1, twice: self.twice };
-            let value = entries.next_value_seed(seed)?;
-            out.insert(key, value);
-        }
-        Ok(Value::Object(out))
-    }
-}
 
 /// What is read becomes an object of its kind: metadata as everywhere, all else by the schema.
 pub(super) fn shape(

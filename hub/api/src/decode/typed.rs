@@ -127,7 +127,9 @@ impl<'de> Visitor<'de> for Typed<'_> {
         let schema = self.resolved();
         if schema.open || schema.ty.is_none() {
             let mut out = Vec::new();
-            while let Some(item) = items.next_element_seed(Open { depth: self.depth })? {
+            while let Some(item) =
+                items.next_element_seed(Open { depth: self.depth, twice: None })?
+            {
                 out.push(item);
             }
             return Ok(Some(Value::Array(out)));
@@ -156,7 +158,7 @@ impl<'de> Visitor<'de> for Typed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         let schema = self.resolved();
         if schema.open || schema.ty.is_none() {
-            return Open { depth: self.depth }.visit_map(entries).map(Some);
+            return Open { depth: self.depth, twice: None }.visit_map(entries).map(Some);
         }
         if schema.ty != Some(Type::Object) {
             while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}

@@ -42,34 +42,6 @@ pub fn template(template: &mut Value) {
     spec(object::ensure(template, "spec"));
 }
 
-/// Sets what admission sets on a new Pod: service account, priority, tolerations.
-pub fn admit(object: &mut Value) {
-    let spec = object::ensure(object, "spec");
-    object::default_text(spec, "serviceAccountName", "default");
-    mirror_account(spec);
-    let priority = match spec.get("priorityClassName").and_then(Value::as_str) {
-        Some("system-node-critical") => 2_000_001_000,
-        Some("system-cluster-critical") => 2_000_000_000,
-        _ => 0,
-    };
-    object::default(spec, "priority", priority);
-    object::default_text(spec, "preemptionPolicy", "PreemptLowerPriority");
-    let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
-    let Some(tolerations) = tolerations.as_array_mut() else {
-        return;
-    };
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let covered = tolerations.iter().any(|it| {
-            matches!(object::text(it, "key"), k if k.is_empty() || k == key)
-                && matches!(object::text(it, "effect"), "" | "NoExecute")
-        });
-        if !covered {
-            // No tolerationSeconds: a node out of reach keeps its pods.
-            tolerations.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute"}));
-        }
-    }
-}
-
 /// The quality of service class that the pod's resources give it.
 pub fn qos_class(object: &Value) -> &'static str {
     // What is said of the pod as a whole goes before what is said of its containers.

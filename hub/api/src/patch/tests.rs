@@ -92,6 +92,22 @@ fn json_patches_that_are_refused() {
             422,
             UNPROCESSABLE,
         ),
+        // Each of them makes it a hundred deeper, in few bytes.
+        (
+            (0..200)
+                .map(|i| {
+                    let path = format!("/a{}", "/0".repeat(99 * i));
+                    value!({ "op": "replace", "path": path, "value": nested(99) })
+                })
+                .collect(),
+            422,
+            UNPROCESSABLE,
+        ),
+        (
+            value!([{ "op": "add", "path": format!("/a{}", "/0".repeat(40)), "value": nested(99) }]),
+            422,
+            UNPROCESSABLE,
+        ),
         (
             Value::Array(vec![operation; 10_001]),
             413,
@@ -101,6 +117,11 @@ fn json_patches_that_are_refused() {
         let refused = json(&value!({ "a": 1 }), &patch).unwrap_err();
         assert_eq!((refused.code, refused.message.as_str()), (code, message));
     }
+}
+
+/// A list in a list in a list.
+fn nested(depth: usize) -> Value {
+    (0..depth).fold(value!(0), |inner, _| value!([inner]))
 }
 
 #[test]

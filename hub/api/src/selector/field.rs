@@ -77,6 +77,20 @@ impl FieldSelector {
         Ok(Self { terms })
     }
 
+    /// The value that a `fieldSelector` asks a field for, whatever the resource: rights may depend on it before it is
+    /// known whether there is such a resource. Nothing if it does not, or is malformed.
+    pub fn value_wanted(text: &str, label: &str) -> Option<String> {
+        let mut wanted = None;
+        for term in split_terms(text).into_iter().filter(|it| !it.is_empty()) {
+            let (found, equal, value) = split_term(term)?;
+            let value = unescape(value).ok()?;
+            if equal && found == label && wanted.is_none() {
+                wanted = Some(value);
+            }
+        }
+        wanted
+    }
+
     /// Whether every object matches.
     pub fn is_everything(&self) -> bool {
         self.terms.is_empty()

@@ -20,7 +20,6 @@ impl Strategy for Pod {
     }
 
     fn prepare_create(&self, object: &mut Value, _context: &WriteContext<'_>) {
-        defaults::pod::admit(object);
         let class = defaults::pod::qos_class(object);
         object["status"] = json!({"phase": "Pending", "qosClass": class});
         if !object::list(object, "spec.schedulingGates").is_empty() {

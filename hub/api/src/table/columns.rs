@@ -11,15 +11,12 @@ mod admissionregistration;
 mod apiextensions;
 mod apiregistration;
 mod apps;
-mod authentication;
-mod authorization;
 mod autoscaling;
 mod batch;
 mod certificates;
 mod coordination;
 mod core;
 mod discovery;
-mod events;
 mod flowcontrol;
 mod metrics;
 mod networking;
@@ -59,19 +56,17 @@ pub(super) enum Cell {
 /// The columns of a resource.
 pub(super) fn of(group: &str, plural: &str) -> &'static [Column] {
     let own = match group {
-        "" => core::of(plural),
+        // Events are the same objects in both groups.
+        "" | "events.k8s.io" => core::of(plural),
         "admissionregistration.k8s.io" => admissionregistration::of(plural),
         "apiextensions.k8s.io" => apiextensions::of(plural),
         "apiregistration.k8s.io" => apiregistration::of(plural),
         "apps" => apps::of(plural),
-        "authentication.k8s.io" => authentication::of(plural),
-        "authorization.k8s.io" => authorization::of(plural),
         "autoscaling" => autoscaling::of(plural),
         "batch" => batch::of(plural),
         "certificates.k8s.io" => certificates::of(plural),
         "coordination.k8s.io" => coordination::of(plural),
         "discovery.k8s.io" => discovery::of(plural),
-        "events.k8s.io" => events::of(plural),
         "flowcontrol.apiserver.k8s.io" => flowcontrol::of(plural),
         "metrics.k8s.io" => metrics::of(plural),
         "networking.k8s.io" => networking::of(plural),

@@ -53,8 +53,27 @@ pub fn pod(object: &Value) -> Vec<FieldError> {
                 "cannot be set until all schedulingGates have been cleared",
             ));
         }
+    } else if let Some(mirrored) = object::annotation(object, MIRROR) {
+        let path = Path::Root.field("metadata");
+        let why = "must set spec.nodeName if mirror pod annotation is set";
+        errors.push(FieldError::invalid(path.field("annotations").key(MIRROR), mirrored, why));
     }
     errors
+}
+
+/// Annotation of pods that a node made from a file of its own.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// Whether a pod is a node's own is said when it is made: other rules hold for it ever after.
+fn mirror_update(new: &Value, old: &Value) -> Option<FieldError> {
+    let (after, before) = (object::annotation(new, MIRROR), object::annotation(old, MIRROR));
+    let why = match before {
+        _ if after == before => return None,
+        Some(_) => "may not remove or update mirror pod annotation",
+        None => "may not add mirror pod annotation",
+    };
+    let metadata = Path::Root.field("metadata");
+    Some(FieldError::forbidden(metadata.field("annotations").key(MIRROR), why))
 }
 
 /// Checks a binding of a pod to a node.

@@ -71,7 +71,7 @@ pub fn prepare_status(
     context: &WriteContext<'_>,
 ) -> Result<Value, Status> {
     keep_metadata(&mut new, old, context)?;
-    keep_all_but(&mut new, old, &["metadata", "status"]);
+    keep_all_but_status(&mut new, old, context);
     set_type(&mut new, context);
     Ok(new)
 }
@@ -83,7 +83,7 @@ pub fn finish_status(
     context: &WriteContext<'_>,
 ) -> Result<Value, Status> {
     let resource = context.resource;
-    keep_all_but(&mut new, old, &["metadata", "status"]);
+    keep_all_but_status(&mut new, old, context);
     keep_meta_fields(&mut new, old, &["generation", "generateName", "ownerReferences"]);
     resource.strategy.prepare_status_at(&mut new, old, context.now);
     let mut errors = meta::validate_update(&new, old, resource);
@@ -213,6 +213,20 @@ fn keep_field(new: &mut Value, old: &Value, field: &str) {
         Some(value) => map.insert(field.to_owned(), value.clone()),
         None => map.remove(field),
     };
+}
+
+/// Who writes the status may write of the metadata what the kind lets them.
+fn keep_all_but_status(new: &mut Value, old: &Value, context: &WriteContext<'_>) {
+    keep_all_but(new, old, &["metadata", "status"]);
+    if context.resource.strategy.keeps_metadata_in_status() {
+        let metadata = object::ensure(new, "metadata");
+        metadata.retain(|key, _| key == "managedFields");
+        let kept = old["metadata"].as_object().into_iter().flatten();
+        let is_kept = |key: &str| !matches!(key, "managedFields" | "resourceVersion");
+        metadata.extend(
+            kept.filter(|(key, _)| is_kept(key)).map(|(key, it)| (key.clone(), it.clone())),
+        );
+    }
 }
 
 fn keep_all_but(new: &mut Value, old: &Value, taken: &[&str]) {

@@ -86,9 +86,13 @@ pub(super) fn validate(
     let resource = attributes.resource;
     match (&*resource.group, &*resource.plural, attributes.subresource) {
         ("", "pods", None) => {
-            pods::check_limits(registry, attributes, object)?;
+            // What a pod uses never changes but through `resize`.
+            if attributes.operation == Operation::Create {
+                pods::check_limits(registry, attributes, object)?;
+            }
             pods::check_security(registry, attributes, object)
         }
+        ("", "pods", Some("resize")) => pods::check_limits(registry, attributes, object),
         ("", "pods", Some("ephemeralcontainers")) => {
             pods::check_security(registry, attributes, object)
         }

@@ -71,28 +71,42 @@ impl Authentication {
             return Err(AuthenticationError::TooLong);
         }
         if let Some(user) = self.tokens.user(token) {
-            return Ok(Some(Verified { user: user.clone(), audiences: Vec::new() }));
+            return Ok(self.for_this_api(user.clone(), audiences));
         }
         if let Some(issuer) = &self.service_accounts
             && let Some(verified) = issuer
                 .verify(registry, token, audiences)
                 .map_err(AuthenticationError::ServiceAccount)?
         {
+            // Tokens of old do not say for whom they are.
+            if verified.audiences.is_empty() {
+                return Ok(self.for_this_api(verified.user, audiences));
+            }
             return Ok(Some(verified));
         }
         if self.bootstrap_tokens
             && let Some(user) =
                 bootstrap_token::user(registry, token).map_err(AuthenticationError::Bootstrap)?
         {
-            return Ok(Some(Verified { user, audiences: Vec::new() }));
+            return Ok(self.for_this_api(user, audiences));
         }
         for issuer in &self.oidc {
-            let verified = issuer.verify(token, audiences, registry.now()).await;
-            if let Some(verified) = verified.map_err(AuthenticationError::Oidc)? {
-                return Ok(Some(verified));
+            let user = issuer.verify(token, registry.now()).await;
+            if let Some(user) = user.map_err(AuthenticationError::Oidc)? {
+                return Ok(self.for_this_api(user, audiences));
             }
         }
         Ok(None)
+    }
+
+    /// A token that does not say for whom it is is for this API, and nobody else may take it for theirs.
+    fn for_this_api(&self, user: User, wanted: &[String]) -> Option<Verified> {
+        let own = self.service_accounts.as_ref().map_or(&[][..], |it| it.audiences());
+        if wanted.is_empty() {
+            return Some(Verified { user, audiences: own.to_vec() });
+        }
+        let audiences: Vec<String> = wanted.iter().filter(|it| own.contains(it)).cloned().collect();
+        (!audiences.is_empty()).then_some(Verified { user, audiences })
     }
 }
 

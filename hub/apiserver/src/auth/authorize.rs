@@ -25,7 +25,7 @@ pub struct Attributes<'a> {
     pub subresource: &'a str,
     /// Empty if none.
     pub namespace: &'a str,
-    /// Empty if none.
+    /// Empty if none. Lists and watches have the name that their field selector asks for.
     pub name: &'a str,
     /// The path, for those that are no resource; empty for those that are.
     pub path: &'a str,

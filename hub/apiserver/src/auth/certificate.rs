@@ -36,6 +36,17 @@ pub fn user_of_certificate(der: &[u8]) -> Result<User, CertificateError> {
     Ok(User { name, groups, ..User::default() }.authenticated())
 }
 
+/// SHA-256 of a certificate's public key (SubjectPublicKeyInfo, DER), hexadecimal.
+///
+/// # Errors
+/// The certificate cannot be read.
+pub fn key_hash(der: &[u8]) -> Result<String, CertificateError> {
+    let (_, certificate) =
+        X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
+    let hash = ring::digest::digest(&ring::digest::SHA256, certificate.public_key().raw);
+    Ok(hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

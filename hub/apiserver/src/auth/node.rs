@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hub_api::selector::FieldSelector;
 use hub_api::{Status, object, resources};
 use hub_storage::{Prefix, Storage};
 use serde_json::Value;
@@ -16,6 +17,10 @@ use crate::registry::Registry;
 
 pub(super) const USER_PREFIX: &str = "system:node:";
 pub(super) const GROUP: &str = "system:nodes";
+/// Annotation of pods that a node made from a file of its own.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Annotation of Nodes: to which key the name belongs, as [`super::key_hash`] gives it.
+pub const KEY_HASH: &str = "outbye.dev/key-hash";
 /// Labels of these domains are not a node's to choose.
 const RESERVED_DOMAINS: [&str; 2] = ["kubernetes.io", "k8s.io"];
 /// Labels of reserved domains that a node may set all the same.
@@ -42,6 +47,14 @@ pub(crate) fn name_of(user: &User) -> Option<&str> {
     user.is_in(GROUP).then_some(name)
 }
 
+/// Whether a node's certificate is good no more: its Node was deleted, or the name belongs to another key.
+pub(crate) fn is_locked_out(registry: &Registry, node: &str, certificate: &[u8]) -> bool {
+    let found = resources::find("", "v1", "nodes").map(|it| registry.get(it, None, node));
+    let Some(Ok(entry)) = found else { return true };
+    let hash = super::key_hash(certificate).ok();
+    object::annotation(&entry.value(), KEY_HASH).is_some_and(|it| Some(it) != hash.as_deref())
+}
+
 /// Something that a pod needs: plural, namespace and name.
 type Need = (&'static str, String, String);
 
@@ -66,7 +79,8 @@ impl Graph {
                 if node.is_empty() {
                     return;
                 }
-                let needs = needs_of(pod, &key.0);
+                // A static pod's mirror may not make its node read anything.
+                let needs = if is_mirror(pod) { Vec::new() } else { needs_of(pod, &key.0) };
                 for need in &needs {
                     *self.needs.entry((node.to_owned(), need.clone())).or_default() += 1;
                 }
@@ -107,10 +121,6 @@ fn needs_of(pod: &Value, namespace: &str) -> Vec<Need> {
             out.push((plural, namespace.to_owned(), name.to_owned()));
         }
     };
-    // A static pod's mirror may not make its node read anything.
-    if object::annotation(pod, "kubernetes.io/config.mirror").is_some() {
-        return Vec::new();
-    }
     need("serviceaccounts", object::text(pod, "spec.serviceAccountName"));
     for secret in object::list(pod, "spec.imagePullSecrets") {
         need("secrets", object::text(secret, "name"));
@@ -141,6 +151,10 @@ fn needs_of(pod: &Value, namespace: &str) -> Vec<Need> {
         }
     }
     out
+}
+
+fn is_mirror(pod: &Value) -> bool {
+    object::annotation(pod, MIRROR).is_some()
 }
 
 /// Decides for nodes, and only for them.
@@ -183,9 +197,7 @@ impl NodeAuthorizer {
 
 /// Whether a field selector demands that a field has that value.
 fn selects(selector: &str, field: &str, value: &str) -> bool {
-    selector
-        .split(',')
-        .any(|it| it == format!("{field}={value}") || it == format!("{field}=={value}"))
+    FieldSelector::value_wanted(selector, field).is_some_and(|it| it == value)
 }
 
 impl Authorizer for NodeAuthorizer {
@@ -237,9 +249,7 @@ impl Authorizer for NodeAuthorizer {
                 no(&format!("node '{node}' cannot read '{}', only its own Node object", it.name))
             }
             ("", "nodes", "")
-                if matches!(it.verb, "list" | "watch")
-                    && it.name != node
-                    && !selects(it.field_selector, "metadata.name", node) =>
+                if matches!(it.verb, "list" | "watch") && it.name != node =>
             {
                 no(&format!("node '{node}' cannot read all nodes, only its own Node object"))
             }
@@ -356,19 +366,10 @@ fn restrict_pod(
     let forbidden = |why: String| Err(Status::forbidden("", "pods", it.name, &why));
     let bound_here = |pod: &Value| object::text(pod, "spec.nodeName") == node;
     match (subresource, it.old, it.new) {
-        (None, None, Some(new)) => {
-            if object::annotation(new, "kubernetes.io/config.mirror").is_none() {
-                return forbidden(format!(
-                    "pod does not have \"kubernetes.io/config.mirror\" annotation, node \"{node}\" can only create mirror pods"
-                ));
-            }
-            if !bound_here(new) {
-                return forbidden(format!(
-                    "node \"{node}\" can only create pods with spec.nodeName set to itself"
-                ));
-            }
-            Ok(())
-        }
+        (None, None, Some(new)) => match mirror_refusal(registry, node, new) {
+            Some(why) => forbidden(why),
+            None => Ok(()),
+        },
         (None, Some(old), None) if !bound_here(old) => forbidden(format!(
             "node \"{node}\" can only delete pods with spec.nodeName set to itself"
         )),
@@ -393,6 +394,50 @@ fn restrict_pod(
     }
 }
 
+/// Why a node may not make this pod: it makes nothing but mirrors of its own static pods, and these must not refer to
+/// anything, for what a pod refers to its node may read.
+fn mirror_refusal(registry: &Registry, node: &str, pod: &Value) -> Option<String> {
+    if !is_mirror(pod) {
+        return Some(format!(
+            "pod does not have \"{MIRROR}\" annotation, node \"{node}\" can only create mirror pods"
+        ));
+    }
+    let own = |what: &str| Some(format!("node \"{node}\" can only create pods with {what}"));
+    if object::text(pod, "spec.nodeName") != node {
+        return own("spec.nodeName set to itself");
+    }
+    let [owner] = object::list(pod, "metadata.ownerReferences") else {
+        return own("an owner reference set to itself");
+    };
+    let text = |field: &str| object::text(owner, field);
+    if (text("apiVersion"), text("kind"), text("name")) != ("v1", "Node", node) {
+        return own("an owner reference set to itself");
+    }
+    if !object::flag(owner, "controller") {
+        return own("a controller owner reference set to itself");
+    }
+    if object::flag(owner, "blockOwnerDeletion") {
+        return Some(format!(
+            "node \"{node}\" must not set blockOwnerDeletion on an owner reference"
+        ));
+    }
+    let nodes = resources::find("", "v1", "nodes")?;
+    let uid = registry.get(nodes, None, node).map(|it| object::uid(&it.value()).to_owned());
+    match uid {
+        Ok(uid) if uid == text("uid") => {}
+        Ok(uid) => {
+            let got = text("uid");
+            return Some(format!("node {node} UID mismatch: expected {uid} got {got}"));
+        }
+        Err(status) => return Some(status.message),
+    }
+    let needs = needs_of(pod, object::namespace(pod));
+    let claims = !object::list(pod, "spec.resourceClaims").is_empty();
+    let needed = needs.first().map(|(plural, ..)| *plural);
+    let what = needed.or_else(|| claims.then_some("resourceclaims"))?;
+    Some(format!("node \"{node}\" can not create pods that reference {what}"))
+}
+
 fn restrict_node(node: &str, it: &ClientWrite<'_>) -> Result<(), Status> {
     let name = it.new.map_or(it.name, object::name);
     let forbidden = |why: String| Err(Status::forbidden("", "nodes", name, &why));
@@ -402,6 +447,9 @@ fn restrict_node(node: &str, it: &ClientWrite<'_>) -> Result<(), Status> {
     let Some(new) = it.new else { return Ok(()) };
     let nothing = Value::Null;
     let old = it.old.unwrap_or(&nothing);
+    if object::annotation(old, KEY_HASH) != object::annotation(new, KEY_HASH) {
+        return forbidden(format!("node \"{node}\" is not allowed to modify the annotation {KEY_HASH}"));
+    }
     if it.old.is_some() && it.subresource.is_none() {
         let differ = |path: &str| object::get(old, path) != object::get(new, path);
         if differ("spec.taints") {

@@ -1,15 +1,15 @@
 //! Tokens of an OpenID Connect issuer (OpenID Connect Core 1.0): their claims name the user. The
 //! issuer's keys are fetched when they are needed, and kept for a while.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use jiff::Timestamp;
 use ring::signature as sig;
 use serde_json::Value;
-use tokio::sync::Mutex;
 
 use super::User;
-use super::authentication::Verified;
 use super::fetch::{FetchError, Fetcher};
 use super::jwt::Parsed;
 
@@ -53,6 +53,8 @@ pub struct OidcIssuer {
     config: OidcConfig,
     fetcher: Fetcher,
     keys: Mutex<Keys>,
+    /// Held by the one who asks the issuer for all.
+    asking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -104,33 +106,30 @@ impl OidcIssuer {
             return Err(OidcError::Config { what: "audience and username claim must be given" });
         }
         let fetcher = Fetcher::new(&config.ca_pem).map_err(OidcError::Ask)?;
-        Ok(Self { config, fetcher, keys: Mutex::default() })
+        Ok(Self { config, fetcher, keys: Mutex::default(), asking: tokio::sync::Mutex::default() })
     }
 
     /// The user of a token; nothing if it is another issuer's.
     pub(super) async fn verify(
         &self,
         token: &str,
-        audiences: &[String],
         now: Timestamp,
-    ) -> Result<Option<Verified>, OidcError> {
+    ) -> Result<Option<User>, OidcError> {
         let Some(parsed) = Parsed::new(token) else { return Ok(None) };
         if parsed.claims["iss"] != self.config.issuer.as_str() {
             return Ok(None);
         }
         // Cheap checks first: only what could be good makes us ask the issuer.
-        let found = self.check(&parsed, now)?;
+        self.check(&parsed, now)?;
         let user = user_of(&self.config, &parsed.claims)?;
         self.check_signature(&parsed, now).await?;
-        let wanted: Vec<String> = found.into_iter().filter(|it| audiences.contains(it)).collect();
-        Ok(Some(Verified { user, audiences: wanted }))
+        Ok(Some(user))
     }
 
-    /// Checks audience, times and required claims; returns the audiences.
-    fn check(&self, token: &Parsed<'_>, now: Timestamp) -> Result<Vec<String>, OidcError> {
+    /// Checks audience, times and required claims.
+    fn check(&self, token: &Parsed<'_>, now: Timestamp) -> Result<(), OidcError> {
         let wrong = |claim: &str| OidcError::Claim { claim: claim.to_owned() };
-        let audiences = token.audiences();
-        if !audiences.iter().any(|it| self.config.audiences.contains(it)) {
+        if !token.audiences().iter().any(|it| self.config.audiences.contains(it)) {
             return Err(wrong("aud"));
         }
         let now = now.as_second();
@@ -148,29 +147,40 @@ impl OidcIssuer {
                 return Err(wrong(claim));
             }
         }
-        Ok(audiences)
+        Ok(())
     }
 
     async fn check_signature(&self, token: &Parsed<'_>, now: Timestamp) -> Result<(), OidcError> {
-        // One asks for all: others wait here meanwhile.
-        let mut keys = self.keys.lock().await;
         let since = |at: Timestamp| now.as_second().saturating_sub(at.as_second());
-        let fits = |keys: &Keys| keys.list.iter().any(|key| verifies(key, token));
-        let is_old = keys.asked.is_none_or(|at| since(at) >= KEYS_LIFE);
-        if !is_old && fits(&keys) {
+        let fits = || self.keys().list.iter().any(|key| verifies(key, token));
+        let is_old = || self.keys().asked.is_none_or(|at| since(at) >= KEYS_LIFE);
+        let known = fits();
+        if known && !is_old() {
             return Ok(());
         }
-        let may_ask = keys.asked.is_none_or(|at| since(at) >= ASK_PAUSE || since(at) < 0);
-        if may_ask {
-            keys.asked = Some(now);
+        // One asks for all. Who can do without waits for nobody: tokens that somebody made up, and for which the issuer
+        // is asked, must not hold up others.
+        let _asking = match self.asking.try_lock() {
+            Ok(asking) => asking,
+            Err(_) if known => return Ok(()),
+            Err(_) => self.asking.lock().await,
+        };
+        let asked = self.keys().asked;
+        if asked.is_none_or(|at| since(at) >= ASK_PAUSE || since(at) < 0) {
+            self.keys().asked = Some(now);
             match self.fetch().await {
-                Ok(list) => keys.list = list,
+                Ok(list) => self.keys().list = list,
                 // What was known is good enough while the issuer is away.
-                Err(_) if fits(&keys) => {}
+                Err(_) if fits() => {}
                 Err(err) => return Err(err),
             }
         }
-        if fits(&keys) { Ok(()) } else { Err(OidcError::Signature) }
+        if fits() { Ok(()) } else { Err(OidcError::Signature) }
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        // Nothing is done with the keys but reading and replacing them: a panic elsewhere does not spoil them.
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn get(&self, url: &str) -> Result<Value, OidcError> {
@@ -204,7 +214,7 @@ pub(super) fn user_of(config: &OidcConfig, claims: &Value) -> Result<User, OidcE
     let wrong = |claim: &str| OidcError::Claim { claim: claim.to_owned() };
     let claim = config.username_claim.as_str();
     let name = claims[claim].as_str().filter(|it| !it.is_empty()).ok_or_else(|| wrong(claim))?;
-    if claim == "email" && claims["email_verified"].as_bool() == Some(false) {
+    if claim == "email" && claims.get("email_verified").is_some_and(|it| *it != true) {
         return Err(wrong("email_verified"));
     }
     let name = format!("{}{name}", config.username_prefix);
@@ -311,6 +321,27 @@ mod tests {
         }
         let bare = OidcConfig { username_prefix: String::new(), ..config() };
         assert!(user_of(&bare, &json!({"sub": "system:admin"})).is_err());
+        let by_mail = OidcConfig { username_claim: "email".to_owned(), ..config() };
+        for (verified, good) in [(json!(true), true), (json!(false), false), (json!("false"), false)] {
+            let claims = json!({"email": "a@b", "email_verified": verified});
+            assert_eq!(user_of(&by_mail, &claims).is_ok(), good, "{claims}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_issuer_that_is_asked_holds_up_nobody_whose_key_is_known() {
+        let issuer = OidcIssuer::new(config()).unwrap();
+        let key = TokenKey::from_pkcs8(&TokenKey::generate().unwrap()).unwrap();
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let token = key.sign(&json!({"iss": "https://i", "aud": "hub", "sub": "jane", "team": "x", "exp": 1_000_100}));
+        // Somebody is waiting for the issuer's answer, and keys are due to be fetched again.
+        let _asking = issuer.asking.lock().await;
+        for asked in [Some(now), Some(now - jiff::SignedDuration::from_hours(2)), None] {
+            *issuer.keys() = Keys { list: vec![key.to_jwk()], asked };
+            let got = issuer.verify(token.as_ref().unwrap(), now);
+            let got = tokio::time::timeout(std::time::Duration::from_secs(5), got).await.unwrap();
+            assert!(matches!(got, Ok(Some(_))), "{asked:?} {got:?}");
+        }
     }
 
     #[tokio::test]
@@ -319,7 +350,7 @@ mod tests {
         let key = TokenKey::from_pkcs8(&TokenKey::generate().unwrap()).unwrap();
         let other = TokenKey::from_pkcs8(&TokenKey::generate().unwrap()).unwrap();
         let now = Timestamp::from_second(1_000_000).unwrap();
-        *issuer.keys.lock().await = Keys { list: vec![key.to_jwk()], asked: Some(now) };
+        *issuer.keys() = Keys { list: vec![key.to_jwk()], asked: Some(now) };
         let good =
             json!({"iss": "https://i", "aud": "hub", "sub": "jane", "team": "x", "exp": 1_000_100});
         for (field, value, ok) in [
@@ -333,16 +364,16 @@ mod tests {
             let mut claims = good.clone();
             claims[field] = value;
             let token = key.sign(&claims).unwrap();
-            let got = issuer.verify(&token, &[], now).await;
+            let got = issuer.verify(&token, now).await;
             assert_eq!(matches!(got, Ok(Some(_))), ok, "{field} {got:?}");
         }
         // Signed by another, unsigned, another issuer's.
         let forged = other.sign(&good).unwrap();
-        assert!(matches!(issuer.verify(&forged, &[], now).await, Err(OidcError::Signature)));
+        assert!(matches!(issuer.verify(&forged, now).await, Err(OidcError::Signature)));
         let part = |it: &Value| BASE64.encode(it.to_string());
         let none = format!("{}.{}.", part(&json!({"alg": "none"})), part(&good));
-        assert!(issuer.verify(&none, &[], now).await.is_err());
+        assert!(issuer.verify(&none, now).await.is_err());
         let elsewhere = key.sign(&json!({"iss": "https://j"})).unwrap();
-        assert!(matches!(issuer.verify(&elsewhere, &[], now).await, Ok(None)));
+        assert!(matches!(issuer.verify(&elsewhere, now).await, Ok(None)));
     }
 }

@@ -55,8 +55,8 @@ impl ServiceAccountTokens {
         order: PodTokenOrder<'_>,
     ) -> Result<PodToken, Status> {
         let row = |plural| resources::find("", "v1", plural).ok_or_else(Status::no_such_resource);
-        let pod = registry.get(row("pods")?, Some(order.namespace), order.pod)?;
-        let account = check_pod(&pod.value(), node, order)?;
+        let pod = registry.get(row("pods")?, Some(order.namespace), order.pod)?.value();
+        let account = check_pod(&pod, node, order)?;
         let audiences: Vec<&str> =
             Some(order.audience).into_iter().filter(|it| !it.is_empty()).collect();
         let mut request = json!({

@@ -130,6 +130,11 @@ impl ServiceAccountTokens {
         &self.issuer
     }
 
+    /// This API's own audiences.
+    pub(crate) fn audiences(&self) -> &[String] {
+        &self.audiences
+    }
+
     /// `/openid/v1/jwks`
     pub(crate) fn jwks(&self) -> Value {
         json!({ "keys": self.keys().iter().map(TokenKey::to_jwk).collect::<Vec<_>>() })

@@ -20,6 +20,9 @@ pub enum TokenFileError {
     /// The token is empty.
     #[error("could not use the empty token in line {line}")]
     EmptyToken { line: usize },
+    /// The user's name is empty, which is the hub's own.
+    #[error("could not use the empty user name in line {line}")]
+    EmptyUser { line: usize },
     /// A quote is never closed.
     #[error("could not find the closing quote in line {line}")]
     OpenQuote { line: usize },
@@ -43,6 +46,9 @@ impl TokenFile {
             };
             if token.is_empty() {
                 return Err(TokenFileError::EmptyToken { line });
+            }
+            if name.is_empty() {
+                return Err(TokenFileError::EmptyUser { line });
             }
             let groups = rest
                 .first()
@@ -112,6 +118,7 @@ mod tests {
         for (text, err) in [
             ("t1,admin", TokenFileError::TooFewColumns { line: 1 }),
             ("a,b,c\n,admin,1", TokenFileError::EmptyToken { line: 2 }),
+            ("a,,c", TokenFileError::EmptyUser { line: 1 }),
             ("a,b,c,\"d", TokenFileError::OpenQuote { line: 1 }),
         ] {
             assert_eq!(TokenFile::parse(text).map(|_| ()), Err(err));

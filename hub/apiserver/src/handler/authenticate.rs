@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use hub_api::Status;
 use hyper::body::Incoming;
 
 use super::Shared;
 use crate::auth::{
     Attributes, AuthenticationError, Decision, UNAUTHENTICATED, User, account_of, chain, groups_of,
+    is_locked_out, node_name_of,
 };
 use crate::request::query::decode;
 use crate::server::Peer;
@@ -29,13 +30,24 @@ pub(super) async fn sender(
 ) -> Result<User, Status> {
     let headers = request.headers();
     match (&peer.user, bearer(headers)) {
-        (Some(user), _) => Ok(User::clone(user)),
+        (Some(user), _) => certified(shared, peer, user),
         (None, Some(token)) => known(shared, peer, token).await,
         (None, None) if shared.authentication.anonymous || is_open(request.uri().path()) => {
             Ok(User::anonymous())
         }
         (None, None) => Err(Status::unauthorized()),
     }
+}
+
+/// The user of a certificate. Nodes are looked at each time: whose Node was deleted has lost its name at once, also on
+/// connections that are open.
+fn certified(shared: &Shared, peer: &Peer, user: &User) -> Result<User, Status> {
+    let node = node_name_of(user);
+    if node.is_some_and(|node| is_locked_out(&shared.registry, node, &peer.certificate)) {
+        tracing::debug!(address = %peer.address, user = user.name, "Refused a node that is locked out");
+        return Err(Status::unauthorized());
+    }
+    Ok(user.clone())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -130,15 +142,12 @@ fn impersonated(shared: &Shared, user: &User, mut wanted: User) -> Result<User, 
 
 /// As whom the sender wants to act; nothing if as themselves.
 fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
-    let values = |name: &str| -> Vec<String> {
-        headers.get_all(name).iter().filter_map(|it| it.to_str().ok()).map(str::to_owned).collect()
-    };
-    let name = values("impersonate-user").into_iter().next().unwrap_or_default();
-    let groups = values("impersonate-group");
-    let uid = values("impersonate-uid").into_iter().next().unwrap_or_default();
+    let name = texts(headers, "impersonate-user")?.into_iter().next().unwrap_or_default();
+    let groups = texts(headers, "impersonate-group")?;
+    let uid = texts(headers, "impersonate-uid")?.into_iter().next().unwrap_or_default();
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for key in headers.keys().filter_map(|it| it.as_str().strip_prefix(EXTRA)) {
-        let list = values(&format!("{EXTRA}{key}"));
+        let list = texts(headers, &format!("{EXTRA}{key}"))?;
         extra.entry(decode(&key.to_lowercase(), false)).or_default().extend(list);
     }
     if !name.is_empty() {
@@ -149,4 +158,40 @@ fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
     }
     // Upstream answers so as well: whoever acts as nobody is not told more.
     Err(Status::internal("requested impersonation without impersonating a user"))
+}
+
+/// All values of a header. One that cannot be read is refused, never left out: whoever wants to act as somebody else
+/// must not act as themselves.
+fn texts(headers: &HeaderMap, name: &str) -> Result<Vec<String>, Status> {
+    let text = |it: &HeaderValue| std::str::from_utf8(it.as_bytes()).map(str::to_owned);
+    let all: Result<_, _> = headers.get_all(name).iter().map(text).collect();
+    all.map_err(|_| Status::bad_request(format!("the header {name} is not UTF-8")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_acts_as_others_never_acts_as_themselves_by_mistake() {
+        let cases: [(&[(&str, &[u8])], Result<Option<&str>, u16>); 7] = [
+            (&[], Ok(None)),
+            (&[("impersonate-user", b"jane")], Ok(Some("jane"))),
+            (&[("impersonate-user", "jörg".as_bytes())], Ok(Some("jörg"))),
+            (&[("impersonate-user", b"j\xf6rg")], Err(400)),
+            (&[("impersonate-user", b"jane"), ("impersonate-group", b"\xff")], Err(400)),
+            (&[("impersonate-user", b"jane"), ("impersonate-extra-x", b"\xff")], Err(400)),
+            (&[("impersonate-group", b"dev")], Err(500)),
+        ];
+        for (pairs, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                headers.append(name, HeaderValue::from_bytes(value).unwrap());
+            }
+            let got = wanted(&headers);
+            let got = got.map(|it| it.map(|it| it.name)).map_err(|it| it.code);
+            assert_eq!(got, expected.map(|it| it.map(str::to_owned)), "{pairs:?}");
+        }
+    }
 }

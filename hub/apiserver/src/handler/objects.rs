@@ -1,5 +1,7 @@
 //! Create, read, update, delete: the verbs that every resource has.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{Request, StatusCode};
@@ -144,7 +146,11 @@ async fn show(
 
 async fn update(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
     let view = view(call)?;
-    let options = options::write(call, "UpdateOptions")?;
+    let mut options = options::write(call, "UpdateOptions")?;
+    let resource = call.resource.stored();
+    if call.subresource().is_none() && resource.strategy.creates_on_update() {
+        options.create_refusal = super::authorize_also(call, "create").err().map(Arc::new);
+    }
     let media = body_media(call.header(CONTENT_TYPE))?;
     let bytes = body::read(request.into_body()).await?;
     let scale = call.subresource() == Some("scale");
@@ -205,13 +211,11 @@ async fn patch(call: &Call, request: Request<Incoming>) -> Result<Answer, Status
 }
 
 async fn apply(call: &Call, request: Request<Incoming>, view: View) -> Result<Answer, Status> {
-    let (options, force) = options::apply(call)?;
+    let (mut options, force) = options::apply(call)?;
+    // Who may only patch does not create.
+    options.create_refusal = super::authorize_also(call, "create").err().map(Arc::new);
     let bytes = body::read(request.into_body()).await?;
     let decoded = decode::applied(&bytes, options.field_validation)?;
-    if call.registry.get(&call.resource, call.namespace(), call.name()).is_err() {
-        // Who may only patch does not create.
-        super::authorize_also(call, "create")?;
-    }
     let application = Application {
         resource: &call.resource,
         namespace: call.namespace(),

@@ -13,15 +13,15 @@ fn selection(call: &Call) -> Result<Selection, Status> {
     if let Some(text) = call.query.text("labelSelector") {
         selection.labels = LabelSelector::parse(text)?;
     }
-    if let Some(text) = call.query.text("fieldSelector") {
-        selection.fields = FieldSelector::parse(text, &call.resource)?;
-    }
-    // `GET .../pods/x?watch=true` means one object.
+    let mut fields = call.query.text("fieldSelector").unwrap_or_default().to_owned();
+    // `GET .../pods/x?watch=true` means one object, if the selector means it: who was let in because of the selector
+    // must not see more than it selects.
     if call.verb == "watch"
         && let Some(name) = &call.path.name
     {
-        selection.fields = FieldSelector::parse(&format!("metadata.name={name}"), &call.resource)?;
+        fields = format!("metadata.name={name},{fields}");
     }
+    selection.fields = FieldSelector::parse(&fields, &call.resource)?;
     Ok(selection)
 }
 
@@ -201,8 +201,8 @@ fn write_after(
         dry_run,
         field_manager,
         user: call.user.clone(),
-        is_client: true,
         field_validation,
+        create_refusal: None,
     })
 }
 

@@ -130,8 +130,7 @@ impl View {
                 });
             }
             Form::Table { beta } => {
-                let items: Vec<&Value> = items.iter().collect();
-                let made = table(resource, &items, TableMeta::default(), self.include, now);
+                let made = table(resource, items, TableMeta::default(), self.include, now);
                 return self.text(with_version(made, beta));
             }
             Form::Metadata { beta } => beta,

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::header::ACCEPT;
 use hub_api::{Resource, Status, object, resources, usage};
-use hub_storage::Entry;
 use serde_json::Value;
 
 use super::render::View;

@@ -49,7 +49,10 @@ impl Registry {
                     Attempt::Conflict => continue,
                 },
                 Err(status) if subresource.is_some() || status.code != 404 => return Err(status),
-                Err(_) => self.apply_new(application, options).await,
+                Err(_) => match &options.create_refusal {
+                    Some(refusal) => return Err(Status::clone(refusal)),
+                    None => self.apply_new(application, options).await,
+                },
             };
             match outcome {
                 // Somebody else made it in between.

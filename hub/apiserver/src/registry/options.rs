@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hub_api::Status;
 use hub_api::selector::{FieldSelector, LabelSelector};
 use serde_json::Value;
 
@@ -84,11 +85,10 @@ pub struct WriteOptions {
     pub field_manager: String,
     /// Who writes.
     pub user: Arc<User>,
-    /// Whether the writer is a client, whose rights are checked; else it is a part of the hub,
-    /// which may do everything.
-    pub is_client: bool,
     /// What becomes of unknown fields in patches.
     pub field_validation: hub_api::FieldValidation,
+    /// Why a write of what is not there may not make it, if it may not.
+    pub create_refusal: Option<Arc<Status>>,
 }
 
 impl Default for WriteOptions {
@@ -97,8 +97,8 @@ impl Default for WriteOptions {
             dry_run: false,
             field_manager: HUB_MANAGER.to_owned(),
             user: Arc::default(),
-            is_client: false,
             field_validation: hub_api::FieldValidation::Warn,
+            create_refusal: None,
         }
     }
 }

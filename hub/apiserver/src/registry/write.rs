@@ -223,8 +223,17 @@ impl Registry {
             && resource.strategy.creates_on_update()
             && object::resource_version(&object).is_empty();
         if creates && self.get(resource, namespace, name).is_err() {
+            if let Some(refusal) = &options.create_refusal {
+                return Err(Status::clone(refusal));
+            }
             let mut object = object;
             object::default_text(object::ensure(&mut object, "metadata"), "name", name);
+            let found = object::name(&object);
+            if found != name {
+                return Err(Status::bad_request(format!(
+                    "the name of the object ({found}) does not match the name on the URL ({name})"
+                )));
+            }
             let object = requested.show(object);
             return self.create(requested, namespace, object, options).await;
         }

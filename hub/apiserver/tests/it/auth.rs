@@ -449,6 +449,217 @@ async fn nodes_see_their_own_and_write_about_themselves() {
     world.stop().await;
 }
 
+/// A node that is not what it should be tries what it must not.
+#[tokio::test]
+async fn a_node_gets_no_further_than_its_own_pods() {
+    let mut world = World::new().await;
+    let mut uids = Vec::new();
+    for node in ["n1", "n2"] {
+        let made = world.post("/api/v1/nodes", &json!({"metadata": {"name": node}})).await;
+        uids.push(made.json()["metadata"]["uid"].clone());
+    }
+    let core = "/api/v1/namespaces/default";
+    let secret = json!({"metadata": {"name": "key"}});
+    assert_eq!(world.post(&format!("{core}/secrets"), &secret).await.code, 201);
+    let foreign = json!({
+        "metadata": {"name": "foreign"},
+        "spec": {"nodeName": "n2", "containers": [{"name": "c", "image": "i"}]},
+    });
+    assert_eq!(world.post(&format!("{core}/pods"), &foreign).await.code, 201);
+    let node = [
+        ("impersonate-user", "system:node:n1"),
+        ("impersonate-group", "system:nodes"),
+        ("content-type", "application/json"),
+    ];
+    // A selector lets it in, a name must not lead out of it.
+    for (path, code) in [
+        (format!("{core}/pods/foreign?watch=true&timeoutSeconds=1&fieldSelector=spec.nodeName%3Dn1"), 200),
+        ("/api/v1/nodes/n2?watch=true&timeoutSeconds=1&fieldSelector=metadata.name%3Dn1".to_owned(), 403),
+        ("/api/v1/nodes?fieldSelector=metadata.name%3Dn1".to_owned(), 200),
+        ("/api/v1/nodes?fieldSelector=metadata.name!%3Dn1".to_owned(), 403),
+    ] {
+        let reply = world.send("GET", &path, &node, "").await;
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        assert_eq!(reply.code, code, "{path}: {text}");
+        assert!(!text.contains("ADDED"), "{path}: {text}");
+    }
+    let owner = |uid: &Value| {
+        json!([{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": uid, "controller": true}])
+    };
+    let mirror = json!({
+        "metadata": {
+            "name": "static-n1",
+            "annotations": {"kubernetes.io/config.mirror": "x"},
+            "ownerReferences": owner(&uids[0]),
+        },
+        "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]},
+    });
+    for (pointer, value, why) in [
+        (
+            "/metadata/annotations",
+            json!({}),
+            "pod does not have \"kubernetes.io/config.mirror\" annotation, node \"n1\" can only create mirror pods",
+        ),
+        (
+            "/spec/nodeName",
+            json!("n2"),
+            "node \"n1\" can only create pods with spec.nodeName set to itself",
+        ),
+        (
+            "/metadata/ownerReferences",
+            json!([]),
+            "node \"n1\" can only create pods with an owner reference set to itself",
+        ),
+        (
+            "/metadata/ownerReferences",
+            owner(&uids[1]),
+            &format!(
+                "node n1 UID mismatch: expected {} got {}",
+                uids[0].as_str().unwrap(),
+                uids[1].as_str().unwrap()
+            ),
+        ),
+        (
+            "/spec/volumes",
+            json!([{"name": "v", "secret": {"secretName": "key"}}]),
+            "node \"n1\" can not create pods that reference secrets",
+        ),
+        (
+            "/spec/imagePullSecrets",
+            json!([{"name": "key"}]),
+            "node \"n1\" can not create pods that reference secrets",
+        ),
+    ] {
+        let mut pod = mirror.clone();
+        let (above, last) = pointer.rsplit_once('/').unwrap();
+        pod.pointer_mut(above).unwrap()[last] = value;
+        let refused = world.send("POST", &format!("{core}/pods"), &node, &pod.to_string()).await;
+        assert_eq!(
+            (refused.code, refused.json()["message"].as_str().unwrap()),
+            (403, &*format!("pods \"static-n1\" is forbidden: {why}")),
+            "{pointer}"
+        );
+    }
+    let made = world.send("POST", &format!("{core}/pods"), &node, &mirror.to_string()).await;
+    assert_eq!(made.code, 201, "{}", made.json());
+    let merge = [node[0], node[1], ("content-type", "application/merge-patch+json")];
+    // Whoever made it says nothing else of it later.
+    let forget = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": null}}});
+    let refused =
+        world.send("PATCH", &format!("{core}/pods/static-n1/status"), &merge, &forget.to_string()).await;
+    assert_eq!(refused.code, 422, "{}", refused.json());
+    assert!(
+        refused.json()["message"].as_str().unwrap().ends_with(
+            "metadata.annotations[kubernetes.io/config.mirror]: Forbidden: may not remove or update mirror pod annotation"
+        ),
+        "{}",
+        refused.json()
+    );
+    let key = json!({"metadata": {"annotations": {"outbye.dev/key-hash": "mine"}}});
+    let refused = world.send("PATCH", "/api/v1/nodes/n1", &merge, &key.to_string()).await;
+    assert_eq!(refused.code, 403, "{}", refused.json());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_was_deleted_is_locked_out() {
+    let mut world = World::new().await;
+    let certificate = ("system:node:n1", "system:nodes");
+    assert_eq!(world.get_h2("/api/v1/nodes/n1", certificate).await.code, 401, "before it joined");
+    let made = world.post("/api/v1/nodes", &json!({"metadata": {"name": "n1"}})).await;
+    assert_eq!(made.code, 201);
+    assert_eq!(world.get_h2("/api/v1/nodes/n1", certificate).await.code, 200);
+    let merge = [("content-type", "application/merge-patch+json")];
+    let taken = json!({"metadata": {"annotations": {"outbye.dev/key-hash": "another's"}}});
+    let reply = world.send("PATCH", "/api/v1/nodes/n1", &merge, &taken.to_string()).await;
+    assert_eq!(reply.code, 200);
+    assert_eq!(world.get_h2("/api/v1/nodes/n1", certificate).await.code, 401, "another machine");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_update_makes_must_be_allowed_and_be_what_was_named() {
+    let mut world = World::new().await;
+    let group = "coordination.k8s.io";
+    allow(&mut world, "holder", &["get", "update", "patch"], group, &["leases"]).await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let lease = json!({"metadata": {"name": "a"}});
+    let refusal = "leases.coordination.k8s.io \"a\" is forbidden: User \"jane\" cannot create resource \"leases\" in API group \"coordination.k8s.io\" in the namespace \"default\"";
+    let refused = as_user(&mut world, "jane", "PUT", &format!("{leases}/a"), &lease).await;
+    assert_eq!((refused.code, &refused.json()["message"]), (403, &json!(refusal)));
+    let headers =
+        [("impersonate-user", "jane"), ("content-type", "application/apply-patch+yaml")];
+    let whole = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a"}});
+    let path = format!("{leases}/a?fieldManager=m");
+    let refused = world.send("PATCH", &path, &headers, &whole.to_string()).await;
+    assert_eq!((refused.code, &refused.json()["message"]), (403, &json!(refusal)));
+    // Not even who may create everything makes one by the name of another.
+    let headers = [("content-type", "application/json")];
+    let refused = world.send("PUT", &format!("{leases}/b"), &headers, &lease.to_string()).await;
+    assert_eq!(
+        (refused.code, &refused.json()["message"]),
+        (400, &json!("the name of the object (a) does not match the name on the URL (b)"))
+    );
+    assert_eq!(world.get(&format!("{leases}/a")).await.code, 404);
+    let made = world.send("PUT", &format!("{leases}/a"), &headers, &lease.to_string()).await;
+    assert_eq!(made.code, 201, "{}", made.json());
+    let updated = as_user(&mut world, "jane", "PUT", &format!("{leases}/a"), &lease).await;
+    assert_eq!(updated.code, 200, "{}", updated.json());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn who_may_see_one_object_may_select_it_by_its_name() {
+    let mut world = World::new().await;
+    let role = json!({"metadata": {"name": "one"}, "rules": [
+        {"verbs": ["list", "watch"], "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["a"]},
+    ]});
+    assert_eq!(world.post(&format!("{RBAC}/namespaces/default/roles"), &role).await.code, 201);
+    let binding = json!({
+        "metadata": {"name": "one"},
+        "roleRef": {"kind": "Role", "name": "one"},
+        "subjects": [{"kind": "User", "name": "jane"}],
+    });
+    let bindings = format!("{RBAC}/namespaces/default/rolebindings");
+    assert_eq!(world.post(&bindings, &binding).await.code, 201);
+    let maps = "/api/v1/namespaces/default/configmaps";
+    for name in ["a", "b"] {
+        assert_eq!(world.post(maps, &json!({"metadata": {"name": name}})).await.code, 201);
+    }
+    for (query, code) in [
+        ("", 403),
+        ("?fieldSelector=metadata.name%3Da", 200),
+        ("?fieldSelector=metadata.name%3D%3Da,metadata.namespace%3Ddefault", 200),
+        ("?fieldSelector=metadata.name!%3Da", 403),
+        ("?fieldSelector=metadata.name%3Db", 403),
+        ("?fieldSelector=metadata.name%3Da&watch=1&timeoutSeconds=1", 200),
+        ("?labelSelector=metadata.name%3Da", 403),
+    ] {
+        let reply = as_user(&mut world, "jane", "GET", &format!("{maps}{query}"), &Value::Null).await;
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        assert_eq!(reply.code, code, "{query}: {text}");
+        assert!(!text.contains("\"name\":\"b\""), "{query}: {text}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_that_are_for_nobody_else_are_so_for_reviewers() {
+    let mut world = World::new().await;
+    let path = "/apis/authentication.k8s.io/v1/tokenreviews";
+    for (audiences, status) in [
+        (json!([]), json!([true, ["https://issuer.test"]])),
+        (json!(["vault", "https://issuer.test"]), json!([true, ["https://issuer.test"]])),
+        (json!(["vault"]), json!([null, null])),
+    ] {
+        let review = json!({"spec": {"token": "guest", "audiences": audiences}});
+        let reply = world.post(path, &review).await.json();
+        let found = &reply["status"];
+        assert_eq!(json!([found["authenticated"], found["audiences"]]), status, "{reply}");
+    }
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn approving_needs_the_signer() {
     use base64::Engine as _;
@@ -522,6 +733,11 @@ async fn the_audit_log_tells_who_did_what_and_no_secrets() {
     let secret = json!({"metadata": {"name": "s"}, "stringData": {"a": "hidden"}});
     assert_eq!(world.post(&format!("{core}/secrets"), &secret).await.code, 201);
     world.get(&format!("{core}/secrets/s")).await;
+    // The refusal of a patch shows what came of it.
+    let merge = [("content-type", "application/merge-patch+json")];
+    let path = format!("{core}/secrets/s");
+    let refused = world.send("PATCH", &path, &merge, r#"{"data":{"b":{}}}"#).await;
+    assert!(String::from_utf8_lossy(&refused.body).contains("aGlkZGVu"));
     world.get(&format!("{core}/pods")).await;
     let as_jane = [("impersonate-user", "jane")];
     world.send("DELETE", &format!("{core}/pods/x"), &as_jane, "").await;
@@ -540,6 +756,7 @@ async fn the_audit_log_tells_who_did_what_and_no_secrets() {
             ("create", "configmaps", 201),
             ("create", "secrets", 201),
             ("get", "secrets", 200),
+            ("patch", "secrets", 422),
             ("delete", "pods", 403),
         ]
     );
@@ -548,9 +765,9 @@ async fn the_audit_log_tells_who_did_what_and_no_secrets() {
     assert_eq!(log[0]["requestObject"]["data"]["a"], "open");
     assert_eq!(log[0]["responseObject"]["metadata"]["name"], "c");
     assert_eq!(log[1]["level"], "Metadata");
-    assert_eq!(log[3]["user"]["username"], "admin");
-    assert_eq!(log[3]["impersonatedUser"]["username"], "jane");
-    assert_eq!(log[3]["annotations"]["authorization.k8s.io/decision"], "forbid");
+    assert_eq!(log[4]["user"]["username"], "admin");
+    assert_eq!(log[4]["impersonatedUser"]["username"], "jane");
+    assert_eq!(log[4]["annotations"]["authorization.k8s.io/decision"], "forbid");
     let text = serde_json::to_string(&log).unwrap();
     assert!(!text.contains("hidden") && !text.contains("aGlkZGVu"));
 }

@@ -127,10 +127,13 @@ async fn parts_and_patches_follow_the_definition() {
             "PATCH",
             &format!("{at}/status"),
             &merge,
-            r#"{"status":{"replicas":2},"spec":{"replicas":9}}"#,
+            r#"{"status":{"replicas":2},"spec":{"replicas":9},"metadata":{"labels":{"a":"b"},"finalizers":["a.b/c"]}}"#,
         )
         .await
         .json();
+    // Who may write the status may write nothing else.
+    let metadata = &status["metadata"];
+    assert_eq!(json!([metadata["labels"], metadata["finalizers"]]), json!([null, null]));
     assert_eq!(
         (&status["status"]["replicas"], &status["spec"]["replicas"]),
         (&json!(2), &json!(3))

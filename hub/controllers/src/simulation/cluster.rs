@@ -128,12 +128,28 @@ impl Cluster {
         let waiting: Vec<Kind> =
             kinds.into_iter().filter(|kind| !self.hub.news[kind].is_empty()).collect();
         if waiting.is_empty() {
-            return false;
+            return self.bookmark();
         }
         let kind = waiting[self.dice.below(waiting.len())];
         let event = self.hub.news.get_mut(&kind).and_then(VecDeque::pop_front);
         self.hub.take(event.unwrap(), self.now);
         true
+    }
+
+    /// An informer that has nothing to tell says so.
+    fn bookmark(&mut self) -> bool {
+        let revision = self.store.revision;
+        let world = self.hub.engine.world();
+        let behind: Vec<Kind> = testing::rows()
+            .into_iter()
+            .map(|row| row.kind)
+            .filter(|kind| world.seen(*kind).is_some_and(|seen| seen < revision))
+            .collect();
+        let kind = behind.get(self.dice.below(behind.len())).copied();
+        if let Some(kind) = kind {
+            self.hub.engine.handle_synced(kind, revision);
+        }
+        kind.is_some()
     }
 
     fn plan(&mut self) -> bool {

@@ -13,7 +13,7 @@ use crate::status::FieldError;
 /// Checks a changed status of a Pod.
 pub fn status_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let path = Path::Root.field("status");
-    let mut errors = Vec::new();
+    let mut errors: Vec<FieldError> = super::mirror_update(new, old).into_iter().collect();
     let node = object::text(new, "status.nominatedNodeName");
     if !node.is_empty() {
         for wrong in names::dns1123_subdomain(node) {

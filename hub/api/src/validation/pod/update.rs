@@ -18,8 +18,8 @@ const MAX_DIFFERENCES: usize = 20;
 /// Checks a changed Pod.
 pub fn update(new: &Value, old: &Value) -> Vec<FieldError> {
     let path = Path::Root.field("spec");
+    let mut errors: Vec<FieldError> = super::mirror_update(new, old).into_iter().collect();
     let (new, old) = (&new["spec"], &old["spec"]);
-    let mut errors = Vec::new();
     for list in ["containers", "initContainers"] {
         if object::list(new, list).len() != object::list(old, list).len() {
             errors.push(FieldError::forbidden(

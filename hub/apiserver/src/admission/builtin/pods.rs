@@ -8,7 +8,7 @@ use hub_api::admission::{limit_ranger, scheduling, service_account};
 use hub_api::{Status, object};
 use serde_json::Value;
 
-use super::super::{Attributes, Operation};
+use super::super::Attributes;
 use super::{Lookup, refuse, template};
 use crate::registry::{Fresh, Registry};
 
@@ -119,15 +119,12 @@ fn set_runtime_class(
     scheduling::set_runtime_class(pod, &class).map_err(|why| refuse(attributes, Some(pod), &why))
 }
 
-/// LimitRanger: a pod's resources never change but through `resize`.
+/// LimitRanger.
 pub(super) fn check_limits(
     registry: &Registry,
     attributes: &Attributes<'_>,
     pod: &Value,
 ) -> Result<(), Status> {
-    if attributes.operation != Operation::Create {
-        return Ok(());
-    }
     for range in registry.find_all("", "limitranges", attributes.namespace) {
         let wrong = limit_ranger::check_pod(pod, &range);
         if !wrong.is_empty() {

@@ -1,1 +1,0 @@
-//! Defaults of the kinds of `apiextensions.k8s.io`.

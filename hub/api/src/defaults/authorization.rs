@@ -1,1 +1,0 @@
-//! Defaults of the kinds of `authorization.k8s.io`.

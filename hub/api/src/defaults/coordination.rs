@@ -1,1 +1,0 @@
-//! Defaults of the kinds of `coordination.k8s.io`.

@@ -1,1 +1,0 @@
-//! Defaults of the kinds of `policy`.

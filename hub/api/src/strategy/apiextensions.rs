@@ -1,1 +1,0 @@
-//! Strategies of `apiextensions.k8s.io`.

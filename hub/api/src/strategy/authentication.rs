@@ -1,1 +1,0 @@
-//! Strategies of `authentication.k8s.io`.

@@ -1,1 +1,0 @@
-//! Strategies of `authorization.k8s.io`.

@@ -1,1 +1,0 @@
-//! Strategies of `events.k8s.io`.

@@ -1,1 +1,0 @@
-//! Checks of the kinds of `apiextensions.k8s.io`.

@@ -1,1 +1,0 @@
-//! Checks of the kinds of `authentication.k8s.io`.

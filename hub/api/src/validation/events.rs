@@ -1,1 +1,0 @@
-//! Checks of the kinds of `events.k8s.io`.
