@@ -39,6 +39,9 @@ use self::scheduling::Scheduling;
 /// Plans that are carried out at the same time.
 const MAX_IN_FLIGHT: usize = 256;
 
+/// After so long without news nothing is kept decoded.
+const QUIET: Duration = Duration::from_mins(1);
+
 /// What the controllers have to know.
 #[derive(Clone, Debug)]
 pub struct RunnerConfig {
@@ -155,6 +158,8 @@ impl RunnerTask {
             self.start_work();
             self.forget_surplus();
             let timeout = self.timeout();
+            let quiet = !self.decoded.is_empty() && timeout > QUIET;
+            let timeout = if quiet { QUIET } else { timeout };
             // Every arm is cancel-safe: what is not taken now is still there in the next round.
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -164,7 +169,11 @@ impl RunnerTask {
                     }
                 }
                 Some(done) = self.jobs.join_next() => self.take_outcome(done),
-                () = tokio::time::sleep(timeout) => {}
+                () = tokio::time::sleep(timeout) => {
+                    if quiet {
+                        self.forget(&self.decoded.take());
+                    }
+                }
             }
         }
     }
@@ -220,8 +229,12 @@ impl RunnerTask {
 
     /// Decoded objects are many times their text: only those looked at lately are kept so.
     fn forget_surplus(&mut self) {
-        for key in self.decoded.surplus() {
-            self.engine.forget_value(&key);
+        self.forget(&self.decoded.surplus());
+    }
+
+    fn forget(&mut self, keys: &[hub_controllers::ObjectRef]) {
+        for key in keys {
+            self.engine.forget_value(key);
         }
     }
 

@@ -29,6 +29,17 @@ impl Decoded {
         noted.bytes += size;
     }
 
+    /// Whether nothing is kept decoded.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys.is_empty()
+    }
+
+    /// All of them, to be forgotten.
+    pub(super) fn take(&self) -> Vec<ObjectRef> {
+        let noted = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        noted.keys.into_iter().map(|(key, _)| key).collect()
+    }
+
     /// Those to forget, so that the bound holds again.
     pub(super) fn surplus(&self) -> Vec<ObjectRef> {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);

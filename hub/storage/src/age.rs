@@ -2,13 +2,14 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use crate::{Revision, Storage};
+use crate::{Revision, Storage, decoded};
 
 /// Compacts away what is older than `keep`, looking twelve times in that period. Never ends by itself.
 pub async fn compact_by_age(storage: Arc<dyn Storage>, keep: Duration) {
     let mut ages = Ages::new(12);
     loop {
         tokio::time::sleep(keep / 12).await;
+        decoded::forget_old();
         if let Some(old) = ages.look(storage.revision()) {
             storage.compact(old);
         }

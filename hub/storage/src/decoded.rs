@@ -13,12 +13,14 @@ use serde_json::Value;
 /// Text of objects that are kept decoded, at most, in bytes.
 const KEPT_BYTES: usize = 512 << 10;
 
-static LATEST: Mutex<Latest> = Mutex::new(Latest { kept: VecDeque::new(), bytes: 0 });
+static LATEST: Mutex<Latest> = Mutex::new(Latest { kept: VecDeque::new(), bytes: 0, old: 0 });
 
 /// In the order in which they were decoded, each with the size of its text.
 struct Latest {
     kept: VecDeque<(Arc<Value>, usize)>,
     bytes: usize,
+    /// So many of the first were there at the last look.
+    old: usize,
 }
 
 impl Latest {
@@ -31,10 +33,25 @@ impl Latest {
             && let Some((value, size)) = self.kept.pop_front()
         {
             self.bytes -= size;
+            self.old = self.old.saturating_sub(1);
             fallen.push(value);
         }
         fallen
     }
+
+    /// Takes out what was there at the last look already.
+    fn look(&mut self) -> Vec<Arc<Value>> {
+        let fallen: Vec<_> = self.kept.drain(..self.old.min(self.kept.len())).collect();
+        self.bytes -= fallen.iter().map(|(_, size)| size).sum::<usize>();
+        self.old = self.kept.len();
+        fallen.into_iter().map(|(value, _)| value).collect()
+    }
+}
+
+/// Lets go of what was decoded before the last call.
+pub(crate) fn forget_old() {
+    let fallen = LATEST.lock().unwrap_or_else(PoisonError::into_inner).look();
+    drop(fallen);
 }
 
 /// Where one object's value is, while anybody has it.
@@ -80,12 +97,17 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let mut latest = Latest { kept: VecDeque::new(), bytes: 0 };
+        let mut latest = Latest { kept: VecDeque::new(), bytes: 0, old: 0 };
         for _ in 0..10_000 {
             latest.keep(Arc::new(Value::Null), 1000);
         }
         assert!(latest.bytes <= KEPT_BYTES && latest.kept.len() == latest.bytes / 1000);
         assert_eq!(latest.keep(Arc::new(Value::Null), 10 * KEPT_BYTES).len(), 525);
         assert_eq!((latest.bytes, latest.kept.len()), (0, 0));
+        for n in 0..3 {
+            latest.keep(Arc::new(n.into()), 1000);
+            assert_eq!(latest.look().len(), usize::from(n > 0));
+        }
+        assert_eq!((latest.look().len(), latest.bytes, latest.look().len()), (1, 0, 0));
     }
 }

@@ -61,6 +61,10 @@ impl Watch {
             self.position =
                 self.cache.events_after(&self.prefix, self.position, BATCH, &mut self.ready)?;
         }
+        if self.ready.is_empty() {
+            // What a busy moment took is not carried along for the rest of an idle watch.
+            self.ready = VecDeque::new();
+        }
         Ok(self.ready.is_empty().then_some(self.position))
     }
 }
