@@ -135,10 +135,10 @@ impl Authority {
             std::fs::read_to_string(path)
                 .map_err(|err| PkiError::Read { path: path.to_owned(), err })
         };
-        Self::from_pem(&read(&cert_path)?, &read(&key_path)?).map_err(|err| match err {
-            PkiError::Key(err) => PkiError::Authority { path: dir.to_owned(), err },
+        match Self::from_pem(&read(&cert_path)?, &read(&key_path)?) {
+            Err(PkiError::Key(err)) => Err(PkiError::Authority { path: dir.to_owned(), err }),
             other => other,
-        })
+        }
     }
 
     /// A new authority's certificate and key, PEM.

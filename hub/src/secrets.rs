@@ -98,7 +98,7 @@ impl SharedSecrets {
             let bytes = STANDARD.decode(text).context("a key in the store is malformed")?;
             keys.push((time, bytes));
         }
-        keys.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        keys.sort_unstable_by_key(|(time, _)| std::cmp::Reverse(*time));
         Ok(keys)
     }
 

@@ -53,6 +53,7 @@ async fn serve(config: &LinkConfig, connection: &Connection) -> Result<(), Strin
         offered: 0,
         in_flight: BTreeSet::new(),
         heard: (0, clock::monotonic()),
+        hub_answers: true,
     };
     tokio::select! {
         result = driver.run() => result,
@@ -131,6 +132,8 @@ struct Driver<'a> {
     in_flight: BTreeSet<u64>,
     /// Datagrams received, and when that number last grew.
     heard: (u64, Duration),
+    /// Whether the hub answers requests for tokens; some older ones do not.
+    hub_answers: bool,
 }
 
 impl Driver<'_> {
@@ -189,7 +192,9 @@ impl Driver<'_> {
     async fn persist(&mut self) -> Result<(), String> {
         while let Some(persist) = self.machine.poll_persist() {
             let Persist { token, changes, complete, epoch, revision } = persist;
-            let tokens = tokens::first(self.config, self.connection, &changes).await?;
+            let tokens =
+                tokens::first(self.config, self.connection, &changes, &mut self.hub_answers)
+                    .await?;
             let kept = self.config.desired.apply_with_tokens(changes, complete, tokens).await;
             kept.map_err(|err| crate::chain(&err))?;
             accept(self.config, epoch, revision).await?;

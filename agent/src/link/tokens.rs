@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use agent_core::{ids::PodUid, token as rules};
 use agent_sync::{
     Change, ObjectKey,
-    token::{self, MAX_TOKENS, NodeRequest, TokenGrant, TokenOrder},
+    token::{self, NodeRequest, TokenGrant, TokenOrder},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
@@ -21,9 +21,12 @@ use crate::{
     tokens::{PodToken, Tokens},
 };
 
-/// A hub that does not answer in this time is asked again later; what it sent meanwhile is kept
-/// without tokens.
+/// Tokens in one request: on a slow link, too, it is over soon.
+const AT_ONCE: usize = 32;
+/// A hub that does not answer in this time, and as much more for each token as it takes on a link
+/// of 32 kbit/s, is asked again later; what it sent meanwhile is kept without tokens.
 const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE_EACH: Duration = Duration::from_millis(500);
 /// A refusal is followed by another try after this long, doubled up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
@@ -43,8 +46,10 @@ enum FetchError {
     Read(#[source] quinn::ReadToEndError),
     #[error("could not use the hub's tokens")]
     Decode(#[source] agent_sync::FrameError),
-    #[error("the hub gave no tokens within {PATIENCE:?}")]
-    Timeout,
+    #[error("the hub gave no tokens within {patience:?}")]
+    Timeout { patience: Duration },
+    #[error("the hub does not take the request")]
+    Closed,
 }
 
 /// The tokens that come with these changes. A pod whose token the hub does not give is kept
@@ -53,6 +58,7 @@ pub(super) async fn first(
     config: &LinkConfig,
     connection: &Connection,
     changes: &[Change],
+    answers: &mut bool,
 ) -> Result<Vec<PodToken>, String> {
     let view = config.desired.snapshot();
     let orders: Vec<(PodUid, TokenOrder)> = changes
@@ -66,24 +72,29 @@ pub(super) async fn first(
         .flat_map(|pod| orders_of(&pod))
         .filter(|(uid, order)| view.tokens.find(uid, &name_of(order)).is_none())
         .collect();
-    if orders.is_empty() {
-        return Ok(Vec::new());
-    }
-    match fetch(config, connection, &orders).await {
-        Ok(outcome) => {
-            for (order, message) in &outcome.refused {
-                let (namespace, pod) = (&order.namespace, &order.pod);
-                tracing::warn!(namespace, pod, error = message, "The hub gave a pod no token");
+    let mut tokens = Vec::new();
+    for part in orders.chunks(AT_ONCE) {
+        // Who did not answer once is not waited for again on this connection.
+        if !*answers {
+            break;
+        }
+        match fetch(config, connection, part).await {
+            Ok(outcome) => {
+                for (order, message) in &outcome.refused {
+                    let (namespace, pod) = (&order.namespace, &order.pod);
+                    tracing::warn!(namespace, pod, error = message, "The hub gave a pod no token");
+                }
+                tokens.extend(outcome.tokens);
             }
-            Ok(outcome.tokens)
-        }
-        // Nothing of these changes is kept: they come again with the next session.
-        Err(err) if connection.close_reason().is_some() => Err(crate::chain(&err)),
-        Err(err) => {
-            tracing::warn!(error = crate::chain(&err), "Took pods without their tokens");
-            Ok(Vec::new())
+            // Nothing of these changes is kept: they come again with the next session.
+            Err(err) if connection.close_reason().is_some() => return Err(crate::chain(&err)),
+            Err(err) => {
+                tracing::warn!(error = crate::chain(&err), "Took pods without their tokens");
+                *answers = false;
+            }
         }
     }
+    Ok(tokens)
 }
 
 /// Keeps the tokens of all pods young until the connection ends.
@@ -94,7 +105,8 @@ pub(super) async fn renew(config: &LinkConfig, connection: &Connection) -> Strin
     loop {
         generation_rx.borrow_and_update();
         pods.update(&config.desired.snapshot());
-        let (orders, next) = due(config, &pods, &mut refused);
+        let (mut orders, next) = due(config, &pods, &mut refused);
+        orders.truncate(AT_ONCE);
         if !orders.is_empty() {
             match fetch(config, connection, &orders).await {
                 Ok(outcome) => {
@@ -233,24 +245,24 @@ async fn fetch(
     orders: &[(PodUid, TokenOrder)],
 ) -> Result<Outcome, FetchError> {
     let mut outcome = Outcome::default();
-    for part in orders.chunks(MAX_TOKENS) {
-        let asked = part.iter().map(|(_, order)| order.clone()).collect();
-        let grants = tokio::time::timeout(PATIENCE, ask(connection, asked))
-            .await
-            .map_err(|_elapsed| FetchError::Timeout)??;
-        let since = config.clock.now();
-        for ((uid, order), grant) in part.iter().zip(grants) {
-            match grant {
-                TokenGrant::Granted { token, life_seconds } => outcome.tokens.push(PodToken {
-                    uid: *uid,
-                    name: name_of(order),
-                    token: token.into(),
-                    since,
-                    life: SignedDuration::from_secs(life_seconds.max(0)),
-                }),
-                TokenGrant::Refused { message, .. } => {
-                    outcome.refused.push((order.clone(), message));
-                }
+    let asked: Vec<TokenOrder> = orders.iter().map(|(_, order)| order.clone()).collect();
+    let each = PATIENCE_EACH.saturating_mul(u32::try_from(asked.len()).unwrap_or(u32::MAX));
+    let patience = PATIENCE + each;
+    let grants = tokio::time::timeout(patience, ask(connection, asked))
+        .await
+        .map_err(|_elapsed| FetchError::Timeout { patience })??;
+    let since = config.clock.now();
+    for ((uid, order), grant) in orders.iter().zip(grants) {
+        match grant {
+            TokenGrant::Granted { token, life_seconds } => outcome.tokens.push(PodToken {
+                uid: *uid,
+                name: name_of(order),
+                token: token.into(),
+                since,
+                life: SignedDuration::from_secs(life_seconds.max(0)),
+            }),
+            TokenGrant::Refused { message, .. } => {
+                outcome.refused.push((order.clone(), message));
             }
         }
     }
@@ -265,8 +277,7 @@ async fn ask(
     let (mut send, mut recv) = connection.open_bi().await.map_err(FetchError::Open)?;
     let request = token::encode_request(&NodeRequest::Tokens(orders));
     send.write_all(&request).await.map_err(FetchError::Write)?;
-    // The stream is open: it was opened here and not yet finished.
-    send.finish().map_err(|_closed| FetchError::Timeout)?;
+    send.finish().map_err(|_closed| FetchError::Closed)?;
     let answer = recv.read_to_end(token::MAX_ANSWER).await.map_err(FetchError::Read)?;
     token::decode_answer(&answer, n_orders).map_err(FetchError::Decode)
 }

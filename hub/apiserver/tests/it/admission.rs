@@ -318,6 +318,54 @@ async fn policies_in_cel_deny_warn_and_change() {
 }
 
 #[tokio::test]
+async fn expressions_ask_what_the_requester_may_do() {
+    let mut world = World::new().await;
+    let group = "/apis/admissionregistration.k8s.io/v1";
+    let rights = "/apis/rbac.authorization.k8s.io/v1";
+    let role = |verbs: &[&str]| {
+        json!({"metadata": {"name": "writer"}, "rules": [
+            {"verbs": verbs, "apiGroups": [""], "resources": ["configmaps"]}]})
+    };
+    world.post(&format!("{rights}/clusterroles"), &role(&["create"])).await;
+    let bound = json!({"metadata": {"name": "writer"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "writer"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bob"}]});
+    world.post(&format!("{rights}/clusterrolebindings"), &bound).await;
+    let policy = |message: &str| {
+        json!({"metadata": {"name": "blessed"}, "spec": {
+            "matchConstraints": {"resourceRules": [{"operations": ["CREATE"], "apiGroups": [""],
+                "apiVersions": ["v1"], "resources": ["configmaps"]}]},
+            "matchConditions": [{"name": "ours",
+                "expression": "!authorizer.path('/metrics').check('get').allowed()"}],
+            "validations": [{
+                "expression": "authorizer.requestResource.check('bless').allowed()",
+                "messageExpression": message}]}})
+    };
+    let policies = format!("{group}/validatingadmissionpolicies");
+    let refused =
+        world.post(&policies, &policy("authorizer.path('/').check('get').reason()")).await;
+    assert_eq!(refused.code, 422, "a message asks nobody");
+    assert_eq!(world.post(&policies, &policy("'who are you?'")).await.code, 201);
+    let binding = json!({"metadata": {"name": "b"},
+        "spec": {"policyName": "blessed", "validationActions": ["Deny"]}});
+    let bindings = format!("{group}/validatingadmissionpolicybindings");
+    assert_eq!(world.post(&bindings, &binding).await.code, 201);
+
+    assert_eq!(world.post(CONFIGMAPS, &configmap("masters")).await.code, 201);
+    let bob = [("authorization", "Bearer guest"), ("content-type", "application/json")];
+    let body = configmap("bobs").to_string();
+    let refused = world.send("POST", CONFIGMAPS, &bob, &body).await;
+    assert_eq!(refused.code, 422);
+    assert!(message(&refused).ends_with("denied request: who are you?"), "{}", message(&refused));
+    let path = format!("{rights}/clusterroles/writer");
+    let header = [("content-type", "application/json")];
+    world.send("PUT", &path, &header, &role(&["create", "bless"]).to_string()).await;
+    let made = world.send("POST", CONFIGMAPS, &bob, &body).await;
+    assert_eq!(made.code, 201, "{}", message(&made));
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn namespaces_bound_what_pods_may_do() {
     let mut world = World::new().await;
     let labels = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"}}});
