@@ -128,7 +128,7 @@ mod tests {
             "window": "15s",
             "containers": [
                 {"name": "a", "usage": {"cpu": "1500u", "memory": "2Mi"}},
-                {"name": "b", "usage": {"cpu": "123456789n", "memory": "1000"}},
+                {"name": "b", "usage": {"cpu": "123456789n", "memory": "1k"}},
             ],
         });
         assert_eq!(of_pod(&pod, &containers, at, at), expected);

@@ -155,8 +155,7 @@ impl Known {
         let mut users = self.lock();
         let own = users.by_name.get(&user.name).copied().unwrap_or(0);
         let is_free = users.n < MAX_CONNECTIONS && own < MAX_CONNECTIONS_PER_USER;
-        let is_reserved =
-            user.is_in(MASTERS) && users.n < MAX_CONNECTIONS + RESERVED_CONNECTIONS;
+        let is_reserved = user.is_in(MASTERS) && users.n < MAX_CONNECTIONS + RESERVED_CONNECTIONS;
         if !is_free && !is_reserved {
             return None;
         }
@@ -192,10 +191,7 @@ impl Drop for KnownPlace {
 
 impl Default for Seats {
     fn default() -> Self {
-        Self {
-            guests: Places::new(MAX_GUESTS, MAX_GUESTS_PER_SOURCE),
-            known: Arc::default(),
-        }
+        Self { guests: Places::new(MAX_GUESTS, MAX_GUESTS_PER_SOURCE), known: Arc::default() }
     }
 }
 
@@ -293,10 +289,8 @@ mod tests {
     #[test]
     fn nobody_who_is_known_keeps_others_out() {
         let known = Arc::new(Known::default());
-        let user = |name: &str, group: &str| User {
-            groups: vec![group.to_owned()],
-            ..User::named(name)
-        };
+        let user =
+            |name: &str, group: &str| User { groups: vec![group.to_owned()], ..User::named(name) };
         let flood = |name: &str| {
             let taken = std::iter::from_fn(|| known.take(&user(name, "dev")));
             taken.collect::<Vec<_>>()

@@ -199,9 +199,8 @@ mod tests {
             }),
         )]);
         let key = Kind::NAMESPACE.key(&Name::cluster("a"));
-        let goes = |world: &World| {
-            testing::plan(&NamespaceController, &key, world).contains("/finalize ")
-        };
+        let goes =
+            |world: &World| testing::plan(&NamespaceController, &key, world).contains("/finalize ");
         let kinds: Vec<Kind> = world.rows().map(|row| row.kind).collect();
         for kind in &kinds {
             world.mark_synced(*kind, if *kind == Kind::POD { 6 } else { 7 });

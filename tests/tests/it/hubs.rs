@@ -238,8 +238,7 @@ fn write_until_killed(world: &mut World) -> Vec<String> {
     for writer in writers {
         writer.join().unwrap();
     }
-    let names = names.lock().unwrap().clone();
-    names
+    names.lock().unwrap().clone()
 }
 
 /// A watch that began at the first hub goes on at the other, where it stood: nothing is missing, nothing comes twice.

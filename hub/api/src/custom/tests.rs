@@ -51,8 +51,7 @@ fn context(resource: &Resource) -> WriteContext<'_> {
 
 /// Writes a definition as the server does, and makes its row.
 fn accept(definition: Value) -> Result<Resource, String> {
-    let row =
-        resources::find("apiextensions.k8s.io", "v1", "customresourcedefinitions").unwrap();
+    let row = resources::find("apiextensions.k8s.io", "v1", "customresourcedefinitions").unwrap();
     let text = definition.to_string();
     let decoded = decode::decode(row, text.as_bytes(), Media::Json, FieldValidation::Strict)
         .map_err(|it| it.message)?;

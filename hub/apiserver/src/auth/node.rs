@@ -248,9 +248,7 @@ impl Authorizer for NodeAuthorizer {
             ("", "nodes", "") if it.verb == "get" && it.name != node => {
                 no(&format!("node '{node}' cannot read '{}', only its own Node object", it.name))
             }
-            ("", "nodes", "")
-                if matches!(it.verb, "list" | "watch") && it.name != node =>
-            {
+            ("", "nodes", "") if matches!(it.verb, "list" | "watch") && it.name != node => {
                 no(&format!("node '{node}' cannot read all nodes, only its own Node object"))
             }
             _ if ALWAYS.iter().any(|rule| rule.allows(it)) => yes(),
@@ -448,7 +446,9 @@ fn restrict_node(node: &str, it: &ClientWrite<'_>) -> Result<(), Status> {
     let nothing = Value::Null;
     let old = it.old.unwrap_or(&nothing);
     if object::annotation(old, KEY_HASH) != object::annotation(new, KEY_HASH) {
-        return forbidden(format!("node \"{node}\" is not allowed to modify the annotation {KEY_HASH}"));
+        return forbidden(format!(
+            "node \"{node}\" is not allowed to modify the annotation {KEY_HASH}"
+        ));
     }
     if it.old.is_some() && it.subresource.is_none() {
         let differ = |path: &str| object::get(old, path) != object::get(new, path);

@@ -322,7 +322,9 @@ mod tests {
         let bare = OidcConfig { username_prefix: String::new(), ..config() };
         assert!(user_of(&bare, &json!({"sub": "system:admin"})).is_err());
         let by_mail = OidcConfig { username_claim: "email".to_owned(), ..config() };
-        for (verified, good) in [(json!(true), true), (json!(false), false), (json!("false"), false)] {
+        for (verified, good) in
+            [(json!(true), true), (json!(false), false), (json!("false"), false)]
+        {
             let claims = json!({"email": "a@b", "email_verified": verified});
             assert_eq!(user_of(&by_mail, &claims).is_ok(), good, "{claims}");
         }

@@ -473,8 +473,17 @@ async fn a_node_gets_no_further_than_its_own_pods() {
     ];
     // A selector lets it in, a name must not lead out of it.
     for (path, code) in [
-        (format!("{core}/pods/foreign?watch=true&timeoutSeconds=1&fieldSelector=spec.nodeName%3Dn1"), 200),
-        ("/api/v1/nodes/n2?watch=true&timeoutSeconds=1&fieldSelector=metadata.name%3Dn1".to_owned(), 403),
+        (
+            format!(
+                "{core}/pods/foreign?watch=true&timeoutSeconds=1&fieldSelector=spec.nodeName%3Dn1"
+            ),
+            200,
+        ),
+        (
+            "/api/v1/nodes/n2?watch=true&timeoutSeconds=1&fieldSelector=metadata.name%3Dn1"
+                .to_owned(),
+            403,
+        ),
         ("/api/v1/nodes?fieldSelector=metadata.name%3Dn1".to_owned(), 200),
         ("/api/v1/nodes?fieldSelector=metadata.name!%3Dn1".to_owned(), 403),
     ] {
@@ -483,9 +492,7 @@ async fn a_node_gets_no_further_than_its_own_pods() {
         assert_eq!(reply.code, code, "{path}: {text}");
         assert!(!text.contains("ADDED"), "{path}: {text}");
     }
-    let owner = |uid: &Value| {
-        json!([{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": uid, "controller": true}])
-    };
+    let owner = |uid: &Value| json!([{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": uid, "controller": true}]);
     let mirror = json!({
         "metadata": {
             "name": "static-n1",
@@ -545,8 +552,9 @@ async fn a_node_gets_no_further_than_its_own_pods() {
     let merge = [node[0], node[1], ("content-type", "application/merge-patch+json")];
     // Whoever made it says nothing else of it later.
     let forget = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": null}}});
-    let refused =
-        world.send("PATCH", &format!("{core}/pods/static-n1/status"), &merge, &forget.to_string()).await;
+    let refused = world
+        .send("PATCH", &format!("{core}/pods/static-n1/status"), &merge, &forget.to_string())
+        .await;
     assert_eq!(refused.code, 422, "{}", refused.json());
     assert!(
         refused.json()["message"].as_str().unwrap().ends_with(
@@ -587,9 +595,9 @@ async fn what_an_update_makes_must_be_allowed_and_be_what_was_named() {
     let refusal = "leases.coordination.k8s.io \"a\" is forbidden: User \"jane\" cannot create resource \"leases\" in API group \"coordination.k8s.io\" in the namespace \"default\"";
     let refused = as_user(&mut world, "jane", "PUT", &format!("{leases}/a"), &lease).await;
     assert_eq!((refused.code, &refused.json()["message"]), (403, &json!(refusal)));
-    let headers =
-        [("impersonate-user", "jane"), ("content-type", "application/apply-patch+yaml")];
-    let whole = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a"}});
+    let headers = [("impersonate-user", "jane"), ("content-type", "application/apply-patch+yaml")];
+    let whole =
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a"}});
     let path = format!("{leases}/a?fieldManager=m");
     let refused = world.send("PATCH", &path, &headers, &whole.to_string()).await;
     assert_eq!((refused.code, &refused.json()["message"]), (403, &json!(refusal)));
@@ -635,7 +643,8 @@ async fn who_may_see_one_object_may_select_it_by_its_name() {
         ("?fieldSelector=metadata.name%3Da&watch=1&timeoutSeconds=1", 200),
         ("?labelSelector=metadata.name%3Da", 403),
     ] {
-        let reply = as_user(&mut world, "jane", "GET", &format!("{maps}{query}"), &Value::Null).await;
+        let reply =
+            as_user(&mut world, "jane", "GET", &format!("{maps}{query}"), &Value::Null).await;
         let text = String::from_utf8_lossy(&reply.body).into_owned();
         assert_eq!(reply.code, code, "{query}: {text}");
         assert!(!text.contains("\"name\":\"b\""), "{query}: {text}");

@@ -101,7 +101,7 @@ async fn nodes_speak_for_themselves_and_for_their_pods_alone() {
     assert_eq!(
         pods["items"][0]["containers"],
         json!([
-            {"name": "a", "usage": {"cpu": "1500m", "memory": "1000"}},
+            {"name": "a", "usage": {"cpu": "1500m", "memory": "1k"}},
             {"name": "b", "usage": {"cpu": "500u", "memory": "2Ki"}},
         ])
     );

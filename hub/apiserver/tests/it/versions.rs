@@ -156,11 +156,15 @@ async fn a_pod_is_resized_and_bound_through_its_collection() {
     assert_eq!(refused.code, 422, "only through the subresource");
     let range = json!({"metadata": {"name": "r"}, "spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}}]}});
     assert_eq!(world.post("/api/v1/namespaces/default/limitranges", &range).await.code, 201);
-    let more = json!({"spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "3"}}}]}});
+    let more =
+        json!({"spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "3"}}}]}});
     let refused = world.send("PATCH", &path, &headers, &more.to_string()).await;
     assert_eq!(
         (refused.code, refused.json()["message"].as_str()),
-        (403, Some("pods \"p\" is forbidden: maximum cpu usage per Container is 2, but limit is 3"))
+        (
+            403,
+            Some("pods \"p\" is forbidden: maximum cpu usage per Container is 2, but limit is 3")
+        )
     );
     world.stop().await;
 }
