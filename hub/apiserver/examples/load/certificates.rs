@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::connection::Failure;
 
-/// Writes `ca.crt`, `server.crt`, `server.key` and `kubeconfig`. The server's key serves for tokens as well.
+/// Writes `ca.crt`, `server.crt`, `server.key` and `kubeconfig`. The server's pair serves for tokens as well.
 pub(crate) fn write(dir: &Path, address: &str) -> Result<Value, Failure> {
     let host: SocketAddr = address.parse()?;
     fs::create_dir_all(dir)?;

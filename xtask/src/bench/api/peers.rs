@@ -110,7 +110,7 @@ impl Apiserver {
         command.arg("--tls-cert-file").arg(file("server.crt"));
         command.arg("--tls-private-key-file").arg(file("server.key"));
         command.arg("--client-ca-file").arg(file("ca.crt"));
-        command.arg("--service-account-key-file").arg(file("server.key"));
+        command.arg("--service-account-key-file").arg(file("server.crt"));
         command.arg("--service-account-signing-key-file").arg(file("server.key"));
         command.args(["--service-account-issuer", "https://kubernetes.default.svc"]);
         command.args(["--service-cluster-ip-range", "10.97.0.0/16"]);
