@@ -149,13 +149,17 @@ pub fn rows(definition: &Value, revision: u64) -> Vec<Resource> {
     served().map(|version| row(definition, version, &shared)).collect()
 }
 
+/// The group in which the server keeps what no API shows, such as the keys that hubs share: no definition is of it.
+pub(crate) const OWN_GROUP: &str = "outbye.dev";
+
 /// Whether objects are stored where the definition's own name says, and nobody else's are. What was accepted stands in
 /// the status, which not only this server writes: whoever may write that must not reach what lies elsewhere.
 fn has_own_place(definition: &Value) -> bool {
     let (group, plural) =
         (object::text(definition, "spec.group"), object::text(definition, "spec.names.plural"));
     let is_taken = |it: &Resource| it.storage_group() == group && it.plural == plural;
-    object::text(definition, "status.acceptedNames.plural") == plural
+    group != OWN_GROUP
+        && object::text(definition, "status.acceptedNames.plural") == plural
         && object::name(definition) == format!("{plural}.{group}")
         && !resources::builtin().iter().any(is_taken)
 }

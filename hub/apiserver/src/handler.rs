@@ -265,6 +265,7 @@ async fn route(
     authorize(&shared, &user, &sender, verb, &path, &query)?;
     let storage = shared.registry.storage();
     if let Some(api) = shared.aggregation.find(&**storage, &path.group, &path.version) {
+        check_segments(&path)?;
         let answer = aggregated::serve(&shared, &user, &peer, &api, request).await;
         let labels = Labels {
             verb,
@@ -436,10 +437,18 @@ fn verb(method: &Method, path: &ResourcePath, query: &Query) -> Result<&'static 
     })
 }
 
-/// Names must be single path segments, scopes must fit, and the verb must be there. Returns the
-/// subresource, empty if there is none.
-fn check_path(call: &Call) -> Result<&'static str, Status> {
-    for part in [&call.path.namespace, &call.path.name].into_iter().flatten() {
+/// What was authorised is what another server must read in the path: it may take an encoded slash for a slash.
+fn check_segments(path: &ResourcePath) -> Result<(), Status> {
+    check_names(path)?;
+    let parts = [path.plural.as_str(), path.subresource.as_deref().unwrap_or_default()];
+    if parts.into_iter().all(|it| hub_api::names::path_segment(it).is_empty()) {
+        return Ok(());
+    }
+    Err(Status::no_such_resource())
+}
+
+fn check_names(path: &ResourcePath) -> Result<(), Status> {
+    for part in [&path.namespace, &path.name].into_iter().flatten() {
         let wrong = hub_api::names::path_segment(part);
         if !wrong.is_empty() {
             return Err(Status::bad_request(format!(
@@ -448,6 +457,13 @@ fn check_path(call: &Call) -> Result<&'static str, Status> {
             )));
         }
     }
+    Ok(())
+}
+
+/// Names must be single path segments, scopes must fit, and the verb must be there. Returns the
+/// subresource, empty if there is none.
+fn check_path(call: &Call) -> Result<&'static str, Status> {
+    check_names(&call.path)?;
     let resource = &call.resource;
     let named = call.path.name.is_some();
     match (&call.path.namespace, resource.namespaced) {

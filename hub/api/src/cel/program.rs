@@ -13,6 +13,19 @@ use super::authorizer::REQUEST_RESOURCE;
 
 /// The function that every loop calls before each turn, with the cost of a turn.
 pub(super) const TICK: &str = "@tick";
+/// The function that takes the place of `+`: texts and lists that are put together grow.
+pub(super) const PLUS: &str = "@plus";
+/// The function that all of a value goes through before something looks at all of it, or makes one of it.
+pub(super) const WEIGH: &str = "@weigh";
+/// As [`WEIGH`], for what compares all items of a list with each other.
+pub(super) const PAIRS: &str = "@pairs";
+/// The function that a number goes through before so many items are made.
+pub(super) const MANY: &str = "@many";
+/// Functions that look at all of a value, or make one of all of it.
+const WEIGHED: &[&str] =
+    &["encode", "flatten", "format", "isSorted", "join", "quote", "reverse", "sort", "string", "sum"];
+/// Functions that compare all items with each other.
+const PAIRED: &[&str] = &["containsAll", "distinct", "equivalent", "intersects"];
 /// Longest expression, in bytes.
 const MAX_SOURCE: usize = 32 << 10;
 /// Deepest nesting of brackets.
@@ -476,7 +489,9 @@ fn meter(it: &mut IdedExpr) -> i64 {
         Expr::Select(select) => meter(&mut select.operand),
         Expr::Call(call) => {
             let target = call.target.as_mut().map_or(0, |it| meter(it));
-            target + call.args.iter_mut().map(meter).sum::<i64>()
+            let below = target + call.args.iter_mut().map(meter).sum::<i64>();
+            bound(call);
+            below
         }
         Expr::List(list) => list.elements.iter_mut().map(meter).sum(),
         Expr::Map(map) => map.entries.iter_mut().map(|it| entry(&mut it.expr)).sum(),
@@ -490,6 +505,31 @@ fn meter(it: &mut IdedExpr) -> i64 {
             outside + turn + meter(&mut it.result)
         }
     }
+}
+
+/// Puts what a call looks at through the functions that bound it.
+fn bound(it: &mut CallExpr) {
+    let in_library = it.target.as_deref().and_then(library).map(str::to_owned);
+    let name = last(&it.func_name);
+    let guard = match name {
+        operators::ADD => {
+            PLUS.clone_into(&mut it.func_name);
+            return;
+        }
+        "contains" if in_library.as_deref() == Some("sets") => PAIRS,
+        "range" => MANY,
+        _ if PAIRED.contains(&name) => PAIRS,
+        _ if WEIGHED.contains(&name) => WEIGH,
+        _ => return,
+    };
+    let through = |it: &mut IdedExpr| {
+        let inner = std::mem::take(it);
+        *it = call(guard, vec![inner]);
+    };
+    if in_library.is_none() {
+        it.target.as_deref_mut().into_iter().for_each(through);
+    }
+    it.args.iter_mut().for_each(through);
 }
 
 /// `a.?b` in words that every value understands: whether there is a field decides.

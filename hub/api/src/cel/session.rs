@@ -10,7 +10,7 @@ use kube_cel::cel::{Context, ExecutionError, FunctionContext, Value};
 use regex::Regex;
 
 use super::authorizer;
-use super::program::{Program, TICK, TYPES};
+use super::program::{MANY, PAIRS, PLUS, Program, TICK, TYPES, WEIGH};
 use super::values::weight;
 
 /// What one evaluation may cost.
@@ -23,6 +23,12 @@ pub const TOTAL_LIMIT: u64 = 10_000_000;
 const DATA_PER_TURN: u64 = 300;
 /// Longest text that a function makes.
 const MAX_TEXT: usize = 1 << 20;
+/// Most items of a list that is made.
+const MAX_ITEMS: usize = 1 << 17;
+/// Deepest value that is looked at as a whole.
+const MAX_DEPTH: usize = 200;
+/// What is looked at for a cost of one.
+const WEIGHT_PER_COST: usize = 10;
 /// Patterns that are kept compiled.
 const MAX_PATTERNS: usize = 64;
 const MAX_PATTERN_SIZE: usize = 1 << 18;
@@ -186,6 +192,7 @@ fn add_functions(context: &mut Context<'static>, meter: &Arc<Meter>, factor: u64
         let cost = u64::try_from(cost).unwrap_or(u64::MAX).saturating_mul(factor);
         if ticking.spend(cost) { Ok(true) } else { Err(ftx.error("cost limit exceeded")) }
     });
+    bound(context, meter);
     context.add_function("size", size);
     context.add_function("type", |value: Value| -> Result<Value, ExecutionError> {
         Ok(Value::String(Arc::new(type_name(&value).to_owned())))
@@ -229,6 +236,82 @@ fn add_functions(context: &mut Context<'static>, meter: &Arc<Meter>, factor: u64
             Ok(Value::String(Arc::new(text.replace(from.as_str(), &to))))
         },
     );
+}
+
+/// The functions through which goes what may grow, or is looked at as a whole.
+fn bound(context: &mut Context<'static>, meter: &Arc<Meter>) {
+    let afford = |meter: &Arc<Meter>| {
+        let meter = meter.clone();
+        move |ftx: &FunctionContext<'_, '_>, weight: Option<usize>| {
+            let cost = weight.map(|it| u64::try_from(it / WEIGHT_PER_COST).unwrap_or(u64::MAX));
+            if cost.is_some_and(|it| meter.spend(it)) {
+                return Ok(());
+            }
+            meter.call.store(0, Ordering::Relaxed);
+            Err(ftx.error("cost limit exceeded"))
+        }
+    };
+    let pay = afford(meter);
+    context.add_function(PLUS, move |ftx: &FunctionContext<'_, '_>, left: Value, right: Value| {
+        pay(ftx, weight_of_sum(&left, &right))?;
+        left + right
+    });
+    let pay = afford(meter);
+    context.add_function(WEIGH, move |ftx: &FunctionContext<'_, '_>, value: Value| {
+        let mut left = MAX_TEXT;
+        let fits = weigh(&value, &mut left, 0);
+        pay(ftx, fits.then(|| MAX_TEXT - left))?;
+        Ok::<_, ExecutionError>(value)
+    });
+    let pay = afford(meter);
+    context.add_function(PAIRS, move |ftx: &FunctionContext<'_, '_>, value: Value| {
+        let mut left = MAX_TEXT;
+        let fits = weigh(&value, &mut left, 0);
+        let items = if let Value::List(items) = &value { items.len() } else { 1 };
+        pay(ftx, fits.then(|| (MAX_TEXT - left).saturating_mul(items.max(1))))?;
+        Ok::<_, ExecutionError>(value)
+    });
+    let pay = afford(meter);
+    context.add_function(MANY, move |ftx: &FunctionContext<'_, '_>, value: Value| {
+        let number = if let Value::Int(it) = value { it } else { 0 };
+        pay(ftx, usize::try_from(number.max(0)).ok().filter(|it| *it <= MAX_ITEMS))?;
+        Ok::<_, ExecutionError>(value)
+    });
+}
+
+/// How much is copied to put two values together; nothing if they become too large. What loops gather item by item is
+/// paid for by their turns.
+fn weight_of_sum(left: &Value, right: &Value) -> Option<usize> {
+    if let (Value::String(left), Value::String(right)) = (left, right) {
+        return Some(left.len() + right.len()).filter(|it| *it <= MAX_TEXT);
+    }
+    if let (Value::Bytes(left), Value::Bytes(right)) = (left, right) {
+        return Some(left.len() + right.len()).filter(|it| *it <= MAX_TEXT);
+    }
+    if let (Value::List(left), Value::List(right)) = (left, right) {
+        let is_loops = right.len() <= 1;
+        let items = left.len() + right.len();
+        return (items <= MAX_ITEMS).then_some(if is_loops { 0 } else { items });
+    }
+    Some(0)
+}
+
+/// Takes the weight of a value, in bytes of text and items, from what is left. False if it is too much: values share
+/// their parts, and may be far larger than what they were made of.
+#[expect(clippy::wildcard_enum_match_arm, reason = "nothing else has parts")]
+fn weigh(value: &Value, left: &mut usize, depth: usize) -> bool {
+    let own = match value {
+        Value::String(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        _ => 0,
+    };
+    let Some(rest) = left.checked_sub(own + 1).filter(|_| depth <= MAX_DEPTH) else { return false };
+    *left = rest;
+    match value {
+        Value::List(items) => items.iter().all(|it| weigh(it, left, depth + 1)),
+        Value::Map(map) => map.map.values().all(|it| weigh(it, left, depth + 1)),
+        _ => true,
+    }
 }
 
 /// The name of a value's type; expressions compare it with the types' names.

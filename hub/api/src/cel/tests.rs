@@ -40,6 +40,13 @@ fn expressions_come_to_values() {
         ("self.?absent.orValue(7)", json!(7)),
         ("math.greatest(1, 2)", json!(2)),
         ("sets.contains([1, 2], [1])", json!(true)),
+        ("'a' + 'b' + self.name", json!("abh\u{e4}usle")),
+        ("[1] + self.list", json!([1, 3, 1, 2])),
+        ("self.list.distinct() == [3, 1, 2]", json!(true)),
+        ("[[1], [2]].flatten() == [1, 2]", json!(true)),
+        ("['a', 'b'].join('-')", json!("a-b")),
+        ("lists.range(3)", json!([0, 1, 2])),
+        ("string(self.n)", json!("3")),
     ] {
         assert_eq!(check(source, &object), Ok(wanted), "{source}");
     }
@@ -71,6 +78,20 @@ fn nothing_runs_away() {
     assert_eq!(check(nested, &object).unwrap_err(), too_dear);
     let growing = "self.s.replace('x', self.s).replace('x', self.s).size() > 0";
     assert_eq!(check(growing, &object).unwrap_err(), too_dear);
+    // Each of them doubles what was, or makes much of little.
+    let chained = |start: &str, step: &str| format!("{start}{}.size() > 0", step.repeat(40));
+    for source in [
+        chained("[self.s]", ".map(x, x + x)"),
+        chained("[[1]]", ".map(x, x + x)"),
+        chained("[[1]]", ".map(x, [x, x].flatten())"),
+        chained("['a']", ".map(x, [x, x].join(''))"),
+        chained("['a']", ".map(x, '%s%s'.format([x, x]))"),
+        "lists.range(2000000000).size() > 0".to_owned(),
+        "(self.l + self.l).distinct().size() > 0".to_owned(),
+        "sets.contains(self.l, self.l)".to_owned(),
+    ] {
+        assert_eq!(check(&source, &object).unwrap_err(), too_dear, "{source:.60}");
+    }
     for (source, wanted) in [
         (format!("{}1{}", "(".repeat(5_000), ")".repeat(5_000)), "too complex"),
         (format!("{}true", "!".repeat(20_000)), "too complex"),

@@ -143,6 +143,9 @@ fn group(object: &Value, spec: &Path<'_>, errors: &mut Vec<FieldError>) {
             let what = "should be a domain with at least one dot";
             errors.push(FieldError::invalid(at, group, what));
         }
+        if group == super::OWN_GROUP {
+            errors.push(FieldError::invalid(at, group, "is kept for the server itself"));
+        }
     }
     let name = object::name(object);
     if name != format!("{}.{group}", object::text(object, "spec.names.plural")) {

@@ -431,6 +431,10 @@ fn definitions_are_checked() {
             "spec.group: Invalid value: \"example\": should be a domain with at least one dot",
         ),
         (
+            with("/spec/group", json!("outbye.dev")),
+            "spec.group: Invalid value: \"outbye.dev\": is kept for the server itself",
+        ),
+        (
             with("/spec/group", json!("x.k8s.io")),
             "metadata.annotations[api-approved.kubernetes.io]: Required value: protected groups",
         ),
@@ -498,6 +502,12 @@ fn a_status_that_lies_leads_to_nobody_elses_objects() {
     builtin["spec"]["names"]["plural"] = json!("clusterroles");
     builtin["status"]["acceptedNames"]["plural"] = json!("clusterroles");
     assert!(rows(&builtin, 1).is_empty(), "the server's own");
+    let mut secrets = good();
+    secrets["metadata"]["name"] = json!("hubsecrets.outbye.dev");
+    secrets["spec"]["group"] = json!("outbye.dev");
+    secrets["spec"]["names"]["plural"] = json!("hubsecrets");
+    secrets["status"]["acceptedNames"]["plural"] = json!("hubsecrets");
+    assert!(rows(&secrets, 1).is_empty(), "keys of the hubs");
 }
 
 #[test]

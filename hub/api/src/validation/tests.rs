@@ -290,7 +290,9 @@ fn pods() {
 #[test]
 fn pods_change_little() {
     let context = context("pods");
-    let old = create(pod(), &context).unwrap();
+    let mut pod = pod();
+    pod["spec"]["tolerations"] = json!([{"key": "a", "operator": "Exists"}]);
+    let old = create(pod, &context).unwrap();
     let change = |pointer: &str, value: Value| {
         let mut new = old.clone();
         put(&mut new, pointer, value);

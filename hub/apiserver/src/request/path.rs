@@ -185,9 +185,11 @@ mod tests {
                 Route::OpenapiV3Document { group: String::new(), version: "v1".into() },
             ),
             ("/nope", Route::Unknown),
-            ("/api/v1/a/b/c/d/e", Route::Unknown),
         ] {
             assert_eq!(Route::parse(path), route, "{path}");
         }
+        // Another server may know what is there.
+        let deep = Route::parse("/apis/g/v1/a/b/c/d/e");
+        assert!(matches!(deep, Route::Resource(it) if it.is_deep));
     }
 }

@@ -647,7 +647,7 @@ async fn who_may_see_one_object_may_select_it_by_its_name() {
             as_user(&mut world, "jane", "GET", &format!("{maps}{query}"), &Value::Null).await;
         let text = String::from_utf8_lossy(&reply.body).into_owned();
         assert_eq!(reply.code, code, "{query}: {text}");
-        assert!(!text.contains("\"name\":\"b\""), "{query}: {text}");
+        assert!(code != 200 || !text.contains("\"name\":\"b\""), "{query}: {text}");
     }
     world.stop().await;
 }
