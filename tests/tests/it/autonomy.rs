@@ -1,5 +1,7 @@
 //! A node without its hub goes on: containers restart, Services answer, the local commands work.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::world::{PATIENCE, World, text, with_world};
@@ -37,6 +39,7 @@ spec:
 "#;
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test measures time")]
 fn pods_and_services_go_on_while_the_hub_is_dead() {
     with_world(1, |world| {
         world.apply(PODS);
@@ -76,6 +79,7 @@ fn pods_and_services_go_on_while_the_hub_is_dead() {
         assert_eq!(String::from_utf8_lossy(&echo.stdout), "hello\n", "{}", text(&echo));
 
         world.start_hub();
+        let since = Instant::now();
         world.wait("the hub to see the truth", |it| {
             let after = it.get(&["pods", "-l", "app=web"]);
             let summary = |list: &Value| -> Vec<(Value, Value)> {
@@ -93,6 +97,38 @@ fn pods_and_services_go_on_while_the_hub_is_dead() {
             let same = summary(&after) == summary(&before) && restarts == 1;
             if same { Ok(()) } else { Err(after.to_string()) }
         });
+        let elapsed = since.elapsed();
+        eprintln!("the hub saw the truth {elapsed:?} after it listened");
+        assert!(elapsed < Duration::from_secs(20), "{elapsed:?}");
+    });
+}
+
+/// A hub that was killed knows no connection any more, and a node with nothing to say would not notice.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test measures time")]
+fn an_idle_node_notices_a_restarted_hub_at_once() {
+    const ROUNDS: usize = 3;
+    with_world(1, |world| {
+        let mut elapsed = Duration::ZERO;
+        for round in 1..=ROUNDS {
+            world.wait("the node to be silent", |it| {
+                let output = it.nodes[0].agent_output("status", &["--json"]);
+                let status: Value =
+                    serde_json::from_slice(&output.stdout).map_err(|_| text(&output))?;
+                if status["reportsWaiting"] == 0 { Ok(()) } else { Err(status.to_string()) }
+            });
+            world.kill_hub();
+            world.start_hub();
+            let since = Instant::now();
+            world.wait("the node to connect", |it| match it.nodes[0].n_connects() {
+                n if n > round => Ok(()),
+                n => Err(format!("{n} connections")),
+            });
+            elapsed += since.elapsed();
+        }
+        eprintln!("{ROUNDS} times: connected {elapsed:?} after the hub listened");
+        // The next sign of life would come ten seconds after the last one.
+        assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
     });
 }
 
@@ -109,7 +145,7 @@ fn a_node_whose_certificate_expired_while_it_was_away_comes_back() {
         world.nodes[0].kill_agent();
         world.kill_hub();
         // It expires now: time itself is what is tested.
-        std::thread::sleep(std::time::Duration::from_secs(LIFE_SECONDS + 1));
+        std::thread::sleep(Duration::from_secs(LIFE_SECONDS + 1));
         world.hub_options.clear();
         world.start_hub();
         let beat = |it: &World| {

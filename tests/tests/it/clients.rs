@@ -268,8 +268,21 @@ fn exit_codes_and_terminals_pass_through() {
             assert_eq!(failed.status.code(), Some(7), "{}", text(&failed));
             assert_eq!(failed.stdout, b"out\n");
             assert!(String::from_utf8_lossy(&failed.stderr).starts_with("err\n"));
-            let missing = run(&["--", "/no/such/program"]);
-            assert!(!missing.status.success());
+            // No exit code of the command's own, and the words that scripts look for.
+            for (program, words) in [
+                ("/no/such/program", "stat /no/such/program: no such file or directory"),
+                ("nosuch", "executable file not found in $PATH"),
+                ("/etc", "permission denied"),
+            ] {
+                let missing = run(&["--", program]);
+                let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+                assert_eq!(missing.status.code(), Some(1), "{said}");
+                let begin = "error: Internal error occurred: error executing command in container: failed to exec in container: ";
+                let end = format!(
+                    "unable to start container process: exec: {program:?}: {words}: unknown\n"
+                );
+                assert!(said.contains(begin) && said.ends_with(&end), "{said}");
+            }
         }
     });
 }

@@ -388,6 +388,12 @@ impl Node {
         self.command(subcommand).args(args).output().unwrap()
     }
 
+    /// How often the agent has connected to its hub so far.
+    pub(crate) fn n_connects(&self) -> usize {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        log.matches("Connected to the hub").count()
+    }
+
     /// A command in the node's namespace.
     pub(crate) fn inside(&self, program: &str) -> Command {
         inside(&self.namespace, program)
