@@ -198,7 +198,14 @@ fn fill_up(root: &Path, options: Options) {
         }
     };
     assert!(err.is_full() && !dir.join("reserve").exists() && n_put > 5, "{n_put} {err:?}");
-    assert!(disk.commit(put(n_put)).unwrap_err().is_full());
+    match disk.commit(put(n_put)) {
+        // What went on in the background made a little room meanwhile.
+        Ok(()) => {
+            assert!(options.log_bytes > 0);
+            n_put += 1;
+        }
+        Err(err) => assert!(err.is_full(), "{err:?}"),
+    }
     // Space is made, and all is well.
     file.set_len(at / 2).unwrap();
     disk.commit(put(n_put)).unwrap();

@@ -22,8 +22,9 @@ pub(super) const PAIRS: &str = "@pairs";
 /// The function that a number goes through before so many items are made.
 pub(super) const MANY: &str = "@many";
 /// Functions that look at all of a value, or make one of all of it.
-const WEIGHED: &[&str] =
-    &["encode", "flatten", "format", "isSorted", "join", "quote", "reverse", "sort", "string", "sum"];
+const WEIGHED: &[&str] = &[
+    "encode", "flatten", "format", "isSorted", "join", "quote", "reverse", "sort", "string", "sum",
+];
 /// Functions that compare all items with each other.
 const PAIRED: &[&str] = &["containsAll", "distinct", "equivalent", "intersects"];
 /// Longest expression, in bytes.

@@ -306,7 +306,8 @@ async fn an_api_of_another_server_is_found_and_served() {
         })
     );
     // It could take an encoded slash for a slash: rights were asked for something else.
-    for odd in [format!("{things}/a%2Fsecret"), format!("{things}%2Fa"), format!("{things}/%2e%2e")] {
+    for odd in [format!("{things}/a%2Fsecret"), format!("{things}%2Fa"), format!("{things}/%2e%2e")]
+    {
         assert!(matches!(world.get(&odd).await.code, 400 | 404), "{odd}");
     }
     let watch = world.get(&format!("{things}?watch=true")).await;
