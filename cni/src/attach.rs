@@ -296,11 +296,11 @@ fn new_veth(
 /// A sandbox may reach itself through a service: what comes in at its port goes out there again.
 ///
 /// It may make any frame it likes, so its port takes only those from the hardware address that [`place_of`] says is
-/// there, learns no others, and leads to the host alone: nobody can be somebody else to a neighbour or to the host.
+/// there, and learns no others: nobody can be somebody else to the host. The ports are not isolated from each other:
+/// where packets on bridges pass netfilter, the kernel sends what goes to a service from port to port.
 fn port(index: u32, bridge: u32) -> RouteNetlinkMessage {
     let options = vec![
         InfoBridgePort::HairpinMode(true),
-        InfoBridgePort::Isolated(true),
         InfoBridgePort::Learning(false),
         // Younger than the others (5.18): older kernels pass over it.
         InfoBridgePort::Locked(true),
