@@ -300,7 +300,7 @@ mod tests {
         ] {
             assert!(matches!(evaluate(source), Err(EvaluateError::Failed(_))), "{source}");
         }
-        let dear = vec!["authorizer.requestResource.check('get').allowed()"; 4].join(" && ");
+        let dear = ["authorizer.requestResource.check('get').allowed()"; 4].join(" && ");
         assert_eq!(evaluate(&dear), Err(EvaluateError::CallCost));
     }
 }

@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn whoever_acts_as_others_never_acts_as_themselves_by_mistake() {
-        let cases: [(&[(&str, &[u8])], Result<Option<&str>, u16>); 7] = [
+        type Headers<'a> = &'a [(&'a str, &'a [u8])];
+        let cases: [(Headers<'_>, Result<Option<&str>, u16>); 7] = [
             (&[], Ok(None)),
             (&[("impersonate-user", b"jane")], Ok(Some("jane"))),
             (&[("impersonate-user", "jörg".as_bytes())], Ok(Some("jörg"))),
