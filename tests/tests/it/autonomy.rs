@@ -48,6 +48,9 @@ fn pods_and_services_go_on_while_the_hub_is_dead() {
             world.get(&["service", "web"])["spec"]["clusterIP"].as_str().unwrap().to_owned();
         world.wait("the page", |it| it.nodes[0].fetch(&address));
         let before = world.get(&["pods", "-l", "app=web"]);
+        // The floor of the node's time, for when its clock is lost.
+        let log = std::fs::read_to_string(world.dir.path().join("n0.log")).unwrap();
+        assert!(!log.contains("its time is not used"), "{log}");
 
         world.kill_hub();
         let page = world.nodes[0].fetch(&address).unwrap();

@@ -59,9 +59,14 @@ fn one_of_two_hubs_dies_and_nothing_is_lost() {
         // The first hub was alone until now: it brings its authority along.
         world.hub_options = options(&keys, "10.99.0.1");
         world.start_hub();
+        wait_for("the first hub to lead", || {
+            let get = ["get", "lease", "-n", "kube-system", "outbye-hub-controllers"];
+            let output = world.try_kubectl(&get);
+            if output.status.success() { Ok(()) } else { Err(text(&output)) }
+        });
         ip(&format!("-n {} addr add {OTHER}/24 dev lan", world.hub_namespace()));
         let other = start_other(world, &keys);
-        wait_for("the first hub to lead", || leads(world, &world.hub_dir()));
+        leads(world, &world.hub_dir()).unwrap();
 
         join_other(world);
         world.wait("n0 to be Ready", |it| it.node_is_ready("n0"));
@@ -76,7 +81,8 @@ fn one_of_two_hubs_dies_and_nothing_is_lost() {
         assert_eq!(world.kubectl(&["exec", &pod, "--", "echo", "there"]).trim(), "there");
         both_see_each_others_writes(world);
 
-        let list = world.get(&["configmaps"]);
+        let list = world.kubectl(&["get", "--raw", "/api/v1/namespaces/default/configmaps"]);
+        let list: Value = serde_json::from_str(&list).unwrap();
         let start = list["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
         let acknowledged = write_until_killed(world);
         at_other(world, &["scale", "deployment/web", "--replicas=2"]);
