@@ -1,3 +1,5 @@
+//! What a webhook is asked, and which of its answers are taken.
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
