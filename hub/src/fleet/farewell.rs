@@ -25,8 +25,8 @@ const ID_LEN: usize = 8;
 const TOKEN_LEN: usize = 16;
 /// Unpredictable bytes before the token, so that the packet looks like any other.
 const PADDING: usize = 27;
-/// Changes are noted this much later, with those that came meanwhile.
-const NOTE_DELAY: Duration = Duration::from_millis(500);
+/// A change is noted at once; those that come this soon after wait for each other.
+const NOTE_INTERVAL: Duration = Duration::from_millis(500);
 /// Lines of a note that are believed.
 const MAX_LINES: usize = 100_000;
 
@@ -92,10 +92,10 @@ impl Farewells {
         let keeping = async {
             loop {
                 self.changed.notified().await;
-                tokio::time::sleep(NOTE_DELAY).await;
                 if let Err(err) = self.write() {
                     tracing::warn!(error = %err, path = %self.path.display(), "Could not note connections");
                 }
+                tokio::time::sleep(NOTE_INTERVAL).await;
             }
         };
         let _stopped: Option<()> = shutdown.run_until_cancelled(keeping).await;
