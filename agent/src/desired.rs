@@ -11,9 +11,10 @@ use std::{
     sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
+use agent_core::ids::PodUid;
 use agent_ledger::{Ledger, Table};
 use agent_sync::{Change, ObjectKey};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 
@@ -57,10 +58,26 @@ impl Body {
         serde_json::from_slice(&self.json).ok()
     }
 
+    /// The UID, where it is a Pod.
+    pub(crate) fn pod_uid(&self) -> Option<PodUid> {
+        self.parse::<Head>()?.metadata.uid.parse().ok()
+    }
+
     /// The tree of values, kept from the first time on: for what is looked at over and over.
     pub fn value(&self) -> &Value {
         self.value.get_or_init(|| self.parse().unwrap_or_default())
     }
+}
+
+/// What of a Pod is needed to find out which it is.
+#[derive(Deserialize)]
+struct Head {
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    uid: String,
 }
 
 /// The whole view at one moment.

@@ -10,7 +10,6 @@ use agent_core::{
 };
 use agent_sync::ObjectKey;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Service};
-use serde::Deserialize;
 
 use crate::{
     desired::{Body, DesiredObjects},
@@ -80,7 +79,7 @@ impl DesiredPods {
     ) -> Option<(PodUid, Inputs, Arc<DesiredPod>)> {
         let uid = match self.uids.get(key) {
             Some((known, uid)) if Arc::ptr_eq(known, body) => *uid,
-            _ => body.parse::<Head>()?.metadata.uid.parse::<PodUid>().ok()?,
+            _ => body.pod_uid()?,
         };
         let known = self.pods.get(&uid).cloned();
         // The names that it refers to cannot change without the Pod.
@@ -155,17 +154,6 @@ impl DesiredPods {
         self.services.insert(namespace.to_owned(), (inputs.clone(), services.clone()));
         (inputs, services)
     }
-}
-
-/// What of a Pod is needed to find out which it is.
-#[derive(Deserialize)]
-struct Head {
-    metadata: Meta,
-}
-
-#[derive(Deserialize)]
-struct Meta {
-    uid: String,
 }
 
 #[cfg(test)]

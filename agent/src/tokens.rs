@@ -131,30 +131,15 @@ pub(crate) fn forget(
     if change.key().kind != "Pod" {
         return;
     }
-    let before = view.objects.get(change.key()).and_then(|it| uid_of(&it.body));
+    let before = view.objects.get(change.key()).and_then(|it| it.body.pod_uid());
     let after = match change {
-        Change::Upsert { body, .. } => Body::new(body).as_ref().and_then(uid_of),
+        Change::Upsert { body, .. } => Body::new(body).and_then(|it| it.pod_uid()),
         Change::Delete { .. } => None,
     };
     let Some(uid) = before.filter(|it| Some(*it) != after) else { return };
     for name in view.tokens.0.remove(&uid).into_iter().flat_map(BTreeMap::into_keys) {
         records.push(agent_ledger::Change::Delete { table: Table::Token, key: key(&uid, &name) });
     }
-}
-
-/// The UID of a Pod.
-fn uid_of(body: &Body) -> Option<PodUid> {
-    body.parse::<Head>()?.metadata.uid.parse().ok()
-}
-
-#[derive(Deserialize)]
-struct Head {
-    metadata: Meta,
-}
-
-#[derive(Deserialize)]
-struct Meta {
-    uid: String,
 }
 
 #[cfg(test)]

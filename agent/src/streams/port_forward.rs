@@ -19,7 +19,7 @@ use super::{
     Found, Refusal,
     frames::{FrameReader, FrameWriter, chunk},
 };
-use crate::{chain, node::Node, pod_worker::rt_sandbox};
+use crate::{chain, desired::Body, node::Node, pod_worker::rt_sandbox};
 
 /// A server whose queue is full does not answer; threads that wait for it are few.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,20 +99,18 @@ fn is_on_host(node: &Node, found: &Found) -> bool {
     let pod = &found.row.pod;
     let view = node.desired.snapshot();
     let object = view.find("Pod", &pod.namespace, &pod.name);
-    let asked = object.and_then(|it| it.body.parse::<Asked>());
-    asked.is_some_and(|it| it.is_on_host(&found.row.uid))
+    object.is_some_and(|it| asks_for_host(&it.body, &found.row.uid))
+}
+
+fn asks_for_host(pod: &Body, uid: &PodUid) -> bool {
+    pod.pod_uid().as_ref() == Some(uid)
+        && pod.parse::<Asked>().is_some_and(|it| it.spec.host_network)
 }
 
 /// What of a Pod says where it lives.
 #[derive(Deserialize)]
 struct Asked {
-    metadata: Metadata,
     spec: Spec,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    uid: String,
 }
 
 #[derive(Deserialize)]
@@ -120,12 +118,6 @@ struct Metadata {
 struct Spec {
     #[serde(default)]
     host_network: bool,
-}
-
-impl Asked {
-    fn is_on_host(&self, uid: &PodUid) -> bool {
-        self.spec.host_network && self.metadata.uid.parse().ok().as_ref() == Some(uid)
-    }
 }
 
 #[cfg(test)]
@@ -147,8 +139,8 @@ mod tests {
             (UID, json!({}), false),
         ] {
             let pod = json!({"metadata": {"uid": uid}, "spec": spec});
-            let asked: Asked = serde_json::from_value(pod.clone()).unwrap();
-            assert_eq!(asked.is_on_host(&UID.parse().unwrap()), want, "{pod}");
+            let body = Body::new(pod.to_string().as_bytes()).unwrap();
+            assert_eq!(asks_for_host(&body, &UID.parse().unwrap()), want, "{pod}");
         }
     }
 
