@@ -13,7 +13,9 @@
 //! as it is; when etcd has forgotten what came between, it begins anew and says so to its watches.
 
 mod commit;
+mod compaction;
 mod follow;
+mod load;
 mod members;
 mod place;
 mod record;
@@ -33,14 +35,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    load::{LoadError, begin, write_epoch},
+    members::Members,
+    record::{Layout, RecordError, number, revision},
+    wire::{CallError, Compare, RangeRequest, TxnRequest},
+};
 pub use self::{
     members::EtcdTls,
     place::{EtcdPlace, PlaceError},
-};
-use self::{
-    members::Members,
-    record::{Layout, RecordError, decode, number, revision},
-    wire::{CallError, Compare, Op, PutRequest, RangeRequest, TxnRequest},
 };
 use crate::{
     Backup, CatchUpError, Committed, Entry, HistoryLimits, Key, List, ListError, ListRequest,
@@ -57,10 +60,6 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an etcd that is out of reach is waited for at the start.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 const OPEN_PAUSE: Duration = Duration::from_millis(500);
-/// Objects that are read at once.
-const PAGE: i64 = 256;
-/// History in etcd is forgotten this often, up to where it was forgotten last but one: as Kubernetes' API server does.
-const COMPACT_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// How to open the storage.
 #[derive(Clone, Debug)]
@@ -180,31 +179,6 @@ struct Store {
     cluster: u64,
 }
 
-/// Everything that is stored, at one revision.
-struct Loaded {
-    entries: Vec<Entry>,
-    /// Of the last transaction.
-    revision: Revision,
-    /// etcd's own when it was read: the watch goes on after it.
-    at: i64,
-    cluster: u64,
-    n_unreadable: usize,
-    /// Indices of the entries that are not sealed as they should be.
-    to_reseal: Vec<usize>,
-}
-
-/// Why not everything could be read.
-enum LoadError {
-    Call(CallError),
-    Record { key: String, err: RecordError },
-}
-
-impl From<CallError> for LoadError {
-    fn from(err: CallError) -> Self {
-        Self::Call(err)
-    }
-}
-
 impl EtcdStorage {
     /// Opens the storage: reads all objects, and follows what happens to them. Waits a while for an etcd that is out of
     /// reach.
@@ -264,7 +238,7 @@ impl EtcdStorage {
         tasks.spawn(commit::run(store.clone(), jobs, closing.clone()));
         tasks.spawn(stopped_by(closing.clone(), follow::run(store.clone(), loaded.at)));
         tasks.spawn(stopped_by(closing.clone(), answer_questions(store.clone(), asked)));
-        tasks.spawn(stopped_by(closing.clone(), forget_history(store.clone())));
+        tasks.spawn(stopped_by(closing.clone(), compaction::run(store.clone())));
         let storage = Arc::new(Self {
             cache,
             epoch,
@@ -293,13 +267,6 @@ impl EtcdStorage {
     }
 }
 
-impl Loaded {
-    fn keys_to_reseal(&self) -> Vec<Key> {
-        let entries = self.to_reseal.iter().filter_map(|index| self.entries.get(*index));
-        entries.map(|it| it.key.clone()).collect()
-    }
-}
-
 fn unreadable(place: &EtcdPlace, key: String, err: RecordError) -> EtcdOpenError {
     match err {
         RecordError::Sealed(err) => EtcdOpenError::Sealed { key, err },
@@ -311,109 +278,6 @@ fn unreadable(place: &EtcdPlace, key: String, err: RecordError) -> EtcdOpenError
 async fn stopped_by(closing: CancellationToken, work: impl Future<Output = ()>) {
     // None of them holds anything that is not in etcd.
     let _closed = closing.run_until_cancelled(work).await;
-}
-
-/// Finds or begins the history, and reads everything.
-async fn begin(
-    members: &Members,
-    layout: &Layout,
-    sealer: Option<&Sealer>,
-) -> Result<(StorageEpoch, bool, Loaded), LoadError> {
-    let (epoch, new_epoch) = epoch(members, layout).await?;
-    Ok((epoch, new_epoch, load(members, layout, sealer).await?))
-}
-
-/// Of hubs that start at the same time exactly one begins the history.
-async fn epoch(members: &Members, layout: &Layout) -> Result<(StorageEpoch, bool), LoadError> {
-    let drawn = StorageEpoch::draw();
-    let put = |key, value: String| Op::Put(PutRequest { key, value: value.into() }).into();
-    let request = TxnRequest {
-        compare: vec![Compare::absent(layout.epoch())],
-        success: vec![
-            put(layout.epoch(), drawn.get().to_string()),
-            put(layout.last(), String::new()),
-        ],
-        failure: vec![Op::Range(one(layout.epoch())).into()],
-    };
-    let response = wire::txn(&members.channel(), request, CALL_TIMEOUT).await?;
-    if response.succeeded {
-        return Ok((drawn, true));
-    }
-    let range = response.responses.into_iter().next().and_then(|it| it.range);
-    let found = range.and_then(|it| it.kvs.into_iter().next());
-    let text = found.and_then(|it| String::from_utf8(it.value.to_vec()).ok());
-    let number = text.and_then(|it| it.parse().ok());
-    let malformed = || LoadError::Record { key: "epoch".to_owned(), err: RecordError::Malformed };
-    number.map(|it| (StorageEpoch::new(it), false)).ok_or_else(malformed)
-}
-
-/// Reads every object as it was at one moment.
-async fn load(
-    members: &Members,
-    layout: &Layout,
-    sealer: Option<&Sealer>,
-) -> Result<Loaded, LoadError> {
-    let channel = members.channel();
-    let (mut key, range_end) = layout.objects();
-    let mut loaded = Loaded {
-        entries: Vec::new(),
-        revision: Revision::ZERO,
-        at: 0,
-        cluster: 0,
-        n_unreadable: 0,
-        to_reseal: Vec::new(),
-    };
-    loop {
-        let request = RangeRequest {
-            key: key.clone(),
-            range_end: range_end.clone(),
-            limit: PAGE,
-            revision: loaded.at,
-        };
-        let page = wire::range(&channel, request, CALL_TIMEOUT).await?;
-        if loaded.at == 0 {
-            let header = page.header.unwrap_or_default();
-            (loaded.at, loaded.cluster) = (header.revision, header.cluster_id);
-        }
-        if let Some(last) = page.kvs.last() {
-            key = [&last.key[..], b"\0"].concat().into();
-        }
-        for kv in page.kvs {
-            loaded.absorb(layout, &kv, sealer)?;
-        }
-        if !page.more {
-            break;
-        }
-    }
-    let last = RangeRequest { revision: loaded.at, ..one(layout.last()) };
-    let last = wire::range(&channel, last, CALL_TIMEOUT).await?.kvs.into_iter().next();
-    loaded.revision = last.map_or(Revision::ZERO, |it| revision(it.mod_revision));
-    Ok(loaded)
-}
-
-impl Loaded {
-    fn absorb(
-        &mut self,
-        layout: &Layout,
-        kv: &wire::KeyValue,
-        sealer: Option<&Sealer>,
-    ) -> Result<(), LoadError> {
-        let Some(key) = layout.object_key(&kv.key) else {
-            self.n_unreadable += 1;
-            return Ok(());
-        };
-        match decode(&key, kv, sealer) {
-            Ok((entry, sealed_with)) => {
-                if sealed_with.as_deref() != sealer.and_then(|it| it.wanted(&entry.key)) {
-                    self.to_reseal.push(self.entries.len());
-                }
-                self.entries.push(entry);
-            }
-            Err(RecordError::Malformed) => self.n_unreadable += 1,
-            Err(err) => return Err(LoadError::Record { key: key.to_string(), err }),
-        }
-        Ok(())
-    }
 }
 
 /// One key, as it is now: etcd asks its majority.
@@ -476,62 +340,6 @@ async fn answer_questions(store: Arc<Store>, mut asked: mpsc::UnboundedReceiver<
     }
 }
 
-/// Forgets history in etcd: one of the hubs does it, once in the interval, whoever comes first.
-async fn forget_history(store: Arc<Store>) {
-    let mut seen = None;
-    loop {
-        tokio::time::sleep(COMPACT_INTERVAL).await;
-        match compact(&store, seen).await {
-            Ok(now) => seen = Some(now),
-            Err(err) => tracing::warn!(error = %err, "Could not compact etcd's history"),
-        }
-    }
-}
-
-/// What a hub knows of the last compaction.
-#[derive(Clone, Copy, Debug)]
-struct Compaction {
-    /// Of the record of the last one; zero if there is none.
-    record: i64,
-    /// etcd's own at that look.
-    at: i64,
-}
-
-/// Compacts up to where etcd stood at the look before, if nobody else has done so since.
-async fn compact(store: &Store, seen: Option<Compaction>) -> Result<Compaction, CallError> {
-    let key = store.layout.compact();
-    let channel = store.members.channel();
-    let look = |at: i64, kv: Option<&wire::KeyValue>| Compaction {
-        record: kv.map_or(0, |it| it.mod_revision),
-        at,
-    };
-    let Some(seen) = seen else {
-        let found = wire::range(&channel, one(key), CALL_TIMEOUT).await?;
-        let at = found.header.unwrap_or_default().revision;
-        return Ok(look(at, found.kvs.first()));
-    };
-    let value = seen.at.to_string().into();
-    let request = TxnRequest {
-        compare: vec![Compare::unchanged(key.clone(), seen.record)],
-        success: vec![Op::Put(PutRequest { key: key.clone(), value }).into()],
-        failure: vec![Op::Range(one(key)).into()],
-    };
-    let response = wire::txn(&channel, request, CALL_TIMEOUT).await?;
-    let at = response.header.unwrap_or_default().revision;
-    if !response.succeeded {
-        let range = response.responses.into_iter().next().and_then(|it| it.range);
-        return Ok(look(at, range.and_then(|it| it.kvs.into_iter().next()).as_ref()));
-    }
-    let request = wire::CompactionRequest { revision: seen.at };
-    match wire::compact(&channel, request, CALL_TIMEOUT).await {
-        // Whoever else uses this etcd has gone further.
-        Ok(_) | Err(CallError::Compacted) => {}
-        Err(err) => return Err(err),
-    }
-    tracing::debug!(revision = seen.at, "Compacted etcd's history");
-    Ok(Compaction { record: at, at })
-}
-
 /// Begins a new history in an etcd that was restored from a snapshot: nodes do not follow the hubs until their operator
 /// agrees. No hub may run.
 ///
@@ -541,13 +349,9 @@ pub async fn new_epoch(place: &EtcdPlace, tls: &EtcdTls) -> Result<StorageEpoch,
     let members = Members::new(place, tls)?;
     let layout = Layout::new(&place.prefix);
     let drawn = StorageEpoch::draw();
-    let put = |key, value: String| Op::Put(PutRequest { key, value: value.into() }).into();
     let request = TxnRequest {
         compare: vec![Compare::present(layout.epoch())],
-        success: vec![
-            put(layout.epoch(), drawn.get().to_string()),
-            put(layout.last(), String::new()),
-        ],
+        success: write_epoch(&layout, drawn),
         failure: Vec::new(),
     };
     match wire::txn(&members.channel(), request, CALL_TIMEOUT).await {

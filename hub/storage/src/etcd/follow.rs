@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    CALL_TIMEOUT, LoadError, Store, load, one,
+    CALL_TIMEOUT, Store,
+    load::{LoadError, load},
+    one,
     record::{RecordError, decode, revision},
     wire::{self, CallError, EventType, WatchCreateRequest, WatchEvent},
 };

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::json;
 
-use super::*;
+use super::{compaction::compact, load::load, *};
 use crate::{Body, Condition, Write, conformance};
 
 /// An etcd of one member, ended with the test.
