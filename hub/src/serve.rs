@@ -3,6 +3,8 @@
 //! Start: storage, objects that always exist, controllers, fleet, API. Stop: the reverse, so that
 //! what is accepted is also finished.
 
+mod ground;
+
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -12,7 +14,6 @@ use std::{
 };
 
 use anyhow::Context;
-use hub_api::Clock;
 use hub_apiserver::{
     ApiServer, NodeStreams, Registry, RegistryConfig, ServerCertificate, ServerConfig, TlsConfig,
     VersionInfo,
@@ -22,20 +23,20 @@ use ipnet::Ipv4Net;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::ground::Ground;
 use crate::{
-    access::{self, Access, AccessConfig},
+    access::{Access, AccessConfig},
     admin::{self, Admin},
     bootstrap,
-    clock::{CertificateTime, FlooredClock, SystemClock},
+    clock::CertificateTime,
     duties::Duties,
     election::{Election, ElectionConfig},
     fleet::{Fleet, FleetConfig, FleetKeys, FleetStreams},
-    front_proxy::{self, FrontProxy},
     peers::{self, PeerPort, Peers, Whereabouts},
     pki::Authority,
     renewal::OwnCertificates,
     runner::RunnerConfig,
-    secrets::{self, SharedSecrets},
+    secrets,
     store::StoreConfig,
 };
 
@@ -128,138 +129,48 @@ impl Sealing {
 /// # Errors
 /// A part could not start; the message says which and what to do.
 pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let data_dir = config.data_dir.clone();
-    std::fs::create_dir_all(&data_dir)
-        .with_context(|| format!("could not create the data directory {}", data_dir.display()))?;
-    config.election.check()?;
-    let storage = config.store.open(&data_dir, config.sealing.sealer()?).await?;
-    // What lies beside the store is this process's from here on.
-    let floored = FlooredClock::open(SystemClock, &data_dir.join("time"))
-        .context("could not open the floor of the hub's time")?;
-    let floored = Arc::new(floored);
-    let clock: Arc<dyn Clock> = floored.clone();
-    let shared = config.store.is_shared().then(|| SharedSecrets::new(storage.clone()));
-    let now = clock.now();
-    let dir = data_dir.join(AUTHORITY_DIR);
-    let proxy_dir = dir.join(front_proxy::DIR);
-    let (authority, proxy, keys) = match &shared {
-        Some(shared) => (
-            shared.authority(secrets::AUTHORITY, &dir, now).await?,
-            shared.authority(secrets::FRONT_PROXY, &proxy_dir, now).await?,
-            shared.token_keys(now).await?,
-        ),
-        None => (
-            Authority::load_or_create(&dir, now)?,
-            Authority::load_or_create(&proxy_dir, now)?,
-            access::token_keys(&dir, now)?,
-        ),
-    };
-    let authority = Arc::new(authority);
-    let front_proxy = Arc::new(FrontProxy::new(proxy, now)?);
-
+    let mut ground = Ground::open(&config).await?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("could not open TCP {} for the API", config.listen))?;
     let address = SocketAddr::new(advertised(&config), listener.local_addr()?.port());
-    let names = server_names(&config, address.ip());
     let own = OwnCertificates::issue(
-        authority.clone(),
-        clock.clone(),
-        names,
+        ground.authority.clone(),
+        ground.time(),
+        server_names(&config, address.ip()),
         address,
-        data_dir.join("admin.kubeconfig"),
+        config.data_dir.join("admin.kubeconfig"),
     )?;
     let certificate = own.shown();
-    let own = own.with_front_proxy(front_proxy.clone());
+    let own = own.with_front_proxy(ground.front_proxy.clone());
+    let keys = std::mem::take(&mut ground.token_keys);
+    let (access, audit_writer) =
+        Access::open(&config.access, &ground.storage, &config.data_dir, keys)?;
+    let registry = open_registry(&config, &ground, &access, address).await?;
 
-    let registry_config = RegistryConfig { service_cidr: config.service_cidr };
-    let (access, audit_writer) = Access::open(&config.access, &storage, &data_dir, keys)?;
-    let registry = Registry::new(storage.clone(), clock.clone(), registry_config)
-        .with_guard(access.guard.clone());
-    registry.mount_tokens(true);
-    registry.bootstrap().await?;
-    Access::ensure_policy(&registry).await?;
-    bootstrap::ensure(&registry, config.service_cidr, address).await?;
-    front_proxy.publish(&registry, authority.cert_pem()).await?;
-
-    let tasks = TaskTracker::new();
-    // What serves the API's requests outlives them.
-    let stop = CancellationToken::new();
-    tasks.spawn(forget_history(storage.clone(), stop.clone()));
-    tasks.spawn(watch_storage(storage.clone(), shutdown.clone()));
-    tasks.spawn(own.renew(stop.clone()));
-    let until = stop.clone();
-    tasks.spawn(async move { floored.keep_up(until).await });
-    let peers = match &shared {
+    let work = Work::begin(&ground, own, &shutdown);
+    let peers = match &ground.shared {
         Some(shared) => {
-            tasks.spawn(shared.clone().follow(access.tokens.clone(), stop.clone()));
-            let time = CertificateTime(clock.clone());
-            let port = PeerPort::bind(config.peer_listen, &authority, certificate.clone(), time);
-            let port = port.await?;
-            let id = peers::identity(&data_dir)?;
-            let peer = SocketAddr::new(address.ip(), port.address()?.port());
-            let own = Whereabouts { id, api: address, peer };
-            let peers = Peers::new(registry.clone(), clock.clone(), authority.clone(), own);
-            Some((peers, port))
+            let following = shared.clone().follow(access.tokens.clone(), work.stop.clone());
+            work.tasks.spawn(following);
+            Some(meet_peers(&config, &ground, &registry, certificate.clone(), address).await?)
         }
         None => None,
     };
-    let duties = Duties {
-        registry: registry.clone(),
-        clock: clock.clone(),
-        authority: authority.clone(),
-        tokens: access.tokens.clone(),
-        front_proxy: front_proxy.clone(),
-        runner: RunnerConfig {
-            cluster_cidr: config.cluster_cidr,
-            ca_pem: authority.cert_pem().to_owned(),
-        },
-    };
-    let election = peers.as_ref().map(|(peers, _)| {
-        // Of this process: a hub that was started again does not take itself for the one before.
-        let identity = format!("{}_{}", peers.id(), uuid::Uuid::new_v4());
-        Election::new(registry.clone(), clock.clone(), config.election, identity)
-    });
-    tasks.spawn(duties.run(election, stop.clone(), shutdown.clone()));
-    let fleet_config = FleetConfig {
-        listen: config.sync_listen,
-        epoch: agent_sync::Epoch(storage.epoch().get()),
-        node_certificate_life: Duration::from_secs(config.node_certificate_life),
-        connections_path: data_dir.join("connections"),
-        hub_id: peers.as_ref().map(|(peers, _)| peers.id().to_owned()),
-    };
-    let keys = FleetKeys { authority: authority.clone(), tokens: access.tokens.clone() };
-    let fleet = Fleet::new(&fleet_config, registry.clone(), clock.clone(), keys);
-    let sync_address = fleet.spawn(&fleet_config, certificate.clone(), &storage, &tasks, &stop)?;
-    let nodes: Arc<dyn NodeStreams> = match peers {
-        Some((peers, port)) => {
-            let own = FleetStreams(fleet.clone());
-            tasks.spawn(peers::serve(port, own.clone(), stop.clone()));
-            tasks.spawn(peers.clone().keep(stop.clone()));
-            Arc::new(peers::Streams { own, peers })
-        }
-        None => Arc::new(FleetStreams(fleet.clone())),
-    };
-    let admin = Admin {
-        registry: registry.clone(),
-        fleet: fleet.clone(),
-        clock,
-        authority_hash: authority.key_hash()?,
-        store: storage.clone(),
-        shared,
-        data_dir: data_dir.clone(),
-    };
-    let socket = admin::bind(&data_dir).context("could not open the hub's admin socket")?;
-    tasks.spawn(admin::run(admin, socket, stop.clone()));
-
+    work.perform_duties(&config, &ground, &registry, &access, peers.as_ref(), &shutdown);
+    let hub_id = peers.as_ref().map(|(peers, _)| peers.id().to_owned());
+    let (fleet, sync_address) =
+        work.serve_fleet(&config, &ground, &registry, &access, certificate.clone(), hub_id)?;
+    let nodes = work.stream_to_nodes(fleet.clone(), peers);
+    work.administer(&config, &ground, &registry, fleet)?;
     // It ends by itself when the server is gone and all is written.
-    tasks.spawn(async move {
+    work.tasks.spawn(async move {
         if let Some(writer) = audit_writer {
             writer.run(CancellationToken::new()).await;
         }
     });
-    let shown = (certificate, front_proxy.shown());
-    let server = api_server(&config, registry, &authority, shown, nodes, &access, address)?;
+    let shown = (certificate, ground.front_proxy.shown());
+    let server = api_server(&config, registry, &ground.authority, shown, nodes, &access, address)?;
     // From here on only the server tells the audit log anything.
     drop(access);
     tracing::info!(api = %address, sync = %sync_address, "Hub is ready");
@@ -267,14 +178,161 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
 
     // The server returns only at shutdown.
     shutdown.cancel();
-    stop.cancel();
-    tasks.close();
-    if tokio::time::timeout(STOP_TIMEOUT, tasks.wait()).await.is_err() {
-        tracing::warn!("Left tasks behind that did not stop in time");
-    }
-    storage.shutdown().await;
+    work.finish().await;
+    ground.storage.shutdown().await;
     tracing::info!("Hub stopped");
     Ok(())
+}
+
+/// Opens the objects of the API, and makes those that every cluster has.
+async fn open_registry(
+    config: &ServeConfig,
+    ground: &Ground,
+    access: &Access,
+    address: SocketAddr,
+) -> anyhow::Result<Registry> {
+    let registry_config = RegistryConfig { service_cidr: config.service_cidr };
+    let registry = Registry::new(ground.storage.clone(), ground.time(), registry_config)
+        .with_guard(access.guard.clone());
+    registry.mount_tokens(true);
+    registry.bootstrap().await?;
+    Access::ensure_policy(&registry).await?;
+    bootstrap::ensure(&registry, config.service_cidr, address).await?;
+    ground.front_proxy.publish(&registry, ground.authority.cert_pem()).await?;
+    Ok(registry)
+}
+
+/// Opens the port for other hubs on the same store.
+async fn meet_peers(
+    config: &ServeConfig,
+    ground: &Ground,
+    registry: &Registry,
+    certificate: Arc<ServerCertificate>,
+    api: SocketAddr,
+) -> anyhow::Result<(Arc<Peers>, PeerPort)> {
+    let time = CertificateTime(ground.time());
+    let port = PeerPort::bind(config.peer_listen, &ground.authority, certificate, time).await?;
+    let id = peers::identity(&config.data_dir)?;
+    let peer = SocketAddr::new(api.ip(), port.address()?.port());
+    let own = Whereabouts { id, api, peer };
+    let peers = Peers::new(registry.clone(), ground.time(), ground.authority.clone(), own);
+    Ok((peers, port))
+}
+
+/// What a hub does beside answering requests.
+struct Work {
+    tasks: TaskTracker,
+    /// Fired after the API has stopped: what serves its requests outlives them.
+    stop: CancellationToken,
+}
+
+impl Work {
+    /// Begins with what looks after the hub itself.
+    fn begin(ground: &Ground, own: OwnCertificates, shutdown: &CancellationToken) -> Self {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(forget_history(ground.storage.clone(), stop.clone()));
+        tasks.spawn(watch_storage(ground.storage.clone(), shutdown.clone()));
+        tasks.spawn(own.renew(stop.clone()));
+        let (clock, until) = (ground.clock.clone(), stop.clone());
+        tasks.spawn(async move { clock.keep_up(until).await });
+        Self { tasks, stop }
+    }
+
+    fn perform_duties(
+        &self,
+        config: &ServeConfig,
+        ground: &Ground,
+        registry: &Registry,
+        access: &Access,
+        peers: Option<&(Arc<Peers>, PeerPort)>,
+        shutdown: &CancellationToken,
+    ) {
+        let duties = Duties {
+            registry: registry.clone(),
+            clock: ground.time(),
+            authority: ground.authority.clone(),
+            tokens: access.tokens.clone(),
+            front_proxy: ground.front_proxy.clone(),
+            runner: RunnerConfig {
+                cluster_cidr: config.cluster_cidr,
+                ca_pem: ground.authority.cert_pem().to_owned(),
+            },
+        };
+        let election = peers.map(|(peers, _)| {
+            // Of this process: a hub that was started again does not take itself for the one before.
+            let identity = format!("{}_{}", peers.id(), uuid::Uuid::new_v4());
+            Election::new(registry.clone(), ground.time(), config.election, identity)
+        });
+        self.tasks.spawn(duties.run(election, self.stop.clone(), shutdown.clone()));
+    }
+
+    fn serve_fleet(
+        &self,
+        config: &ServeConfig,
+        ground: &Ground,
+        registry: &Registry,
+        access: &Access,
+        certificate: Arc<ServerCertificate>,
+        hub_id: Option<String>,
+    ) -> anyhow::Result<(Arc<Fleet>, SocketAddr)> {
+        let fleet_config = FleetConfig {
+            listen: config.sync_listen,
+            epoch: agent_sync::Epoch(ground.storage.epoch().get()),
+            node_certificate_life: Duration::from_secs(config.node_certificate_life),
+            connections_path: config.data_dir.join("connections"),
+            hub_id,
+        };
+        let authority = ground.authority.clone();
+        let keys = FleetKeys { authority, tokens: access.tokens.clone() };
+        let fleet = Fleet::new(&fleet_config, registry.clone(), ground.time(), keys);
+        let Self { tasks, stop } = self;
+        let address = fleet.spawn(&fleet_config, certificate, &ground.storage, tasks, stop)?;
+        Ok((fleet, address))
+    }
+
+    /// How the API reaches nodes: through this hub, and through the others.
+    fn stream_to_nodes(
+        &self,
+        fleet: Arc<Fleet>,
+        peers: Option<(Arc<Peers>, PeerPort)>,
+    ) -> Arc<dyn NodeStreams> {
+        let own = FleetStreams(fleet);
+        let Some((peers, port)) = peers else { return Arc::new(own) };
+        self.tasks.spawn(peers::serve(port, own.clone(), self.stop.clone()));
+        self.tasks.spawn(peers.clone().keep(self.stop.clone()));
+        Arc::new(peers::Streams { own, peers })
+    }
+
+    fn administer(
+        &self,
+        config: &ServeConfig,
+        ground: &Ground,
+        registry: &Registry,
+        fleet: Arc<Fleet>,
+    ) -> anyhow::Result<()> {
+        let admin = Admin {
+            registry: registry.clone(),
+            fleet,
+            clock: ground.time(),
+            authority_hash: ground.authority.key_hash()?,
+            store: ground.storage.clone(),
+            shared: ground.shared.clone(),
+            data_dir: config.data_dir.clone(),
+        };
+        let socket =
+            admin::bind(&config.data_dir).context("could not open the hub's admin socket")?;
+        self.tasks.spawn(admin::run(admin, socket, self.stop.clone()));
+        Ok(())
+    }
+
+    /// Stops everything, and waits a while for what is begun.
+    async fn finish(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(STOP_TIMEOUT, self.tasks.wait()).await.is_err() {
+            tracing::warn!("Left tasks behind that did not stop in time");
+        }
+    }
 }
 
 async fn forget_history(storage: Arc<dyn Storage>, shutdown: CancellationToken) {
