@@ -244,6 +244,12 @@ impl WatchCache {
         }
     }
 
+    /// Whether it is closed: what lies in it may no longer be true.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.read().progress.is_none()
+    }
+
     /// Ends every watch; later ones are refused.
     pub fn close(&self) {
         let mut state = self.write();

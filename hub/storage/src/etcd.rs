@@ -36,7 +36,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    load::{LoadError, begin, write_epoch},
+    load::{LoadError, begin, load, write_epoch},
     members::Members,
     record::{Layout, RecordError, number, revision},
     wire::{CallError, Compare, RangeRequest, TxnRequest},
@@ -177,6 +177,7 @@ struct Store {
     sealer: Option<Arc<Sealer>>,
     /// The cluster's own identity: another one behind the same address is another history.
     cluster: u64,
+    epoch: StorageEpoch,
 }
 
 impl EtcdStorage {
@@ -192,10 +193,16 @@ impl EtcdStorage {
         let members = Members::new(place, &options.tls)?;
         let layout = Layout::new(&place.prefix);
         let sealer = options.sealer.clone();
-        let found = tokio::time::timeout(OPEN_TIMEOUT, async {
+        let refused = |err| match err {
+            LoadError::Call(err) => {
+                EtcdOpenError::Unreachable { place: place.to_string(), reason: err.to_string() }
+            }
+            LoadError::Record { key, err } => unreadable(place, key, err),
+        };
+        let begun = tokio::time::timeout(OPEN_TIMEOUT, async {
             let mut warned = false;
             loop {
-                match begin(&members, &layout, sealer.as_deref()).await {
+                match begin(&members, &layout).await {
                     Err(LoadError::Call(err)) => {
                         if !std::mem::replace(&mut warned, true) {
                             tracing::warn!(%place, error = %err, "Waiting for etcd");
@@ -207,15 +214,14 @@ impl EtcdStorage {
                 }
             }
         });
-        let unreachable = |reason| EtcdOpenError::Unreachable { place: place.to_string(), reason };
-        let (epoch, new_epoch, loaded) = match found.await {
-            Ok(Ok(found)) => found,
-            Ok(Err(LoadError::Call(err))) => return Err(unreachable(err.to_string())),
-            Ok(Err(LoadError::Record { key, err })) => return Err(unreadable(place, key, err)),
-            Err(_elapsed) => {
-                return Err(unreachable(format!("no answer within {OPEN_TIMEOUT:?}")));
-            }
+        let no_answer = |_elapsed| EtcdOpenError::Unreachable {
+            place: place.to_string(),
+            reason: format!("no answer within {OPEN_TIMEOUT:?}"),
         };
+        let (epoch, new_epoch) = begun.await.map_err(no_answer)?.map_err(refused)?;
+        // How long this takes depends on how much there is.
+        let loaded = load(&members, &layout, sealer.as_deref()).await.map_err(refused)?;
+        let epoch = loaded.epoch.unwrap_or(epoch);
         let report = EtcdReport {
             n_entries: loaded.entries.len(),
             n_unreadable: loaded.n_unreadable,
@@ -230,6 +236,7 @@ impl EtcdStorage {
             cache: cache.clone(),
             sealer: sealer.clone(),
             cluster: loaded.cluster,
+            epoch,
         });
         let (writes, jobs) = mpsc::unbounded_channel();
         let (questions, asked) = mpsc::unbounded_channel();
@@ -313,6 +320,9 @@ impl Store {
     }
 
     fn give_up(&self) {
+        if self.cache.is_closed() {
+            return;
+        }
         tracing::error!(
             "etcd is another one, or was set back to an older state: this hub stops. After etcd was restored from a \
              snapshot, run `outbye-hub storage new-epoch` before the hubs start again"

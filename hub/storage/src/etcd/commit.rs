@@ -163,16 +163,26 @@ async fn commit(store: &Store, txn: Txn) -> Result<Committed, TxnError> {
         success,
         failure: looks.map(|key| Op::Range(one(key)).into()).collect(),
     };
+    // Conditions that a cache of another history fills may hold by chance.
+    if store.cache.is_closed() {
+        return Err(TxnError::Closed);
+    }
+    let known = number(store.cache.revision());
     let size = prost::Message::encoded_len(&request);
     let response = wire::txn(&store.members.channel(), request, CALL_TIMEOUT).await;
     let response = response.map_err(|err| refusal(err, &txn, size))?;
+    let header = response.header.unwrap_or_default();
+    if !store.is_same_history(&header, known) {
+        store.give_up();
+        return Err(TxnError::Closed);
+    }
     if !response.succeeded {
         return Err(conflict(store, &checks, response.responses).await);
     }
     if txn.writes.is_empty() {
         return Ok(Committed { revision: store.cache.revision(), entries: Vec::new() });
     }
-    let at = revision(response.header.unwrap_or_default().revision);
+    let at = revision(header.revision);
     let written = txn.writes.into_iter().filter_map(|write| match write {
         Write::Put(key, body) => {
             let created = store.cache.get(&key).map_or(at, |it| it.created);

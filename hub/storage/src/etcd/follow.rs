@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     CALL_TIMEOUT, Store,
-    load::{LoadError, load},
+    load::{LoadError, load, parse_epoch},
     one,
     record::{RecordError, decode, revision},
     wire::{self, CallError, EventType, WatchCreateRequest, WatchEvent},
@@ -46,18 +46,22 @@ pub(super) async fn run(store: Arc<Store>, mut position: i64) {
                 tracing::info!("Following etcd again");
             }
         };
-        let Err(err) = follow(&store, &mut position, &mut began).await;
+        let Err(mut err) = follow(&store, &mut position, &mut began).await;
+        if matches!(err, FollowError::Forgotten) {
+            match relist(&store).await {
+                Ok(at) => position = at,
+                Err(failed) => err = failed,
+            }
+        }
         match err {
+            // Read again: it is followed from there.
+            FollowError::Forgotten => {}
             FollowError::Call(err) => {
                 if !std::mem::replace(&mut is_broken, true) {
                     tracing::warn!(error = %err, "etcd is out of reach; trying again");
                 }
                 store.members.pass_over();
             }
-            FollowError::Forgotten => match relist(&store).await {
-                Ok(at) => position = at,
-                Err(err) => tracing::warn!(error = %err, "Could not read etcd again"),
-            },
             FollowError::WentBack => return store.give_up(),
             FollowError::Record { key, err } => {
                 tracing::error!(key, error = %err, "Could not read what another hub wrote; this hub stops");
@@ -121,7 +125,7 @@ async fn follow(
 fn absorb(store: &Store, events: Vec<WatchEvent>, mut position: i64) -> Result<i64, FollowError> {
     let mut changes = Vec::new();
     let mut reached = Revision::ZERO;
-    let last = store.layout.last();
+    let (last, epoch) = (store.layout.last(), store.layout.epoch());
     for event in events {
         let is_delete = event.kind == i32::from(EventType::Delete);
         let Some(kv) = event.kv else { continue };
@@ -130,6 +134,10 @@ fn absorb(store: &Store, events: Vec<WatchEvent>, mut position: i64) -> Result<i
         let Some(key) = store.layout.object_key(&kv.key) else {
             if kv.key == last {
                 reached = reached.max(at);
+            } else if kv.key == epoch && (is_delete || parse_epoch(&kv.value) != Some(store.epoch))
+            {
+                // What nodes were told of the old history is not true in the new one.
+                return Err(FollowError::WentBack);
             }
             continue;
         };
@@ -151,16 +159,18 @@ fn absorb(store: &Store, events: Vec<WatchEvent>, mut position: i64) -> Result<i
 }
 
 /// Begins the cache anew. Its watches end: they have missed something.
-async fn relist(store: &Store) -> Result<i64, CallError> {
+async fn relist(store: &Store) -> Result<i64, FollowError> {
     tracing::warn!("etcd has forgotten what happened meanwhile: reading everything again");
-    match load(&store.members, &store.layout, store.sealer.as_deref()).await {
-        Ok(loaded) => {
-            store.cache.reset(loaded.entries, loaded.revision);
-            Ok(loaded.at)
-        }
-        Err(LoadError::Call(err)) => Err(err),
-        Err(LoadError::Record { key, err }) => {
-            Err(CallError::Refused { reason: format!("{key}: {err}") })
-        }
+    let loaded = load(&store.members, &store.layout, store.sealer.as_deref()).await;
+    let loaded = loaded.map_err(|err| match err {
+        LoadError::Call(err) => FollowError::Call(err),
+        LoadError::Record { key, err } => FollowError::Record { key, err },
+    })?;
+    // A snapshot can be restored with revisions that look newer than all that was ever there.
+    let is_same = loaded.cluster == store.cluster && loaded.epoch == Some(store.epoch);
+    if !is_same || loaded.revision < store.cache.revision() {
+        return Err(FollowError::WentBack);
     }
+    store.cache.reset(loaded.entries, loaded.revision);
+    Ok(loaded.at)
 }

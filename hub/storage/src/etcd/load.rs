@@ -1,5 +1,9 @@
 //! What lies in etcd when a hub starts: the identity of the history, and every object at one moment.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+
 use super::{
     CALL_TIMEOUT, Layout, Members, one,
     record::{RecordError, decode, revision},
@@ -7,8 +11,13 @@ use super::{
 };
 use crate::{Entry, Key, Revision, Sealer, StorageEpoch};
 
-/// Objects that are read at once.
+/// Objects that are read at once, unless they are too large together.
 const PAGE: i64 = 256;
+/// For one page. On a narrow link fewer objects arrive in this time: then fewer are asked for.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a page is asked for again when a connection breaks.
+const MAX_BREAKS: u32 = 5;
+const PAUSE_AFTER_BREAK: Duration = Duration::from_millis(500);
 
 /// Everything that is stored, at one revision.
 pub(super) struct Loaded {
@@ -18,6 +27,8 @@ pub(super) struct Loaded {
     /// etcd's own when it was read: the watch goes on after it.
     pub(super) at: i64,
     pub(super) cluster: u64,
+    /// None: somebody has removed it.
+    pub(super) epoch: Option<StorageEpoch>,
     pub(super) n_unreadable: usize,
     /// Indices of the entries that are not sealed as they should be.
     pub(super) to_reseal: Vec<usize>,
@@ -35,24 +46,17 @@ impl From<CallError> for LoadError {
     }
 }
 
-/// Finds or begins the history, and reads everything.
-pub(super) async fn begin(
-    members: &Members,
-    layout: &Layout,
-    sealer: Option<&Sealer>,
-) -> Result<(StorageEpoch, bool, Loaded), LoadError> {
-    let (epoch, new_epoch) = epoch(members, layout).await?;
-    Ok((epoch, new_epoch, load(members, layout, sealer).await?))
-}
-
 /// A new history begins with a write, so that readers have something to catch up with.
 pub(super) fn write_epoch(layout: &Layout, epoch: StorageEpoch) -> Vec<RequestOp> {
     let put = |key, value: String| Op::Put(PutRequest { key, value: value.into() }).into();
     vec![put(layout.epoch(), epoch.get().to_string()), put(layout.last(), String::new())]
 }
 
-/// Of hubs that start at the same time exactly one begins the history.
-async fn epoch(members: &Members, layout: &Layout) -> Result<(StorageEpoch, bool), LoadError> {
+/// Finds the history, or begins it, and says whether it did: of hubs that start at the same time exactly one does.
+pub(super) async fn begin(
+    members: &Members,
+    layout: &Layout,
+) -> Result<(StorageEpoch, bool), LoadError> {
     let drawn = StorageEpoch::draw();
     let request = TxnRequest {
         compare: vec![Compare::absent(layout.epoch())],
@@ -65,36 +69,34 @@ async fn epoch(members: &Members, layout: &Layout) -> Result<(StorageEpoch, bool
     }
     let range = response.responses.into_iter().next().and_then(|it| it.range);
     let found = range.and_then(|it| it.kvs.into_iter().next());
-    let text = found.and_then(|it| String::from_utf8(it.value.to_vec()).ok());
-    let number = text.and_then(|it| it.parse().ok());
     let malformed = || LoadError::Record { key: "epoch".to_owned(), err: RecordError::Malformed };
-    number.map(|it| (StorageEpoch::new(it), false)).ok_or_else(malformed)
+    found.and_then(|it| parse_epoch(&it.value)).map(|it| (it, false)).ok_or_else(malformed)
 }
 
-/// Reads every object as it was at one moment.
+/// Reads what [`write_epoch`] has written.
+pub(super) fn parse_epoch(value: &[u8]) -> Option<StorageEpoch> {
+    std::str::from_utf8(value).ok()?.parse().ok().map(StorageEpoch::new)
+}
+
+/// Reads every object as it was at one moment. Goes on through breaks of the connection.
 pub(super) async fn load(
     members: &Members,
     layout: &Layout,
     sealer: Option<&Sealer>,
 ) -> Result<Loaded, LoadError> {
-    let channel = members.channel();
     let (mut key, range_end) = layout.objects();
     let mut loaded = Loaded {
         entries: Vec::new(),
         revision: Revision::ZERO,
         at: 0,
         cluster: 0,
+        epoch: None,
         n_unreadable: 0,
         to_reseal: Vec::new(),
     };
+    let mut pager = Pager { members, limit: PAGE, n_breaks: 0 };
     loop {
-        let request = RangeRequest {
-            key: key.clone(),
-            range_end: range_end.clone(),
-            limit: PAGE,
-            revision: loaded.at,
-        };
-        let page = wire::range(&channel, request, CALL_TIMEOUT).await?;
+        let page = pager.read(&key, &range_end, loaded.at).await?;
         if loaded.at == 0 {
             let header = page.header.unwrap_or_default();
             (loaded.at, loaded.cluster) = (header.revision, header.cluster_id);
@@ -109,10 +111,49 @@ pub(super) async fn load(
             break;
         }
     }
-    let last = RangeRequest { revision: loaded.at, ..one(layout.last()) };
-    let last = wire::range(&channel, last, CALL_TIMEOUT).await?.kvs.into_iter().next();
+    let last = pager.read(&layout.last(), &Bytes::new(), loaded.at).await?.kvs.pop();
     loaded.revision = last.map_or(Revision::ZERO, |it| revision(it.mod_revision));
+    let epoch = pager.read(&layout.epoch(), &Bytes::new(), loaded.at).await?.kvs.pop();
+    loaded.epoch = epoch.and_then(|it| parse_epoch(&it.value));
     Ok(loaded)
+}
+
+/// Reads page after page, in portions that arrive in time.
+struct Pager<'a> {
+    members: &'a Members,
+    limit: i64,
+    n_breaks: u32,
+}
+
+impl Pager<'_> {
+    async fn read(
+        &mut self,
+        key: &Bytes,
+        range_end: &Bytes,
+        revision: i64,
+    ) -> Result<wire::RangeResponse, CallError> {
+        loop {
+            let request = RangeRequest {
+                key: key.clone(),
+                range_end: range_end.clone(),
+                limit: self.limit,
+                revision,
+            };
+            match wire::range(&self.members.channel(), request, PAGE_TIMEOUT).await {
+                Err(CallError::TimedOut | CallError::TooLarge) if self.limit > 1 => {
+                    self.limit = (self.limit / 4).max(1);
+                }
+                Err(CallError::Unreachable { .. } | CallError::TimedOut)
+                    if self.n_breaks < MAX_BREAKS =>
+                {
+                    self.n_breaks += 1;
+                    self.members.pass_over();
+                    tokio::time::sleep(PAUSE_AFTER_BREAK).await;
+                }
+                answered => return answered,
+            }
+        }
+    }
 }
 
 impl Loaded {

@@ -168,17 +168,11 @@ async fn forgotten_history_is_read_anew_and_said_so() {
     let kept = writer.txn(Txn::create(pod("kept"), body("1"))).await.unwrap();
     let gone = writer.txn(Txn::create(pod("gone"), body("1"))).await.unwrap();
     // A cache that knows no more than this, and is cut off while history goes on.
-    let place = etcd.place("x");
-    let members = Members::new(&place, &EtcdTls::default()).unwrap();
-    let layout = Layout::new(&place.prefix);
-    let Ok(loaded) = load(&members, &layout, None).await else { panic!("etcd is there") };
-    let (at, cluster) = (loaded.at, loaded.cluster);
-    let cache = WatchCache::new(loaded.entries, loaded.revision, HistoryLimits::DEFAULT);
-    let cache = Arc::new(cache);
+    let behind = CutOff::from(&etcd, &writer).await;
+    let (store, cache) = (behind.store.clone(), behind.store.cache.clone());
     let mut watch = cache.watch(&pods(), gone.revision).unwrap();
     writer.txn(Txn::delete(pod("gone"), gone.revision)).await.unwrap();
     let new = writer.txn(Txn::create(pod("new"), body("1"))).await.unwrap();
-    let store = Arc::new(Store { members, layout, cache: cache.clone(), sealer: None, cluster });
     let seen = compact(&store, None).await.unwrap();
     let done = compact(&store, Some(seen)).await.unwrap();
     assert!(done.record > seen.at, "{done:?}");
@@ -186,8 +180,7 @@ async fn forgotten_history_is_read_anew_and_said_so() {
     let lost = compact(&store, Some(seen)).await.unwrap();
     assert_eq!(lost.record, done.record);
 
-    let mut tasks = JoinSet::new();
-    tasks.spawn(follow::run(store.clone(), at));
+    let _tasks = behind.follow();
     assert!(store.reached(new.revision, CALL_TIMEOUT).await);
     let behind = watch.next().await.unwrap_err();
     assert!(matches!(behind, WatchError::Compacted { .. }), "{behind:?}");
@@ -241,16 +234,93 @@ async fn another_etcd_is_not_followed() {
     for n in 0..5 {
         a.txn(Txn::create(pod(&n.to_string()), body("x"))).await.unwrap();
     }
-    let epoch = new_epoch(&etcd.place("x"), &EtcdTls::default()).await.unwrap();
-    assert_eq!(etcd.open("x").await.epoch(), epoch);
-    let nothing = new_epoch(&etcd.place("y"), &EtcdTls::default()).await;
-    assert!(matches!(nothing, Err(EtcdOpenError::Epoch { .. })), "{nothing:?}");
-
     etcd.kill();
     std::fs::remove_dir_all(etcd.dir.path().join("data")).unwrap();
     etcd.start();
-    let mut progress = a.progress();
+    assert_closed(&a).await;
+    // In the other etcd such a condition may hold for something else.
+    let b = etcd.open("x").await;
+    b.txn(Txn::create(pod("0"), body("x"))).await.unwrap();
+    let at = b.get(&pod("0")).unwrap().revision;
+    let stale = a.txn(Txn::update(pod("0"), at, body("y"))).await;
+    assert!(matches!(stale, Err(TxnError::Closed)), "{stale:?}");
+    assert_eq!(b.get(&pod("0")).unwrap().revision, at);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_begins_anew_stops_who_follows_the_old_one() {
+    let Some(etcd) = etcd() else { return };
+    let a = etcd.open("x").await;
+    let place = etcd.place("x");
+    let epoch = new_epoch(&place, &EtcdTls::default()).await.unwrap();
+    assert_closed(&a).await;
+    assert_eq!(etcd.open("x").await.epoch(), epoch);
+    let nothing = new_epoch(&etcd.place("y"), &EtcdTls::default()).await;
+    assert!(matches!(nothing, Err(EtcdOpenError::Epoch { .. })), "{nothing:?}");
+}
+
+async fn assert_closed(storage: &EtcdStorage) {
+    let mut progress = storage.progress();
     let closed = async { while progress.changed().await.is_ok() {} };
     tokio::time::timeout(Duration::from_secs(20), closed).await.unwrap();
-    assert!(matches!(a.watch(&pods(), a.revision()), Err(WatchError::Closed)));
+    let watch = storage.watch(&pods(), storage.revision());
+    assert!(matches!(watch, Err(WatchError::Closed)), "{watch:?}");
+}
+
+/// A hub that is cut off while others write, and history is forgotten meanwhile.
+struct CutOff {
+    store: Arc<Store>,
+    at: i64,
+}
+
+impl CutOff {
+    async fn from(etcd: &Etcd, writer: &EtcdStorage) -> Self {
+        let place = etcd.place("x");
+        let members = Members::new(&place, &EtcdTls::default()).unwrap();
+        let layout = Layout::new(&place.prefix);
+        let Ok(loaded) = load(&members, &layout, None).await else { panic!("etcd is there") };
+        let (at, cluster, epoch) = (loaded.at, loaded.cluster, writer.epoch());
+        assert_eq!(loaded.epoch, Some(epoch));
+        let cache = WatchCache::new(loaded.entries, loaded.revision, HistoryLimits::DEFAULT);
+        let (cache, sealer) = (Arc::new(cache), None);
+        Self { store: Arc::new(Store { members, layout, cache, sealer, cluster, epoch }), at }
+    }
+
+    fn follow(self) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow::run(self.store, self.at));
+        tasks
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_again_stops_the_hub() {
+    let Some(etcd) = etcd() else { return };
+    let sealer = format!("new {}\n", "2".repeat(64)).parse().unwrap();
+    let options = EtcdOptions { sealer: Some(Arc::new(sealer)), ..EtcdOptions::new() };
+    let (writer, _) = EtcdStorage::open(&etcd.place("x"), options).await.unwrap();
+    let behind = CutOff::from(&etcd, &writer).await;
+    let secret = Key::new("core", "secrets", Some("d"), "s");
+    writer.txn(Txn::create(secret, body("hush"))).await.unwrap();
+    let seen = compact(&behind.store, None).await.unwrap();
+    compact(&behind.store, Some(seen)).await.unwrap();
+    let mut progress = behind.store.cache.progress();
+    let _tasks = behind.follow();
+    let closed = async { while progress.changed().await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(20), closed).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_everything_goes_on_when_etcd_comes_back() {
+    let Some(mut etcd) = etcd() else { return };
+    let writer = etcd.open("x").await;
+    let made = writer.txn(Txn::create(pod("a"), body("1"))).await.unwrap();
+    let members = Members::new(&etcd.place("x"), &EtcdTls::default()).unwrap();
+    etcd.kill();
+    let layout = Layout::new("x");
+    let loading = tokio::spawn(async move { load(&members, &layout, None).await });
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    etcd.start();
+    let Ok(loaded) = loading.await.unwrap() else { panic!("it did not go on") };
+    assert_eq!((loaded.entries.len(), loaded.revision), (1, made.revision));
 }
