@@ -61,8 +61,15 @@ pub(crate) struct Peers {
     clock: Arc<dyn Clock>,
     authority: Arc<Authority>,
     own: Whereabouts,
+    view: Mutex<View>,
+}
+
+#[derive(Default)]
+struct View {
     /// When each Lease was last seen to change.
-    seen: Mutex<BTreeMap<String, Seen>>,
+    hubs: BTreeMap<String, Seen>,
+    /// When the Leases were last looked at.
+    looked: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -97,7 +104,7 @@ impl Peers {
         authority: Arc<Authority>,
         own: Whereabouts,
     ) -> Arc<Self> {
-        Arc::new(Self { registry, clock, authority, own, seen: Mutex::default() })
+        Arc::new(Self { registry, clock, authority, own, view: Mutex::default() })
     }
 
     /// This hub's identity.
@@ -118,7 +125,7 @@ impl Peers {
         let _stopped: Option<()> = shutdown.run_until_cancelled(keeping).await;
         let parting = async {
             self.remove(&self.own.id).await?;
-            self.lock().remove(&self.own.id);
+            self.lock().hubs.remove(&self.own.id);
             endpoints::keep(&self.registry, &self.live()).await
         };
         if let Err(status) = parting.await {
@@ -171,32 +178,14 @@ impl Peers {
     /// Looks at the Leases; the answer is those whose hub will not come back.
     fn observe(&self, now: Duration) -> Result<Vec<String>, Status> {
         let list = self.registry.list(leases()?, Some(NAMESPACE), &ListOptions::default())?;
-        let mut seen = self.lock();
-        let mut there = BTreeMap::new();
-        for entry in list.entries {
-            let lease = entry.value();
-            let Some(id) = object::name(&lease).strip_prefix(NAME_PREFIX) else { continue };
-            if lease["metadata"]["labels"][IDENTITY_LABEL] != IDENTITY {
-                continue;
-            }
-            let address = |key| object::annotation(&lease, key).and_then(|it| it.parse().ok());
-            let spec = lease["spec"].clone();
-            let known = seen.get(id).filter(|it| it.spec == spec);
-            let since = known.map_or(now, |it| it.since);
-            let found =
-                Seen { spec, since, api: address(API_ADDRESS), peer: address(PEER_ADDRESS) };
-            there.insert(id.to_owned(), found);
-        }
-        *seen = there;
-        let dead = |it: &Seen| now.saturating_sub(it.since) > LEASE_DURATION + FORGET_AFTER;
-        Ok(seen.iter().filter(|(_, it)| dead(it)).map(|(id, _)| id.clone()).collect())
+        Ok(self.lock().observe(list.entries.iter().map(|it| it.value()), now))
     }
 
     /// API addresses of the hubs that live.
     fn live(&self) -> Vec<SocketAddr> {
         let now = monotonic();
-        let seen = self.lock();
-        let live = seen.values().filter(|it| it.lives(now));
+        let view = self.lock();
+        let live = view.hubs.values().filter(|it| it.lives(now));
         live.filter_map(|it| it.api).collect()
     }
 
@@ -204,7 +193,7 @@ impl Peers {
     fn hub_of(&self, node: &str) -> Option<(String, SocketAddr)> {
         let lease = self.registry.get(leases().ok()?, Some(NODE_LEASES), node).ok()?;
         let id = object::annotation(&lease.value(), HUB_OF_NODE)?.to_owned();
-        let address = self.lock().get(&id).filter(|it| it.lives(monotonic()))?.peer?;
+        let address = self.lock().hubs.get(&id).filter(|it| it.lives(monotonic()))?.peer?;
         (id != self.own.id).then_some((id, address))
     }
 
@@ -218,8 +207,38 @@ impl Peers {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Seen>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl View {
+    /// Notes which Leases changed; the answer is those whose hub will not come back.
+    fn observe(
+        &mut self,
+        leases: impl Iterator<Item = impl std::ops::Deref<Target = Value>>,
+        now: Duration,
+    ) -> Vec<String> {
+        // A hub that could not look does not know who was silent meanwhile.
+        let was_blind = self.looked.is_some_and(|it| now.saturating_sub(it) > LEASE_DURATION / 2);
+        self.looked = Some(now);
+        let mut hubs = BTreeMap::new();
+        for lease in leases {
+            let Some(id) = object::name(&lease).strip_prefix(NAME_PREFIX) else { continue };
+            if lease["metadata"]["labels"][IDENTITY_LABEL] != IDENTITY {
+                continue;
+            }
+            let address = |key| object::annotation(&lease, key).and_then(|it| it.parse().ok());
+            let spec = lease["spec"].clone();
+            let known = self.hubs.get(id).filter(|it| !was_blind && it.spec == spec);
+            let since = known.map_or(now, |it| it.since);
+            let found =
+                Seen { spec, since, api: address(API_ADDRESS), peer: address(PEER_ADDRESS) };
+            hubs.insert(id.to_owned(), found);
+        }
+        self.hubs = hubs;
+        let dead = |it: &Seen| now.saturating_sub(it.since) > LEASE_DURATION + FORGET_AFTER;
+        self.hubs.iter().filter(|(_, it)| dead(it)).map(|(id, _)| id.clone()).collect()
     }
 }
 
@@ -240,4 +259,47 @@ fn leases() -> Result<&'static Resource, Status> {
 
 fn options() -> WriteOptions {
     WriteOptions { field_manager: "outbye-hub".to_owned(), ..WriteOptions::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(id: &str, renewed: u64) -> Value {
+        json!({
+            "metadata": {
+                "name": lease_name(id),
+                "labels": {IDENTITY_LABEL: IDENTITY},
+                "annotations": {API_ADDRESS: "10.0.0.1:6443", PEER_ADDRESS: "10.0.0.1:6445"},
+            },
+            "spec": {"renewTime": renewed},
+        })
+    }
+
+    #[test]
+    fn a_hub_is_gone_when_its_lease_was_watched_and_did_not_change() {
+        let mut view = View::default();
+        let mut look = |now: u64, leases: &[Value]| {
+            let now = Duration::from_secs(now);
+            let forgotten = view.observe(leases.iter(), now);
+            let live = view.hubs.iter().filter(|(_, it)| it.lives(now));
+            (live.map(|(id, _)| id.clone()).collect::<Vec<_>>().join(" "), forgotten.join(" "))
+        };
+        let is = |live: &str, forgotten: &str| (live.to_owned(), forgotten.to_owned());
+        let mut foreign = lease("c", 1);
+        foreign["metadata"]["labels"] = json!({});
+        assert_eq!(look(0, &[lease("a", 1), lease("b", 1), foreign]), is("a b", ""));
+        for now in [5, 10, 15, 20] {
+            assert_eq!(look(now, &[lease("a", now), lease("b", 1)]), is("a b", ""), "{now}");
+        }
+        assert_eq!(look(25, &[lease("a", 25), lease("b", 1)]), is("a", ""));
+        // Nobody could look for a while: who was silent is not known, and not taken for gone.
+        assert_eq!(look(60, &[lease("a", 25), lease("b", 1)]), is("a b", ""));
+        let mut now = 60;
+        while look(now, &[lease("a", now), lease("b", 1)]) != is("a", "b") {
+            now += 5;
+            assert!(now < 5000, "it is never forgotten");
+        }
+        assert_eq!(now, 60 + 20 + 3600 + 5);
+    }
 }
