@@ -134,17 +134,23 @@ impl Admin {
         let mut bytes = Vec::new();
         within((&mut stream).take(MAX_REQUEST).read_to_end(&mut bytes)).await?;
         let answer = match serde_json::from_slice(&bytes) {
-            Ok(AdminRequest::Backup) => match self.files() {
+            Ok(AdminRequest::Backup) => match self.ready_to_back_up().await {
                 Ok(files) => return self.send_backup(&mut stream, &files).await,
-                Err(err) => {
-                    AdminAnswer::Error { message: format!("could not read the authority: {err}") }
-                }
+                Err(message) => AdminAnswer::Error { message },
             },
             Ok(request) => self.answer(request).await,
             Err(err) => AdminAnswer::Error { message: err.to_string() },
         };
         within(stream.write_all(&serde_json::to_vec(&answer).unwrap_or_default())).await?;
         stream.shutdown().await
+    }
+
+    /// The files of a backup, once this hub has everything that any hub on the store has acknowledged.
+    async fn ready_to_back_up(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
+        self.store.catch_up().await.map_err(|err| {
+            format!("this hub does not have everything that is stored: {err}; back up another, or try again")
+        })?;
+        self.files().map_err(|err| format!("could not read the authority: {err}"))
     }
 
     async fn send_backup(
