@@ -242,7 +242,7 @@ impl RunnerTask {
         match news {
             News::Put(object) => {
                 self.scheduling.handle_put(&object);
-                self.engine.handle_put(object);
+                self.engine.handle_put(object, now);
             }
             News::Removed { key, revision } => {
                 let applied = self.engine.handle_removed(&key, revision, now);

@@ -164,9 +164,9 @@ impl Engine {
     }
 
     /// A new or changed object. Returns what it did to the cache, for others who keep state.
-    pub fn handle_put(&mut self, object: Object) -> Option<Applied> {
+    pub fn handle_put(&mut self, object: Object, now: Timestamp) -> Option<Applied> {
         self.moved = true;
-        let applied = self.world.put(object)?;
+        let applied = self.world.put(object, now)?;
         self.wake(&applied);
         Some(applied)
     }

@@ -16,6 +16,7 @@ pub mod engine;
 pub mod event_expiry;
 pub mod flow_schema;
 pub mod garbage;
+mod heartbeats;
 pub mod history;
 pub mod job;
 pub mod namespace;

@@ -114,7 +114,7 @@ mod tests {
         for (place, cidr) in cidrs.iter().enumerate() {
             let metadata = json!({"name": format!("n{place}"), "uid": format!("u{place}")});
             let node = json!({"metadata": metadata, "spec": {"podCIDR": cidr}});
-            world.put(Object::from_value(Kind::NODE, node));
+            world.put(Object::from_value(Kind::NODE, node), Timestamp::UNIX_EPOCH);
         }
         let cluster_cidr = Cidr { address: Ipv4Addr::new(10, 42, 0, 0), prefix };
         let plan = NodeIpamController::new(cluster_cidr).reconcile(

@@ -1,7 +1,8 @@
 //! Node lifecycle: notices nodes that fell silent, taints them, and moves pods that do not want to wait.
 //!
-//! A node is lost when its lease is 40 s old. The hub itself may have been away, so that no lease is
-//! held against a node in the first 40 s of this process. Pods of a lost node stop being ready, so
+//! A node is lost when its lease was not seen to change for 40 s, by the clock of this process: `renewTime` is of the
+//! clock of the hub that the node is connected to, which may be another one. This hub itself may have been away, so that
+//! nothing is held against a node in the first 40 s of this process. Pods of a lost node stop being ready, so
 //! that Services drop them. When the node is heard again, everything is as it said last, until it says
 //! otherwise: it does not know that it was out of sight, and need not repeat itself over a thin link.
 
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use crate::condition::{self, Condition};
 use crate::object::{Kind, Name, Object, ObjectRef};
 use crate::taint::{Leave, leave};
-use crate::value::{at, bool_at, list_at, str_at, time_at, time_text};
+use crate::value::{at, bool_at, list_at, str_at, time_text};
 use crate::world::{Change, World};
 use crate::write::{Note, Write};
 use crate::{Controller, Plan, pods};
@@ -112,20 +113,15 @@ enum Sight {
     Lost,
 }
 
-fn renewed(node: &Object, world: &World) -> Option<Timestamp> {
-    let lease = world.get(Kind::LEASE, &Name::new(LEASES, &node.name.name))?;
-    time_at(lease.spec(), &["renewTime"])
-}
-
 /// Whether the node itself was heard lately.
 fn is_heard(node: &Object, world: &World, now: Timestamp) -> bool {
-    renewed(node, world).is_some_and(|renewed| now.duration_since(renewed) < GRACE)
+    world.node_heard_at(&node.name.name).is_some_and(|at| now.duration_since(at) < GRACE)
 }
 
 /// When the node was heard last, or could not have been heard.
 fn last_heard(node: &Object, world: &World) -> Timestamp {
-    let times = [renewed(node, world), node.created(), Some(world.started())];
-    times.into_iter().flatten().max().unwrap_or(Timestamp::MIN)
+    let since = world.node_known_since(&node.name.name);
+    world.node_heard_at(&node.name.name).map_or(since, |at| at.max(since))
 }
 
 /// The taints that a node is to have: its own, and those that follow from its state.
@@ -287,6 +283,7 @@ mod tests {
 
     use super::*;
     use crate::testing;
+    use crate::value::time_at;
 
     fn node(ready: &str, taints: Value) -> (Kind, Value) {
         let condition = json!({
@@ -316,8 +313,20 @@ mod tests {
 
     fn check(objects: Vec<(Kind, Value)>, expect: Expect) {
         let key = Kind::NODE.key(&Name::cluster("n"));
-        let world = testing::world(objects);
+        let (leases, others): (Vec<_>, Vec<_>) =
+            objects.into_iter().partition(|(kind, _)| *kind == Kind::LEASE);
+        let mut world = testing::world(others);
+        for (_, lease) in leases {
+            let at = time_at(&lease, &["spec", "renewTime"]).unwrap();
+            show(&mut world, lease, at);
+        }
         expect.assert_eq(&testing::plan(&NodeLifecycleController, &key, &world));
+    }
+
+    /// Hands in a Lease, after the first list.
+    fn show(world: &mut World, lease: Value, at: Timestamp) {
+        world.mark_synced(Kind::LEASE, 0);
+        world.put(Object::from_value(Kind::LEASE, lease), at);
     }
 
     const FRESH: &str = "2026-11-20T07:59:50.000000Z";
@@ -385,7 +394,7 @@ mod tests {
         for (kind, object) in [(kind, lost.clone()), lease(STALE)] {
             let mut object = object;
             object["metadata"]["uid"] = json!("n");
-            started.put(Object::from_value(kind, object));
+            started.put(Object::from_value(kind, object), testing::now());
         }
         let plan = testing::plan(&NodeLifecycleController, &key, &started);
         assert!(!plan.contains("/status"), "{plan}");
@@ -399,6 +408,64 @@ mod tests {
             recheck at 2026-11-20T08:00:30Z
         "#]],
         );
+    }
+
+    #[test]
+    fn a_node_is_heard_when_its_lease_changes_whatever_the_clock_that_wrote_it() {
+        const STARTED: &str = "2026-11-20T07:00:00Z";
+        const BEHIND: &str = "2026-11-20T06:00:00Z";
+        const AHEAD: &str = "2026-11-20T09:00:00Z";
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let check = |listed: &[&str], shown: &[(&str, &str)], expect: &str, is_known: bool| {
+            let mut world = World::new(testing::rows(), time(STARTED));
+            let (kind, node) = node("True", json!([]));
+            world.put(Object::from_value(kind, node), time(STARTED));
+            for renewed in listed {
+                world.put(Object::from_value(Kind::LEASE, lease(renewed).1), time(STARTED));
+            }
+            for (renewed, at) in shown {
+                show(&mut world, lease(renewed).1, time(at));
+            }
+            let node = world.get(Kind::NODE, &Name::cluster("n")).unwrap();
+            let last = last_heard(node, &world);
+            assert_eq!(last, time(expect), "{listed:?} {shown:?}");
+            let heard = is_heard(node, &world, last);
+            assert_eq!(heard, is_known, "{listed:?} {shown:?}");
+        };
+        let at = "2026-11-20T07:59:10Z";
+        check(&[], &[(BEHIND, at)], at, true);
+        check(&[], &[(AHEAD, at)], at, true);
+        // A clock that was set back.
+        check(&[], &[(AHEAD, "2026-11-20T07:59:00Z"), (BEHIND, at)], at, true);
+        // A change of something else is not the node's.
+        check(&[], &[(AHEAD, at), (AHEAD, "2026-11-20T07:59:50Z")], at, true);
+        // What was there at the start may be of last year.
+        check(&[AHEAD], &[], STARTED, false);
+        check(&[FRESH], &[(FRESH, at)], STARTED, false);
+        check(&[FRESH], &[(BEHIND, at)], at, true);
+    }
+
+    #[test]
+    fn a_node_that_is_new_or_lost_its_lease_has_time_to_be_heard() {
+        let key = Kind::NODE.key(&Name::cluster("n"));
+        let at = |seconds: i64| testing::now() + SignedDuration::from_secs(seconds);
+        let mut world = testing::world([]);
+        world.mark_synced(Kind::NODE, 0);
+        let (kind, mut object) = node("True", json!([]));
+        // The clock of the hub that it joined is a day behind.
+        object["metadata"]["creationTimestamp"] = json!("2026-11-19T08:00:00Z");
+        world.put(Object::from_value(kind, object), at(-30));
+        let recheck = |world: &World| {
+            NodeLifecycleController.reconcile(&key, world, testing::now()).recheck_at
+        };
+        assert_eq!(recheck(&world), Some(at(10)));
+        show(&mut world, lease(FRESH).1, at(-20));
+        assert_eq!(recheck(&world), Some(at(20)));
+        let lease = Kind::LEASE.key(&Name::new(LEASES, "n"));
+        world.remove(&lease, 0, at(-5));
+        assert_eq!(recheck(&world), Some(at(20)));
+        world.remove(&key, 0, at(-1));
+        assert_eq!(world.node_heard_at("n"), None);
     }
 
     #[test]

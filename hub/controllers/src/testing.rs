@@ -86,7 +86,7 @@ pub(crate) fn world(objects: impl IntoIterator<Item = (Kind, Value)>) -> World {
         if namespaced {
             default("namespace", json!("default"));
         }
-        world.put(Object::from_value(kind, object));
+        world.put(Object::from_value(kind, object), now());
     }
     world
 }

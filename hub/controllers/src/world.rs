@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::heartbeats::Heartbeats;
+use crate::node_lifecycle::LEASES;
 use crate::object::{Kind, KindRow, Name, Object, ObjectRef, OwnerRef, Uid};
-use crate::value::{at, str_at};
+use crate::value::{at, str_at, time_at};
 
 /// Label of an EndpointSlice that names its Service.
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -72,6 +74,7 @@ pub struct World {
     pods_by_node: BTreeMap<String, BTreeSet<Name>>,
     slices_by_service: BTreeMap<Name, BTreeSet<Name>>,
     node_gone_at: BTreeMap<String, Timestamp>,
+    heartbeats: Heartbeats,
     started: Timestamp,
 }
 
@@ -195,6 +198,17 @@ impl World {
         self.node_gone_at.get(node).copied().unwrap_or(self.started)
     }
 
+    /// Since when a node is known to exist: its first sight, or the start of this process.
+    pub fn node_known_since(&self, node: &str) -> Timestamp {
+        self.heartbeats.came_at(node).unwrap_or(self.started)
+    }
+
+    /// When the Lease of a node was last seen to be renewed; none if it was not since the start of this process. By the
+    /// clock of this process, whatever the Lease says.
+    pub fn node_heard_at(&self, node: &str) -> Option<Timestamp> {
+        self.heartbeats.heard_at(node)
+    }
+
     pub fn is_synced(&self) -> bool {
         self.tables.values().all(|table| table.synced)
     }
@@ -222,20 +236,28 @@ impl World {
         }
     }
 
-    /// Takes in a new or changed object. Older news than what is known is ignored.
-    pub fn put(&mut self, object: Object) -> Option<Applied> {
+    /// Takes in a new or changed object, seen now. Older news than what is known is ignored.
+    pub fn put(&mut self, object: Object, now: Timestamp) -> Option<Applied> {
         let kind = object.kind;
         let table = self.tables.get_mut(&kind)?;
         table.seen = table.seen.max(object.revision);
         if table.objects.get(&object.name).is_some_and(|old| old.revision > object.revision) {
             return None;
         }
+        // What the first list holds may have happened long ago.
+        let seen_at = table.synced.then_some(now);
         let new = Arc::new(object);
         let old = table.objects.insert(new.name.clone(), new.clone());
         if let Some(old) = &old {
             self.unindex(old);
         }
         self.index(&new);
+        if kind == Kind::NODE && old.is_none() {
+            self.heartbeats.node_came(&new.name.name, seen_at);
+        } else if is_heartbeat(kind, &new.name) {
+            let renewed = time_at(new.spec(), &["renewTime"]);
+            self.heartbeats.lease_says(&new.name.name, renewed, seen_at);
+        }
         Some(Applied { kind, old, new: Some(new) })
     }
 
@@ -247,6 +269,13 @@ impl World {
         self.unindex(&old);
         if key.kind == Kind::NODE {
             self.node_gone_at.insert(key.name.name.clone(), now);
+            self.heartbeats.forget(&key.name.name);
+        } else if is_heartbeat(key.kind, &key.name) {
+            // A node whose Lease somebody deletes has its time to renew it.
+            let node = Name::cluster(&key.name.name);
+            if self.get(Kind::NODE, &node).is_none() {
+                self.heartbeats.forget(&node.name);
+            }
         }
         Some(Applied { kind: key.kind, old: Some(old), new: None })
     }
@@ -300,6 +329,11 @@ fn take<K: Ord, V: Ord>(index: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V
             index.remove(key);
         }
     }
+}
+
+/// Whether this is the Lease that a node renews.
+fn is_heartbeat(kind: Kind, name: &Name) -> bool {
+    kind == Kind::LEASE && name.namespace == LEASES
 }
 
 fn is_manageable(kind: Kind) -> bool {

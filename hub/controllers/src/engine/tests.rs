@@ -57,7 +57,8 @@ impl Fixture {
             "name": name, "namespace": "default", "uid": name, "labels": labels,
             "resourceVersion": revision.to_string(),
         });
-        self.engine.handle_put(Object::from_value(Kind::POD, json!({"metadata": metadata})));
+        let object = Object::from_value(Kind::POD, json!({"metadata": metadata}));
+        self.engine.handle_put(object, NOW);
     }
 
     fn looks(&self) -> usize {

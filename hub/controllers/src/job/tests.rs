@@ -38,7 +38,7 @@ impl Model {
         let mut put = |kind: Kind, object: &Value| {
             let mut object = object.clone();
             set(&mut object, &["metadata", "resourceVersion"], json!(self.revision.to_string()));
-            world.put(Object::from_value(kind, object));
+            world.put(Object::from_value(kind, object), self.now);
         };
         put(Kind::JOB, &self.job);
         self.pods.values().for_each(|pod| put(Kind::POD, pod));

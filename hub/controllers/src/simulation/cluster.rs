@@ -267,7 +267,7 @@ impl Hub {
                     Kind::POD => self.scheduler.handle_pod(&value),
                     _ => {}
                 }
-                self.engine.handle_put(Object::from_value(kind, value));
+                self.engine.handle_put(Object::from_value(kind, value), now);
             }
             Event::Removed { key, revision } => {
                 let applied = self.engine.handle_removed(&key, revision, now);

@@ -53,13 +53,13 @@ fn apply(world: &mut World) -> Vec<String> {
                 texts.push(format!("create {name} {}", count(&object)));
                 object["metadata"]["name"] = json!(name);
                 object["metadata"]["uid"] = json!(name);
-                world.put(Object::from_value(Kind::ENDPOINT_SLICE, object));
+                world.put(Object::from_value(Kind::ENDPOINT_SLICE, object), testing::now());
             }
             Write::Patch { target, patch, .. } => {
                 texts.push(format!("patch {} {}", target.name.name, count(&patch)));
                 let mut object = world.find(&target).unwrap().value().clone();
                 object["endpoints"] = patch["endpoints"].clone();
-                world.put(Object::from_value(Kind::ENDPOINT_SLICE, object));
+                world.put(Object::from_value(Kind::ENDPOINT_SLICE, object), testing::now());
             }
             Write::Delete { target, .. } => {
                 texts.push(format!("delete {}", target.name.name));
@@ -127,7 +127,7 @@ fn slices_hold_a_hundred_and_change_little() {
     let (kind, mut more) = pod(250, 8080);
     more["metadata"]["namespace"] = json!("default");
     more["metadata"]["uid"] = json!("p250");
-    world.put(Object::from_value(kind, more));
+    world.put(Object::from_value(kind, more), testing::now());
     assert_eq!(apply(&mut world), ["patch web-2 51"]);
     world.remove(&Kind::POD.key(&Name::new("default", "p005")), 0, testing::now());
     assert_eq!(apply(&mut world), ["patch web-0 99"]);
@@ -136,7 +136,7 @@ fn slices_hold_a_hundred_and_change_little() {
     other["metadata"]["namespace"] = json!("default");
     other["metadata"]["uid"] = json!("p006");
     other["metadata"]["resourceVersion"] = json!("8");
-    world.put(Object::from_value(kind, other));
+    world.put(Object::from_value(kind, other), testing::now());
     assert_eq!(apply(&mut world), ["create web-3 1", "patch web-0 98"]);
     for place in 200..=250 {
         let name = format!("p{place:03}");
