@@ -112,9 +112,10 @@ pub fn spawn(config: LinkConfig, tasks: &TaskTracker, shutdown: CancellationToke
 }
 
 async fn run(config: &LinkConfig, handle: &LinkHandle) {
-    let mut n_failures: u32 = 0;
+    let mut attempts = Attempts::default();
     loop {
-        let err = match dial::connect(config, n_failures).await {
+        let Attempts { turn, n_failures } = attempts;
+        let (err, lasted) = match dial::connect(config, turn, n_failures).await {
             Ok(dialled) => {
                 tracing::info!(hub = dialled.hub, "Connected to the hub");
                 let since = clock::monotonic();
@@ -127,12 +128,12 @@ async fn run(config: &LinkConfig, handle: &LinkHandle) {
                 });
                 let err = session::run(config, &dialled).await;
                 tracing::info!(hub = dialled.hub, reason = err, "Disconnected from the hub");
-                n_failures = failures_after(n_failures, clock::monotonic().saturating_sub(since));
-                err
+                (err, clock::monotonic().saturating_sub(since))
             }
-            Err(err) => crate::chain(&err),
+            Err(err) => (crate::chain(&err), Duration::ZERO),
         };
-        n_failures += 1;
+        attempts = attempts.after(lasted);
+        let n_failures = attempts.n_failures;
         if n_failures == 1 {
             tracing::warn!(error = err, "The hub is out of reach; this node goes on by itself");
         }
@@ -145,10 +146,24 @@ async fn run(config: &LinkConfig, handle: &LinkHandle) {
     }
 }
 
-/// A session that lasted makes up for the failures before it; a node that is locked out, or whose
-/// identity another machine uses as well, must not knock five times a second for ever.
-fn failures_after(n_failures: u32, session: Duration) -> u32 {
-    if session < SHORT_SESSION { n_failures } else { 0 }
+/// How often a hub was tried.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Attempts {
+    /// In all. Each takes the next hub, also after a session: who ended it may have lost its store.
+    turn: u32,
+    /// In vain, since the last session that lasted.
+    n_failures: u32,
+}
+
+impl Attempts {
+    /// After one more, whose session has lasted so long (none: no time).
+    ///
+    /// A session that lasted makes up for the failures before it; a node that is locked out, or whose
+    /// identity another machine uses as well, must not knock five times a second for ever.
+    fn after(self, session: Duration) -> Self {
+        let before = if session < SHORT_SESSION { self.n_failures } else { 0 };
+        Self { turn: self.turn.wrapping_add(1), n_failures: before.saturating_add(1) }
+    }
 }
 
 fn backoff(n_failures: u32) -> Duration {
@@ -164,9 +179,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hub_that_refuses_is_asked_less_and_less() {
-        assert_eq!(failures_after(7, Duration::from_millis(3)), 7);
-        assert_eq!(failures_after(7, Duration::from_mins(1)), 0);
+    fn a_hub_that_refuses_is_asked_less_and_less_and_the_next_one_first() {
+        let mut attempts = Attempts::default();
+        let mut after = |session| {
+            attempts = attempts.after(session);
+            (attempts.turn, attempts.n_failures)
+        };
+        assert_eq!(after(Duration::ZERO), (1, 1));
+        assert_eq!(after(Duration::from_millis(3)), (2, 2));
+        // It ends a session that lasted: the node goes on to the hub after it.
+        assert_eq!(after(Duration::from_mins(1)), (3, 1));
+        assert_eq!(after(Duration::ZERO), (4, 2));
     }
 
     #[test]

@@ -19,6 +19,8 @@ mod pod_tokens;
 mod reports;
 mod session;
 mod streams;
+#[cfg(test)]
+mod testing;
 pub mod tokens;
 mod view;
 

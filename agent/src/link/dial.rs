@@ -67,10 +67,10 @@ pub(crate) fn hubs(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|it| !it.is_empty())
 }
 
-/// The hub to try after so many failures.
-fn one_of(text: &str, n_failures: u32) -> &str {
+/// The hub whose turn it is.
+fn one_of(text: &str, turn: u32) -> &str {
     let count = hubs(text).count().max(1);
-    let turn = usize::try_from(n_failures).unwrap_or_default() % count;
+    let turn = usize::try_from(turn).unwrap_or_default() % count;
     hubs(text).nth(turn).unwrap_or(text)
 }
 
@@ -79,11 +79,15 @@ fn timeout(n_failures: u32) -> Duration {
     if (n_failures + 1).is_multiple_of(SLOW_ATTEMPT) { DIAL_TIMEOUT } else { BRISK_TIMEOUT }
 }
 
-/// Connects to the hub, or to one of several on one store: each attempt takes the next.
-pub(super) async fn connect(config: &LinkConfig, n_failures: u32) -> Result<Dialled, DialError> {
+/// Connects to the hub, or to one of several on one store: each turn takes the next.
+pub(super) async fn connect(
+    config: &LinkConfig,
+    turn: u32,
+    n_failures: u32,
+) -> Result<Dialled, DialError> {
     let hubs = config.ledger.read(Table::Meta, HUB_ADDRESS).ok_or(DialError::NotJoined)?;
     let hubs = String::from_utf8_lossy(&hubs).into_owned();
-    let hub = one_of(&hubs, n_failures).to_owned();
+    let hub = one_of(&hubs, turn).to_owned();
     let timeout = timeout(n_failures);
     let vital = config.ledger.vital();
     if vital.cert_pem.is_empty() {

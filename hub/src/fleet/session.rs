@@ -7,7 +7,10 @@ use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 
 use super::{
-    Fleet, SessionHandle, ToSession, heartbeat, identity::Suspicion, pod_tokens, reports,
+    Fleet, SessionHandle, ToSession,
+    heartbeat::{self, GivenUp},
+    identity::Suspicion,
+    pod_tokens, reports,
     view::ViewChange,
 };
 use crate::clock;
@@ -19,6 +22,7 @@ const REPORT_QUEUE: usize = 64;
 /// A node that opens no stream in this time is given up.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 const CLOSE_REPLACED: VarInt = VarInt::from_u32(3);
+const CLOSE_NO_STORE: VarInt = VarInt::from_u32(4);
 
 /// Serves the node until its connection ends. `Err` is the reason for which it is refused.
 pub(super) async fn run(
@@ -59,7 +63,11 @@ pub(super) async fn run(
         result = driver.run(&node) => result,
         () = write(send, out_rx) => Ok(()),
         () = reports::apply_all(fleet, &node, reports_rx, done_tx) => Ok(()),
-        () = heartbeat::run(fleet, &node) => Ok(()),
+        given_up = heartbeat::run(fleet, &node) => {
+            let (code, reason) = parting(given_up);
+            connection.close(code, reason.as_bytes());
+            Ok(())
+        }
         () = pod_tokens::serve(fleet, &node, connection) => Ok(()),
         () = fleet.settle(&node) => Ok(()),
         _ = connection.closed() => Ok(()),
@@ -67,6 +75,13 @@ pub(super) async fn run(
     fleet.unregister(&node, id);
     tracing::info!(node, "Node disconnected");
     result
+}
+
+/// What the node is told: it goes to the next hub that it knows.
+fn parting(given_up: GivenUp) -> (VarInt, &'static str) {
+    match given_up {
+        GivenUp::NoStore => (CLOSE_NO_STORE, "this hub cannot reach the store now"),
+    }
 }
 
 impl Fleet {
