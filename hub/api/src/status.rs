@@ -284,6 +284,12 @@ impl Status {
         self.code < 400
     }
 
+    /// Whether the server cannot do it now, for reasons of its own: the same request may succeed later. It may also have
+    /// been done.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.code, 429 | 503 | 504)
+    }
+
     /// The JSON form, `kind: Status`.
     pub fn to_value(&self) -> Value {
         let mut metadata = Map::new();

@@ -70,8 +70,7 @@ enum After {
 
 fn after(status: &Status, n_tries: u32) -> After {
     // A hub that cannot write now can write nothing else either: nothing is gained by dropping.
-    let is_the_hubs = matches!(status.code, 429 | 503);
-    if is_final(status) || (n_tries >= MAX_TRIES && !is_the_hubs) {
+    if is_final(status) || (n_tries >= MAX_TRIES && !status.is_transient()) {
         After::Drop
     } else {
         After::Retry
@@ -80,7 +79,7 @@ fn after(status: &Status, n_tries: u32) -> After {
 
 /// Trying again cannot help: the report itself is at fault.
 fn is_final(status: &Status) -> bool {
-    (400..500).contains(&status.code) && status.code != 409 && status.code != 429
+    (400..500).contains(&status.code) && status.code != 409 && !status.is_transient()
 }
 
 async fn apply(fleet: &Fleet, node: &str, report: &ReportBody) -> Result<(), Status> {
@@ -348,7 +347,10 @@ fn options(node: &str) -> WriteOptions {
 
 #[cfg(test)]
 mod tests {
+    use agent_sync::ObjectKey;
+
     use super::*;
+    use crate::fleet::testing::{Hubs, Road};
 
     #[test]
     fn foreign_capacity_and_conditions_survive_a_report() {
@@ -398,10 +400,39 @@ mod tests {
             (&broken, MAX_TRIES - 1, After::Retry),
             (&broken, MAX_TRIES, After::Drop),
             (&Status::service_unavailable("full"), 1000, After::Retry),
+            (&Status::timeout("request timed out"), 1000, After::Retry),
+            (&Status::too_many_requests("busy", 1), 1000, After::Retry),
             (&Status::bad_request("no"), 1, After::Drop),
         ] {
             assert_eq!(after(status, n_tries), expect, "{status} {n_tries}");
         }
+    }
+
+    #[tokio::test]
+    async fn reports_wait_for_a_store_that_is_full_silent_or_away() {
+        let hubs = Hubs::new().await;
+        hubs.add_node("n").await;
+        let hub = hubs.hub(Some("a"));
+        let report = ReportBody {
+            kind: ReportKind::NodeStatus,
+            key: ObjectKey::new("Node", "", "n"),
+            uid: String::new(),
+            body: br#"{"metadata": {"labels": {"a": "b"}}, "status": {}}"#.as_slice().into(),
+        };
+        for (road, says) in [
+            (Road::Full, "the store refuses writes: etcdserver: mvcc: database space exceeded"),
+            (Road::Slow, "Timeout: etcdserver: request timed out"),
+            (Road::Cut, "the store is out of reach, and it is unknown whether this was stored"),
+        ] {
+            hub.store.set(road);
+            let status = apply(&hub.fleet, "n", &report).await.unwrap_err();
+            assert!(status.message.starts_with(says), "{road:?}: {status}");
+            assert_eq!(after(&status, 1000), After::Retry, "{road:?}: {status}");
+        }
+        hub.store.set(Road::Open);
+        apply(&hub.fleet, "n", &report).await.unwrap();
+        let node = hub.fleet.registry.get(row("", "v1", "nodes").unwrap(), None, "n").unwrap();
+        assert_eq!(node.value()["metadata"]["labels"]["a"], "b");
     }
 
     #[test]

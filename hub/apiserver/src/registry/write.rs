@@ -531,6 +531,9 @@ pub(super) fn storage_refusal(err: TxnError) -> Status {
             "the store is out of reach, and it is unknown whether this was stored: {reason}"
         )),
         TxnError::TimedOut => Status::timeout(&err.to_string()),
-        TxnError::Refused { reason } => Status::unknown(reason),
+        // When it is full, or does not let the hub in: who asked can do nothing, and may ask again.
+        TxnError::Refused { reason } => {
+            Status::service_unavailable(format!("the store refuses writes: {reason}"))
+        }
     }
 }
