@@ -63,21 +63,34 @@ pub async fn run(state_dir: &Path, hub: &str, token: &str, node: &str) -> Result
     ledger.set_vital(Vital { cert_pem, ca_pem, ..vital }).await.map_err(JoinError::Commit)
 }
 
-/// Asks the first of these hubs that answers.
+/// Asks the first of these hubs that answers. If none does, the error says what each said.
 async fn ask_one(
     hubs: &str,
     tls: impl Fn() -> Result<quinn::ClientConfig, DialError>,
     request: &JoinRequest,
 ) -> Result<(String, String), DialError> {
-    let mut answer = Err(DialError::NoAddress { address: hubs.to_owned() });
+    let mut failures = Vec::new();
     for hub in link::hubs(hubs) {
-        answer = link::exchange(hub, tls()?, request).await;
-        // What one refuses, all do.
-        if matches!(answer, Ok(_) | Err(DialError::Refused { .. })) {
-            break;
+        match link::exchange(hub, tls()?, request).await {
+            Ok(answer) => {
+                for (hub, err) in &failures {
+                    let error = crate::chain(err);
+                    tracing::warn!(hub, error, "A hub could not answer, and another one was asked");
+                }
+                return Ok(answer);
+            }
+            // What one refuses, all do.
+            Err(err @ DialError::Refused { .. }) => return Err(err),
+            Err(err) => failures.push((hub, err)),
         }
     }
-    answer
+    let said = failures.iter().map(|(hub, err)| format!("{hub}: {}", crate::chain(err)));
+    let said = said.collect::<Vec<_>>().join("; ");
+    match failures.pop() {
+        Some((_, err)) if failures.is_empty() => Err(err),
+        Some(_) => Err(DialError::NoneAnswered { failures: said }),
+        None => Err(DialError::NoAddress { address: hubs.to_owned() }),
+    }
 }
 
 /// Makes the key, or finds the one of an earlier attempt.
@@ -126,4 +139,110 @@ fn request_pem(key_pem: &str) -> Result<String, JoinError> {
         .serialize_request(&key)
         .and_then(|request| request.pem())
         .map_err(JoinError::Key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use agent_sync::join::{JoinAnswer, MAX_MESSAGE};
+    use quinn::{Endpoint, VarInt, crypto::rustls::QuicServerConfig};
+    use rcgen::{BasicConstraints, IsCa, Issuer};
+    use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+    use super::*;
+
+    /// The hubs' authority, and the certificate of all of them.
+    struct Authority {
+        hash: String,
+        chain: Vec<CertificateDer<'static>>,
+        key: KeyPair,
+    }
+
+    impl Authority {
+        fn make() -> Self {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let key = KeyPair::generate().unwrap();
+            let cert = params.self_signed(&key).unwrap();
+            let issuer = Issuer::from_ca_cert_pem(&cert.pem(), key).unwrap();
+            let key = KeyPair::generate().unwrap();
+            let names = vec![tls::SERVER_NAME.to_owned()];
+            let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+            let hash = tls::key_hash(cert.der()).unwrap();
+            Self { hash, chain: vec![leaf.der().clone(), cert.der().clone()], key }
+        }
+
+        fn open_port(&self) -> Endpoint {
+            let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(self.chain.clone(), PrivateKeyDer::Pkcs8(key))
+                .unwrap();
+            tls.alpn_protocols = vec![agent_sync::ALPN_JOIN.to_vec()];
+            let crypto = QuicServerConfig::try_from(tls).unwrap();
+            let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+            Endpoint::server(config, ([127, 0, 0, 1], 0).into()).unwrap()
+        }
+    }
+
+    /// A hub that gives each machine the same answer, or none for this reason.
+    async fn serve(port: &Endpoint, answer: &Result<JoinAnswer, &str>) {
+        while let Some(incoming) = port.accept().await {
+            let connection = incoming.await.unwrap();
+            let (mut send, mut recv) = connection.accept_bi().await.unwrap();
+            recv.read_to_end(MAX_MESSAGE).await.unwrap();
+            match answer {
+                Ok(answer) => {
+                    send.write_all(&serde_json::to_vec(answer).unwrap()).await.unwrap();
+                    send.finish().unwrap();
+                }
+                Err(reason) => connection.close(VarInt::from_u32(4), reason.as_bytes()),
+            }
+            connection.closed().await;
+        }
+    }
+
+    /// What comes of asking two hubs that answer so.
+    async fn ask(answers: [Result<JoinAnswer, &str>; 2]) -> Result<(String, String), String> {
+        let authority = Authority::make();
+        let (one, other) = (authority.open_port(), authority.open_port());
+        let places = [&one, &other].map(|it| it.local_addr().unwrap().to_string());
+        let (hubs, clock) = (places.join(","), NodeClock::new(0));
+        let tls = || tls::pinned(clock.clone(), &authority.hash).map_err(DialError::Tls);
+        let request = JoinRequest::Renew {
+            node: "n".to_owned(),
+            cert_pem: String::new(),
+            csr_pem: String::new(),
+        };
+        let answer = tokio::select! {
+            answer = ask_one(&hubs, tls, &request) => answer,
+            () = serve(&one, &answers[0]) => unreachable!("its port stays open"),
+            () = serve(&other, &answers[1]) => unreachable!("its port stays open"),
+        };
+        answer.map_err(|err| {
+            let [one, other] = places;
+            crate::chain(&err).replace(&one, "ONE").replace(&other, "OTHER")
+        })
+    }
+
+    #[tokio::test]
+    async fn the_next_hub_is_asked_when_one_cannot_answer() {
+        let accepted = || {
+            let (cert_pem, authority_pem) = ("cert".to_owned(), "authority".to_owned());
+            Ok(JoinAnswer::Accepted { cert_pem, authority_pem })
+        };
+        let refused = || Ok(JoinAnswer::Refused { message: "used".to_owned() });
+        let joined = Ok(("cert".to_owned(), "authority".to_owned()));
+        assert_eq!(ask([Err("no store"), accepted()]).await, joined);
+        assert_eq!(ask([refused(), accepted()]).await, Err("the hub refused: used".to_owned()));
+        let failed = "could not exchange certificates with the hub: the hub closed the connection";
+        let expect = format!(
+            "none of the hubs could answer: ONE: {failed}: no store; OTHER: {failed}: full"
+        );
+        assert_eq!(ask([Err("no store"), Err("full")]).await, Err(expect));
+    }
 }

@@ -53,6 +53,8 @@ pub enum DialError {
     Exchange { reason: String },
     #[error("the hub refused: {message}")]
     Refused { message: String },
+    #[error("none of the hubs could answer: {failures}")]
+    NoneAnswered { failures: String },
 }
 
 /// An open connection. The endpoint lives as long as it.
@@ -129,6 +131,17 @@ pub(crate) async fn open(
     Ok((endpoint, connection))
 }
 
+/// What the hub said when it closed the connection: that is better than what we saw of it.
+pub(super) fn hub_said(connection: &Connection) -> Option<String> {
+    match connection.close_reason() {
+        Some(quinn::ConnectionError::ApplicationClosed(close)) if !close.reason.is_empty() => {
+            let reason = String::from_utf8_lossy(&close.reason);
+            Some(format!("the hub closed the connection: {reason}"))
+        }
+        _ => None,
+    }
+}
+
 /// One request and its answer on a join connection.
 pub(crate) async fn exchange(
     hub: &str,
@@ -147,7 +160,7 @@ pub(crate) async fn exchange(
     })
     .await
     .map_err(|_elapsed| failed(format!("no answer in {DIAL_TIMEOUT:?}")))?
-    .map_err(failed)?;
+    .map_err(|seen| failed(hub_said(&connection).unwrap_or(seen)))?;
     connection.close(quinn::VarInt::from_u32(0), b"done");
     endpoint.wait_idle().await;
     match answer {

@@ -7,7 +7,11 @@ use agent_sync::{Epoch, NodeConfig, NodeEvent, NodeSession, Persist, digest, str
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{LinkConfig, StreamHandler, dial::Dialled, tls, tokens};
+use super::{
+    LinkConfig, StreamHandler,
+    dial::{self, Dialled},
+    tls, tokens,
+};
 use crate::clock;
 
 /// Reports in flight to the hub.
@@ -31,13 +35,10 @@ pub(super) async fn run(config: &LinkConfig, dialled: &Dialled) -> String {
         Err(reason) => reason,
     };
     connection.close(CLOSE_ERROR, reason.as_bytes());
-    // What the hub said when it closed is better than what we saw of it.
-    match connection.close_reason() {
-        Some(quinn::ConnectionError::ApplicationClosed(close)) if !close.reason.is_empty() => {
-            format!("the hub closed the connection: {}", String::from_utf8_lossy(&close.reason))
-        }
-        Some(err) if reason.is_empty() => err.to_string(),
-        _ => reason,
+    match (dial::hub_said(connection), connection.close_reason()) {
+        (Some(said), _) => said,
+        (None, Some(err)) if reason.is_empty() => err.to_string(),
+        (None, _) => reason,
     }
 }
 

@@ -228,18 +228,7 @@ mod tests {
     use hub_api::Clock;
 
     use super::*;
-
-    fn client(authority: &Authority) -> Endpoint {
-        let mut roots = RootCertStore::empty();
-        roots.add(authority.cert_der().clone()).unwrap();
-        let mut tls =
-            rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        tls.alpn_protocols = vec![agent_sync::ALPN_JOIN.to_vec()];
-        let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
-        let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
-        endpoint
-    }
+    use crate::fleet::testing::client;
 
     /// A hub that dies with a connection open, and its next process. Nothing says goodbye, as after a crash.
     async fn dies(note: bool, nudge: bool) -> Result<quinn::ConnectionError, ()> {

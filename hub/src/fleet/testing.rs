@@ -9,17 +9,25 @@ use agent_sync::Epoch;
 use futures_util::future::BoxFuture;
 use hub_api::Clock;
 use hub_apiserver::{
-    Registry, RegistryConfig, WriteOptions,
+    Registry, RegistryConfig, ServerCertificate, WriteOptions,
     auth::{ServiceAccountTokens, TokenKey},
 };
 use hub_storage::{
     Backup, CatchUpError, Committed, Entry, Key, List, ListError, ListRequest, Prefix, Revision,
     SledStorage, Storage, StorageEpoch, Txn, TxnError, Watch, WatchError,
 };
+use quinn::Endpoint;
+use rustls::RootCertStore;
 use serde_json::json;
 
-use super::{Fleet, FleetConfig, FleetKeys};
-use crate::{clock::SystemClock, pki::Authority};
+use super::{
+    Fleet, FleetConfig, FleetKeys,
+    listener::{self, PortConfig},
+};
+use crate::{
+    clock::{CertificateTime, SystemClock},
+    pki::Authority,
+};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -155,6 +163,21 @@ impl Hubs {
         Hub { fleet: Fleet::new(&config, registry(store.clone()), clock, keys), store }
     }
 
+    /// A port for nodes, which nobody serves yet.
+    pub(super) fn open_port(&self) -> Endpoint {
+        let identity = self.authority.issue_server(&[], SystemClock.now()).unwrap();
+        let (chain, key) = identity.to_der().unwrap();
+        let farewells = self.dir.path().join("farewells");
+        let config = PortConfig {
+            address: ([127, 0, 0, 1], 0).into(),
+            authority: &self.authority,
+            certificate: ServerCertificate::new(chain, key).unwrap(),
+            time: CertificateTime(Arc::new(SystemClock)),
+            farewells: &farewells,
+        };
+        listener::bind(config).unwrap()
+    }
+
     pub(super) async fn add_node(&self, name: &str) {
         let nodes = hub_api::resources::find("", "v1", "nodes").unwrap();
         let node = json!({"metadata": {"name": name}});
@@ -166,4 +189,17 @@ impl Hubs {
 fn registry(store: Arc<dyn Storage>) -> Registry {
     let config = RegistryConfig { service_cidr: "10.96.0.0/16".parse().unwrap() };
     Registry::new(store, Arc::new(SystemClock), config)
+}
+
+/// A machine that believes this authority, and speaks for no node yet.
+pub(super) fn client(authority: &Authority) -> Endpoint {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.cert_der().clone()).unwrap();
+    let mut tls =
+        rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    tls.alpn_protocols = vec![agent_sync::ALPN_JOIN.to_vec()];
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
+    let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
+    endpoint
 }
