@@ -18,7 +18,7 @@ use super::Fleet;
 /// Replacements within this time count together.
 const WINDOW: Duration = Duration::from_mins(2);
 /// So many of them are no accident.
-const SUSPICIOUS: usize = 6;
+pub(super) const SUSPICIOUS: usize = 6;
 /// It is said again after this time.
 const SILENCE: Duration = Duration::from_mins(10);
 /// A connection that lasts so long is the only one.
@@ -29,7 +29,7 @@ const CONDITION: &str = "DuplicateIdentity";
 /// What was seen of one node's connections.
 #[derive(Debug, Default)]
 pub(super) struct Sightings {
-    replaced: VecDeque<(Duration, IpAddr)>,
+    replaced: VecDeque<(Duration, Vec<IpAddr>)>,
     said: Option<Duration>,
 }
 
@@ -40,9 +40,9 @@ pub(super) struct Suspicion {
 }
 
 impl Sightings {
-    /// A connection from this address replaced one that was open.
-    pub(super) fn replaced(&mut self, now: Duration, by: IpAddr) -> Option<Suspicion> {
-        self.replaced.push_back((now, by));
+    /// A connection replaced one that was open, here or at another hub. `ends` are their addresses, as far as they matter.
+    pub(super) fn replaced(&mut self, now: Duration, ends: &[IpAddr]) -> Option<Suspicion> {
+        self.replaced.push_back((now, ends.to_vec()));
         while self.replaced.len() > SUSPICIOUS {
             self.replaced.pop_front();
         }
@@ -53,7 +53,8 @@ impl Sightings {
             return None;
         }
         self.said = Some(now);
-        Some(Suspicion { addresses: self.replaced.iter().map(|(_, it)| *it).collect() })
+        let addresses = self.replaced.iter().flat_map(|(_, ends)| ends).copied().collect();
+        Some(Suspicion { addresses })
     }
 }
 
@@ -178,13 +179,13 @@ fn with_condition(node: &Value, fresh: &Value) -> Value {
 mod tests {
     use super::*;
 
-    fn check(gap_seconds: u64, addresses: &[&str], expect: Option<&str>) {
+    fn check(gap_seconds: u64, ends: &[&[&str]], expect: Option<&str>) {
         let mut sightings = Sightings::default();
         let suspicions: Vec<_> = (0..40)
             .filter_map(|n| {
-                let address = addresses[n % addresses.len()].parse().unwrap();
+                let ends = ends[n % ends.len()].iter().map(|it| it.parse().unwrap());
                 let now = Duration::from_secs(gap_seconds) * u32::try_from(n).unwrap();
-                sightings.replaced(now, address)
+                sightings.replaced(now, &ends.collect::<Vec<_>>())
             })
             .collect();
         let reasons: Vec<_> = suspicions.iter().map(Suspicion::reason).collect();
@@ -193,10 +194,12 @@ mod tests {
 
     #[test]
     fn living_connections_that_replace_each_other_are_noticed_once() {
-        check(1, &["10.0.0.1", "10.0.0.2"], Some("SeveralAddresses"));
-        check(14, &["10.0.0.1"], Some("ConnectionReplaced"));
+        check(1, &[&["10.0.0.1"], &["10.0.0.2"]], Some("SeveralAddresses"));
+        check(14, &[&["10.0.0.1"]], Some("ConnectionReplaced"));
         // A node on a bad link: its old connection dies for it every half minute.
-        check(30, &["10.0.0.1", "10.0.0.2"], None);
+        check(30, &[&["10.0.0.1"], &["10.0.0.2"]], None);
+        // Machines at two hubs: each hub sees its own one lose, at every renewal.
+        check(10, &[&["10.0.0.1", "10.0.0.2"]], Some("SeveralAddresses"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One connected node: moves bytes between the QUIC stream and the session's state machine.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use agent_sync::{HubConfig, HubEvent, HubSession};
 use quinn::{Connection, VarInt};
@@ -59,13 +59,13 @@ pub(super) async fn run(
     let (done_tx, done_rx) = mpsc::unbounded_channel();
     let clock = fleet.clock.clone();
     let driver = Driver { machine, clock, recv, changes_rx, out_tx, reports_tx, done_rx };
+    let mut given_up = None;
     let result = tokio::select! {
         result = driver.run(&node) => result,
         () = write(send, out_rx) => Ok(()),
         () = reports::apply_all(fleet, &node, reports_rx, done_tx) => Ok(()),
-        given_up = heartbeat::run(fleet, &node) => {
-            let (code, reason) = parting(given_up);
-            connection.close(code, reason.as_bytes());
+        reason = heartbeat::run(fleet, &node, address(connection)) => {
+            given_up = Some(reason);
             Ok(())
         }
         () = pod_tokens::serve(fleet, &node, connection) => Ok(()),
@@ -73,18 +73,47 @@ pub(super) async fn run(
         _ = connection.closed() => Ok(()),
     };
     fleet.unregister(&node, id);
+    if let Some(reason) = given_up {
+        fleet.give_up(&node, connection, reason).await;
+    }
     tracing::info!(node, "Node disconnected");
     result
 }
 
-/// What the node is told: it goes to the next hub that it knows.
-fn parting(given_up: GivenUp) -> (VarInt, &'static str) {
-    match given_up {
-        GivenUp::NoStore => (CLOSE_NO_STORE, "this hub cannot reach the store now"),
-    }
+/// Where the node connects from.
+fn address(connection: &Connection) -> IpAddr {
+    connection.remote_address().ip().to_canonical()
 }
 
 impl Fleet {
+    /// Ends a connection that was not at fault. The node goes to the next hub that it knows.
+    async fn give_up(&self, node: &str, connection: &Connection, reason: GivenUp) {
+        let was_alive = connection.close_reason().is_none();
+        match reason {
+            GivenUp::NoStore => {
+                connection.close(CLOSE_NO_STORE, b"this hub cannot reach the store now");
+            }
+            GivenUp::Elsewhere { from } => {
+                connection.close(CLOSE_REPLACED, b"the node connected to another hub");
+                if was_alive {
+                    let ends: Vec<IpAddr> = from.into_iter().chain([address(connection)]).collect();
+                    self.notice_replacement(node, &ends).await;
+                }
+            }
+        }
+    }
+
+    async fn notice_replacement(&self, node: &str, ends: &[IpAddr]) {
+        let suspicion = {
+            let mut state = self.lock();
+            let sightings = state.sightings.entry(node.to_owned()).or_default();
+            sightings.replaced(clock::monotonic(), ends)
+        };
+        if let Some(suspicion) = suspicion {
+            self.tell_suspicion(node, &suspicion).await;
+        }
+    }
+
     /// Takes the session into the table and gives it its whole view, in one step: no change can
     /// fall between the two.
     fn register(
@@ -107,9 +136,9 @@ impl Fleet {
             let was_alive = old.connection.close_reason().is_none();
             old.connection.close(CLOSE_REPLACED, b"the node connected again");
             if was_alive {
-                let by = connection.remote_address().ip().to_canonical();
                 let sightings = state.sightings.entry(node.to_owned()).or_default();
-                return (id, sightings.replaced(clock::monotonic(), by));
+                let suspicion = sightings.replaced(clock::monotonic(), &[address(connection)]);
+                return (id, suspicion);
             }
         }
         (id, None)
@@ -221,5 +250,45 @@ fn take(machine: &mut HubSession, clock: &dyn hub_api::Clock, message: ToSession
         ToSession::Revision(revision) => {
             machine.advance(revision, clock.now().as_microsecond());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::{
+        fleet::{
+            identity::SUSPICIOUS,
+            testing::{Hubs, client},
+        },
+        pki,
+    };
+
+    #[tokio::test]
+    async fn machines_that_push_each_other_out_at_two_hubs_are_noticed() {
+        let hubs = Hubs::new().await;
+        hubs.add_node("n").await;
+        let (hub, port, client) = (hubs.hub(Some("a")), hubs.open_port(), client(&hubs.authority));
+        let place = port.local_addr().unwrap();
+        let from = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)));
+        for _ in 0..SUSPICIOUS {
+            let accepting = async { port.accept().await.unwrap().await.unwrap() };
+            let connecting =
+                async { client.connect(place, pki::SERVER_NAME).unwrap().await.unwrap() };
+            let (connection, machine) = tokio::join!(accepting, connecting);
+            hub.fleet.give_up("n", &connection, GivenUp::Elsewhere { from }).await;
+            let closed = machine.closed().await;
+            let quinn::ConnectionError::ApplicationClosed(close) = closed else {
+                panic!("closed otherwise: {closed}");
+            };
+            assert_eq!(close.error_code, CLOSE_REPLACED);
+        }
+        let nodes = hub_api::resources::find("", "v1", "nodes").unwrap();
+        let node = hub.fleet.registry.get(nodes, None, "n").unwrap().value();
+        let condition = &node["status"]["conditions"][0];
+        assert_eq!(condition["type"], "DuplicateIdentity");
+        assert_eq!(condition["reason"], "SeveralAddresses");
     }
 }

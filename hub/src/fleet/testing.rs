@@ -130,7 +130,7 @@ pub(super) struct Hubs {
     store: Arc<SledStorage>,
     pub(super) authority: Arc<Authority>,
     tokens: Arc<ServiceAccountTokens>,
-    pub(super) dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Hubs {
