@@ -7,7 +7,7 @@
 //! Absence of an object means anything only while [`DesiredObjects::complete`] holds.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
@@ -107,6 +107,11 @@ impl DesiredObjects {
             .range(ObjectKey::new(kind, "", "")..)
             .take_while(move |(key, _)| key.kind == kind)
     }
+
+    /// The UIDs of all pods.
+    pub(crate) fn pod_uids(&self) -> BTreeSet<PodUid> {
+        self.of_kind("Pod").filter_map(|(_, it)| it.body.pod_uid()).collect()
+    }
 }
 
 /// The changes could not be made durable; nothing of them is visible.
@@ -147,12 +152,13 @@ impl DesiredStore {
         }
         // A view with a hole proves nothing by absence.
         let complete = n_bad == 0 && ledger.read(Table::Meta, COMPLETE_KEY).is_some();
-        let tokens = tokens::load(&ledger);
-        let current = Arc::new(DesiredObjects { objects, tokens, complete, generation: 0 });
+        let mut current =
+            DesiredObjects { objects, tokens: Tokens::default(), complete, generation: 0 };
+        current.tokens = tokens::load(&ledger, &current);
         Self {
             ledger,
             writer: Mutex::new(()),
-            current: RwLock::new(current),
+            current: RwLock::new(Arc::new(current)),
             generation_tx: watch::Sender::new(0),
         }
     }
@@ -222,9 +228,13 @@ impl DesiredStore {
                 }
             }
         }
-        for token in tokens {
-            records.push(token.record());
-            next.tokens.insert(token);
+        if !tokens.is_empty() {
+            // A pod may have gone while the hub was asked for its token.
+            let pods = next.pod_uids();
+            for token in tokens.into_iter().filter(|it| pods.contains(&it.uid)) {
+                records.push(token.record());
+                next.tokens.insert(token);
+            }
         }
         if before.complete != complete {
             let (table, key) = (Table::Meta, COMPLETE_KEY.to_owned());
@@ -233,6 +243,9 @@ impl DesiredStore {
             } else {
                 agent_ledger::Change::Delete { table, key }
             });
+        }
+        if records.is_empty() {
+            return Ok(());
         }
         self.ledger.commit(records).await.map_err(|err| ApplyError { n_changes, err })?;
         next.complete = complete;

@@ -3,7 +3,7 @@
 //! They lie in the ledger beside the Secrets, and like those reach a pod only through memory. The
 //! newest one is used whatever its age: a pod starts and restarts with it while the hub is away.
 //!
-//! **Invariant**: a token is forgotten in the same commit as its pod.
+//! **Invariant**: a token is forgotten in the same commit as its pod, and none is kept of a pod that is gone.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -103,12 +103,19 @@ impl Tokens {
     }
 }
 
-/// Reads all tokens. What does not parse is left out: the hub gives another.
-pub(crate) fn load(ledger: &Ledger) -> Tokens {
+/// Reads all tokens. What does not parse is left out: the hub gives another. Tokens of pods that a
+/// complete view does not have are deleted.
+pub(crate) fn load(ledger: &Ledger, view: &DesiredObjects) -> Tokens {
     let mut tokens = Tokens::default();
-    for (_, bytes) in ledger.scan(Table::Token) {
+    let pods = view.pod_uids();
+    let mut orphans = Vec::new();
+    for (key, bytes) in ledger.scan(Table::Token) {
         let Ok(record) = serde_json::from_slice::<Record>(&bytes) else { continue };
         if record.version != RECORD_VERSION {
+            continue;
+        }
+        if view.complete && !pods.contains(&record.uid) {
+            orphans.push(agent_ledger::Change::Delete { table: Table::Token, key });
             continue;
         }
         tokens.insert(PodToken {
@@ -118,6 +125,11 @@ pub(crate) fn load(ledger: &Ledger) -> Tokens {
             since: record.since,
             life: SignedDuration::from_secs(record.life_seconds),
         });
+    }
+    if !orphans.is_empty() {
+        tracing::info!(n_tokens = orphans.len(), "Deleted tokens of pods that are gone");
+        // It is done whoever waits; what fails is found again at the next start.
+        drop(ledger.commit(orphans));
     }
     tokens
 }
@@ -205,5 +217,54 @@ mod tests {
         store.apply(vec![Change::Delete { key }], true).await.unwrap();
         assert!(ledger.scan(Table::Token).is_empty());
         ledger.close();
+    }
+
+    #[tokio::test]
+    async fn a_token_that_comes_after_its_pod_is_gone_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap().0;
+        let store = DesiredStore::load(ledger.clone());
+        store.apply(vec![pod(UID, 1)], true).await.unwrap();
+        let key = ObjectKey::new("Pod", "d", "p");
+        store.apply(vec![Change::Delete { key }], true).await.unwrap();
+        // The hub's answer was under way meanwhile.
+        store.keep_tokens(vec![token(UID, "late")]).await.unwrap();
+        assert_eq!(store.snapshot().tokens.of(&UID.parse().unwrap()).count(), 0);
+        assert!(ledger.scan(Table::Token).is_empty());
+        // The same for a pod in whose place there is another of its name.
+        store.apply_with_tokens(vec![pod(OTHER, 2)], true, vec![token(UID, "late")]).await.unwrap();
+        assert!(ledger.scan(Table::Token).is_empty());
+        assert_eq!(store.snapshot().of_kind("Pod").count(), 1);
+        ledger.close();
+    }
+
+    #[tokio::test]
+    async fn a_token_of_no_pod_is_deleted_at_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Ledger::open(dir.path()).unwrap().0;
+        let kept = |ledger: &Ledger| -> Vec<String> {
+            ledger.scan(Table::Token).into_iter().map(|(key, _)| key).collect()
+        };
+        for (complete, expected) in [(false, 2), (true, 1)] {
+            let ledger = open();
+            let store = DesiredStore::load(ledger.clone());
+            store.apply(vec![pod(UID, 1)], complete).await.unwrap();
+            let records = vec![token(UID, "own").record(), token(OTHER, "left").record()];
+            ledger.commit(records).await.unwrap();
+            ledger.close();
+            drop(store);
+
+            let ledger = open();
+            let store = DesiredStore::load(ledger.clone());
+            let held = store.snapshot();
+            let n_held = |uid: &str| held.tokens.of(&uid.parse().unwrap()).count();
+            // A view with holes proves nothing.
+            assert_eq!((n_held(UID), n_held(OTHER)), (1, expected - 1), "complete: {complete}");
+            ledger.close();
+            drop(store);
+            let ledger = open();
+            assert_eq!(kept(&ledger).len(), expected, "complete: {complete}");
+            ledger.close();
+        }
     }
 }
