@@ -46,6 +46,10 @@ impl Strategy for Pod {
         validation::pod::pod(object)
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validation::pod::create(object)
+    }
+
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         validation::pod::update(new, old)
     }

@@ -61,6 +61,14 @@ pub fn pod(object: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// Checks what a new Pod may not have: who may make pods may not yet debug them.
+pub fn create(object: &Value) -> Vec<FieldError> {
+    let path = Path::Root.field("spec");
+    let has_any = !object::list(object, "spec.ephemeralContainers").is_empty();
+    let wrong = FieldError::forbidden(path.field("ephemeralContainers"), "cannot be set on create");
+    has_any.then_some(wrong).into_iter().collect()
+}
+
 /// Annotation of pods that a node made from a file of its own.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 

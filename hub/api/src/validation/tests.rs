@@ -256,6 +256,11 @@ fn pods() {
                 &["spec.volumes[0].secret.secretName: Required value"],
             ),
             (
+                "/spec/ephemeralContainers",
+                json!([{"name": "debug", "image": "tools:1"}]),
+                &["spec.ephemeralContainers: Forbidden: cannot be set on create"],
+            ),
+            (
                 "/spec/activeDeadlineSeconds",
                 json!(0),
                 &[

@@ -404,7 +404,30 @@ fn ephemeral_containers_are_only_added() {
     assert_eq!(object::text(&added["spec"]["ephemeralContainers"][0], "name"), "debug");
     assert!(added["spec"].get("nodeName").is_none());
     assert_eq!(
-        text(&update_ephemeral_containers(old, &added, &context).unwrap_err()),
+        text(&update_ephemeral_containers(old.clone(), &added, &context).unwrap_err()),
         "422 Invalid: Pod \"web\" is invalid: spec.ephemeralContainers: Forbidden: existing ephemeral containers \"debug\" may not be removed\n"
+    );
+    for (field, value) in [
+        ("restartPolicy", json!("Always")),
+        ("restartPolicyRules", json!([{"action": "Restart"}])),
+        ("resizePolicy", json!([{"resourceName": "cpu", "restartPolicy": "NotRequired"}])),
+    ] {
+        let mut new = old.clone();
+        new["spec"]["ephemeralContainers"] = json!([{"name": "debug", "image": "tools:1"}]);
+        new["spec"]["ephemeralContainers"][0][field] = value;
+        assert_eq!(
+            text(&update_ephemeral_containers(new, &old, &context).unwrap_err()),
+            format!(
+                "422 Invalid: Pod \"web\" is invalid: spec.ephemeralContainers[0].{field}: Forbidden: cannot be set for an Ephemeral Container"
+            )
+        );
+    }
+    let mut mirror = old.clone();
+    mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+    let mut new = mirror.clone();
+    new["spec"]["ephemeralContainers"] = json!([{"name": "debug", "image": "tools:1"}]);
+    assert_eq!(
+        text(&update_ephemeral_containers(new, &mirror, &context).unwrap_err()),
+        "422 Invalid: Pod \"web\" is invalid: []: Forbidden: static pods do not support ephemeral containers"
     );
 }

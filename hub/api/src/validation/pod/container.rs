@@ -130,10 +130,20 @@ fn lifecycle(pod: Pod<'_>, container: &Value, at: &Path<'_>, errors: &mut Vec<Fi
     }
 }
 
+/// What a container that joins a running pod has no use for.
+const NOT_EPHEMERAL: [&str; 8] = [
+    "ports",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
+    "resizePolicy",
+    "restartPolicy",
+    "restartPolicyRules",
+];
+
 fn ephemeral(pod: Pod<'_>, container: &Value, at: &Path<'_>, errors: &mut Vec<FieldError>) {
-    for field in
-        ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy"]
-    {
+    for field in NOT_EPHEMERAL {
         if object::get(container, field).is_some() {
             errors.push(FieldError::forbidden(
                 at.field(field),

@@ -66,6 +66,13 @@ pub fn update(new: &Value, old: &Value) -> Vec<FieldError> {
 
 /// Checks changed ephemeral containers: they may be added, not changed and not removed.
 pub fn ephemeral_containers_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    if object::annotation(old, super::MIRROR).is_some() {
+        // The node would never hear of it: it runs what its file says.
+        return vec![FieldError::forbidden(
+            "[]",
+            "static pods do not support ephemeral containers",
+        )];
+    }
     let path = Path::Root.field("spec");
     let at = path.field("ephemeralContainers");
     let mut errors = super::pod(new);
