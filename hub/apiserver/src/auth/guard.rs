@@ -71,7 +71,7 @@ impl Guard {
             _ => {}
         }
         match node::name_of(it.user) {
-            Some(node) => node::restrict(registry, node, it),
+            Some(node) => node::restrict(registry, &*self.authorizer.0, node, it),
             None => Ok(()),
         }
     }

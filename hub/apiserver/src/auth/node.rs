@@ -2,6 +2,8 @@
 //! writes only about itself and its pods.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/node/>
 
+mod token;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -327,9 +329,10 @@ const ALWAYS: &[Fixed] = &[
     Fixed { verbs: &["get"], group: "storage.k8s.io", resources: &["volumeattachments"] },
 ];
 
-/// What a node may not write although it may use the verb.
+/// What a node may not write although it may use the verb. `authorizer` is asked for the audiences of tokens.
 pub(super) fn restrict(
     registry: &Registry,
+    authorizer: &dyn Authorizer,
     node: &str,
     it: &ClientWrite<'_>,
 ) -> Result<(), Status> {
@@ -340,7 +343,7 @@ pub(super) fn restrict(
     match about {
         ("", "pods", subresource) => restrict_pod(registry, node, it, subresource),
         ("", "nodes", None | Some("status")) => restrict_node(node, it),
-        ("", "serviceaccounts", Some("token")) => restrict_token(registry, node, it),
+        ("", "serviceaccounts", Some("token")) => token::restrict(registry, authorizer, node, it),
         ("coordination.k8s.io", "leases", None) => {
             let named = it.new.map_or(it.name, object::name);
             let placed = it.namespace == Some("kube-node-lease");
@@ -493,31 +496,6 @@ pub fn may_label(key: &str) -> bool {
     OWN_LABELS.contains(&key)
         || OWN_LABEL_DOMAINS.iter().any(|it| within(it))
         || !RESERVED_DOMAINS.iter().any(|it| within(it))
-}
-
-/// A node asks for tokens of its pods only.
-fn restrict_token(registry: &Registry, node: &str, it: &ClientWrite<'_>) -> Result<(), Status> {
-    let forbidden = |why: &str| Err(Status::forbidden("", "serviceaccounts", it.name, why));
-    let Some(request) = it.new else { return Ok(()) };
-    let bound = |field: &str| object::text(&request["spec"]["boundObjectRef"], field);
-    if bound("kind") != "Pod" || bound("name").is_empty() {
-        return forbidden("node requested token not bound to a pod");
-    }
-    if bound("uid").is_empty() {
-        return forbidden("node requested token with a pod binding without a uid");
-    }
-    let pods = resources::find("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
-    let Ok(pod) = registry.get(pods, it.namespace, bound("name")) else {
-        return forbidden("node requested token bound to a pod that does not exist");
-    };
-    let pod = &*pod.value();
-    if object::uid(pod) != bound("uid") {
-        return forbidden("the UID in the bound object reference does not match the UID in record");
-    }
-    if object::text(pod, "spec.nodeName") != node {
-        return forbidden("node requested token bound to a pod scheduled on a different node");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use super::{ServiceAccountTokens, User, node};
 use crate::registry::Registry;
 
+/// Life of a token for which none is named, in seconds.
+pub(super) const DEFAULT_SECONDS: i64 = 3600;
+
 /// Which token a node wants.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PodTokenOrder<'a> {
@@ -90,17 +93,23 @@ fn check_pod<'a>(pod: &'a Value, node: &str, order: PodTokenOrder<'_>) -> Result
     if !is_own || account.is_empty() {
         return Err(Status::not_found("", "pods", order.pod));
     }
-    let names = |source: &Value| {
-        let Some(token) = object::get(source, "serviceAccountToken") else { return false };
-        object::text(token, "audience") == order.audience
-            && object::int(token, "expirationSeconds").unwrap_or(3600) == order.expiration_seconds
-    };
-    let volumes = object::list(pod, "spec.volumes");
-    if volumes.iter().any(|it| object::list(it, "projected.sources").iter().any(names)) {
+    if names_token(pod, order.audience, order.expiration_seconds) {
         return Ok(account);
     }
     let why = format!("no volume of pod \"{}\" names such a token", order.pod);
     Err(Status::forbidden("", "serviceaccounts", account, &why))
+}
+
+/// Whether a projected volume of the pod asks for a token for that audience, empty for this API, of
+/// that life.
+pub(super) fn names_token(pod: &Value, audience: &str, seconds: i64) -> bool {
+    let names = |source: &Value| {
+        let Some(token) = object::get(source, "serviceAccountToken") else { return false };
+        object::text(token, "audience") == audience
+            && object::int(token, "expirationSeconds").unwrap_or(DEFAULT_SECONDS) == seconds
+    };
+    let volumes = object::list(pod, "spec.volumes");
+    volumes.iter().any(|it| object::list(it, "projected.sources").iter().any(names))
 }
 
 #[cfg(test)]

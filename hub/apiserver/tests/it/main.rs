@@ -11,6 +11,7 @@ mod custom;
 mod forms;
 mod harness;
 mod lists;
+mod node_tokens;
 mod objects;
 mod oidc;
 mod proxy;
