@@ -1,10 +1,9 @@
 //! Passing requests on to servers in pods and elsewhere. Pods are reached through the sessions of
 //! their nodes: the hub itself has no way into the pod network.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -14,9 +13,9 @@ use futures_util::stream;
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use hub_api::Status;
-use hyper::body::{Body, Frame};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -29,7 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::distrust;
 use crate::limits::{PASSING_CONNECT_TIMEOUT, PROXY_ANSWER_TIMEOUT, STREAM_OPEN_TIMEOUT};
-use crate::response::{self, Answer};
+use crate::response::{Answer, Body as AnswerBody};
 use crate::streaming::NodeStreams;
 use crate::streaming::connection::{Reason, connection};
 
@@ -184,10 +183,16 @@ impl Passage {
         };
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(io));
         let (mut sender, driving) = handshake.await.map_err(failed)?;
-        let stopping = self.stopping.clone();
+        let (stopping, cut) = (self.stopping.clone(), CancellationToken::new());
+        let cutting = cut.clone();
         self.tasks.spawn(async move {
-            // Whoever sends the request hears of errors.
-            let _ = stopping.run_until_cancelled(driving.with_upgrades()).await;
+            let mut driving = pin!(driving.with_upgrades());
+            tokio::select! {
+                // The body ends with the driver, as if it were whole: it is told first.
+                () = stopping.cancelled() => cutting.cancel(),
+                // Whoever sends the request hears of errors.
+                _ = &mut driving => {}
+            }
         });
         let answering = tokio::time::timeout(PROXY_ANSWER_TIMEOUT, sender.send_request(request));
         let mut answer = match answering.await {
@@ -200,7 +205,7 @@ impl Passage {
         {
             self.join(client, hyper::upgrade::on(&mut answer), keep);
             let (head, _) = answer.into_parts();
-            return Ok(Response::from_parts(head, Empty::new().boxed_unsync()));
+            return Ok(Response::from_parts(head, AnswerBody::default()));
         }
         let (mut head, body) = answer.into_parts();
         remove_hop_by_hop(&mut head.headers);
@@ -212,14 +217,7 @@ impl Passage {
             return Err(unreachable("it switched to a protocol that nobody asked for"));
         }
         // The sender keeps the connection: it goes with the body.
-        let state = (body, sender, keep);
-        let frames = stream::unfold(state, |(mut body, sender, keep)| async move {
-            let frame = body.frame().await?.ok()?;
-            let bytes = frame.into_data().unwrap_or_default();
-            Some((Ok::<_, Infallible>(Frame::data(bytes)), (body, sender, keep)))
-        });
-        let mut answer =
-            response::streamed(HeaderValue::from_static("text/plain"), StreamBody::new(frames));
+        let mut answer = Response::new(passed_body(body, cut, (sender, keep)));
         *answer.status_mut() = head.status;
         *answer.headers_mut() = head.headers;
         Ok(answer)
@@ -261,12 +259,27 @@ impl Reached {
         match tokio::time::timeout(PASSING_CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(tls)) => Ok(Self { io: Bytestream(Box::new(tls)), reason }),
             Ok(Err(err)) => {
-                let why = reason.get().cloned();
+                let why = reason.get().map(str::to_owned);
                 Err(unreachable(&why.unwrap_or_else(|| format!("tls: {}", distrust(&err, name)))))
             }
             Err(_) => Err(unreachable("it did not answer in time")),
         }
     }
+}
+
+/// The body of an answer, as it comes; `held` goes with it. Where it breaks off, that is an error, and
+/// so is its end once it was cut.
+fn passed_body(body: Incoming, cut: CancellationToken, held: impl Send + 'static) -> AnswerBody {
+    let frames = stream::unfold((body, cut, held), |(mut body, cut, held)| async move {
+        let frame = match body.frame().await {
+            Some(Ok(frame)) => Ok(Frame::data(frame.into_data().unwrap_or_default())),
+            Some(Err(err)) => Err(io::Error::other(err)),
+            None if cut.is_cancelled() => Err(io::ErrorKind::ConnectionAborted.into()),
+            None => return None,
+        };
+        Some((frame, (body, cut, held)))
+    });
+    StreamBody::new(frames).boxed_unsync()
 }
 
 /// Whether the client wants another protocol.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::io::Write;
+use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -19,8 +19,8 @@ use serde_json::Value;
 
 use crate::limits::GZIP_THRESHOLD;
 
-/// A body of any kind.
-pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+/// A body of any kind. Its error cuts off what it is sent on: nobody takes what came for all of it.
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 /// An answer.
 pub(crate) type Answer = Response<Body>;
 
@@ -112,9 +112,13 @@ impl HttpBody for Pieces {
     }
 }
 
+fn boxed(body: impl HttpBody<Data = Bytes, Error = Infallible> + Send + 'static) -> Body {
+    body.map_err(|never| match never {}).boxed_unsync()
+}
+
 /// An answer with a body that lies ready.
 pub(crate) fn ready(code: StatusCode, media: HeaderValue, body: impl Into<Pieces>) -> Answer {
-    let mut answer = Response::new(body.into().boxed_unsync());
+    let mut answer = Response::new(boxed(body.into()));
     *answer.status_mut() = code;
     answer.headers_mut().insert(CONTENT_TYPE, media);
     answer
@@ -125,7 +129,7 @@ pub(crate) fn streamed<B>(media: HeaderValue, body: B) -> Answer
 where
     B: HttpBody<Data = Bytes, Error = Infallible> + Send + 'static,
 {
-    let mut answer = Response::new(body.boxed_unsync());
+    let mut answer = Response::new(boxed(body));
     answer.headers_mut().insert(CONTENT_TYPE, media);
     answer
 }
@@ -181,7 +185,7 @@ pub(crate) async fn copy_body(answer: &mut Answer) -> Option<Bytes> {
     }
     let body = std::mem::take(answer.body_mut());
     let bytes = body.collect().await.ok()?.to_bytes();
-    *answer.body_mut() = Pieces::from(bytes.clone()).boxed_unsync();
+    *answer.body_mut() = boxed(Pieces::from(bytes.clone()));
     Some(bytes)
 }
 

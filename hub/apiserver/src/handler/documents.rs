@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
 use hub_api::discovery::{self, AggregatedVersion, Scope};
 use hub_api::{Catalog, Resource, Status, openapi};
 use serde_json::Value;
@@ -64,7 +63,7 @@ impl Document {
             it.split(',').any(|tag| tag.trim().as_bytes() == self.etag.as_bytes())
         });
         let mut answer = if known {
-            let mut answer = Response::new(Empty::new().boxed_unsync());
+            let mut answer = Response::new(response::Body::default());
             *answer.status_mut() = StatusCode::NOT_MODIFIED;
             answer
         } else if accepts_gzip(text(ACCEPT_ENCODING)) && !self.packed.is_empty() {

@@ -133,7 +133,7 @@ async fn forward(
                 }
             };
             tokio::join!(pumping, carrying);
-            reason.get().cloned()
+            reason.get().map(str::to_owned)
         }
     };
     if let Some(failure) = failure {

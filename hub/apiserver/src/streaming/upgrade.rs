@@ -4,11 +4,10 @@ use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
 use hub_api::Status;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::response::Answer;
+use crate::response::{Answer, Body};
 
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 
@@ -57,7 +56,7 @@ pub(crate) fn negotiate(
 
 /// The answer after which the connection speaks the other protocol.
 pub(crate) fn switching(upgrade: Upgrade, headers: &HeaderMap) -> Result<Answer, Status> {
-    let mut answer = Response::new(Empty::new().boxed_unsync());
+    let mut answer = Response::new(Body::default());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let out = answer.headers_mut();
     out.insert(CONNECTION, HeaderValue::from_static("Upgrade"));

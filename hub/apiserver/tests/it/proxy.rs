@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use agent_sync::stream::{Channel, FrameDecoder, StreamKind, StreamRequest, encode_frame};
 use futures_util::future::BoxFuture;
+use http_body_util::BodyExt;
 use hub_apiserver::{NodeStream, NodeStreams, OpenError};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
@@ -16,6 +17,22 @@ use crate::harness::World;
 #[derive(Default)]
 struct Mirror {
     tasks: Mutex<JoinSet<()>>,
+}
+
+/// What is answered on paths of answers that break off, and on one that ends with its connection.
+fn breaking(asked: &str) -> Option<Vec<u8>> {
+    let path = asked.split(' ').nth(1)?;
+    let rest = match path {
+        "/close/lost" | "/close/ended" => "connection: close\r\n\r\nhalf",
+        "/chunked/lost" | "/chunked/open" => "transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        _ => return None,
+    };
+    let mut out = Vec::new();
+    encode_frame(Channel::Stdout, format!("HTTP/1.1 200 OK\r\n{rest}").as_bytes(), &mut out);
+    if path.ends_with("/ended") {
+        encode_frame(Channel::Error, br#"{"status":"Success"}"#, &mut out);
+    }
+    Some(out)
 }
 
 async fn mirror(kind: StreamKind, mut io: DuplexStream) {
@@ -36,7 +53,15 @@ async fn mirror(kind: StreamKind, mut io: DuplexStream) {
             asked.extend_from_slice(&payload);
         }
     }
-    if String::from_utf8_lossy(&asked).to_lowercase().contains("upgrade: echo\r\n") {
+    let text = String::from_utf8_lossy(&asked).to_lowercase();
+    if let Some(out) = breaking(&text) {
+        let _ = io.write_all(&out).await;
+        if text.contains("/open") {
+            while let Ok(1..) = io.read(&mut buffer).await {}
+        }
+        return;
+    }
+    if text.contains("upgrade: echo\r\n") {
         let head = b"HTTP/1.1 101 Go on\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
         encode_frame(Channel::Stdout, head, &mut out);
         let _ = io.write_all(&out).await;
@@ -74,16 +99,43 @@ impl NodeStreams for Mirror {
     }
 }
 
-#[tokio::test]
-async fn requests_reach_pods_and_what_is_behind_services() {
+/// A world with a pod `p` that has a port, and its proxy's path.
+async fn world_with_pod() -> (World, String) {
     let mut world = World::with_nodes(Arc::new(Mirror::default())).await;
-    let place = "/api/v1/namespaces/default";
+    let pods = "/api/v1/namespaces/default/pods";
     let ports = json!([{"containerPort": 8080}]);
     let pod = json!({
         "metadata": {"name": "p"},
         "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i", "ports": ports}]},
     });
-    assert_eq!(world.post(&format!("{place}/pods"), &pod).await.code, 201);
+    assert_eq!(world.post(pods, &pod).await.code, 201);
+    (world, format!("{pods}/p/proxy"))
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_taken_for_a_whole_one() {
+    let (mut world, proxy) = world_with_pod().await;
+    for (path, is_whole) in
+        [("/close/ended", true), ("/close/lost", false), ("/chunked/lost", false)]
+    {
+        let answer = world.open("GET", &format!("{proxy}{path}"), &[], "").await;
+        assert_eq!(answer.status(), 200, "{path}");
+        let body = answer.into_body().collect().await;
+        assert_eq!(body.is_ok(), is_whole, "{path}");
+    }
+    // Neither is one that the hub itself ends.
+    let answer = world.open("GET", &format!("{proxy}/chunked/open"), &[], "").await;
+    let mut body = answer.into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
+    world.shutdown.cancel();
+    assert!(body.collect().await.is_err());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn requests_reach_pods_and_what_is_behind_services() {
+    let (mut world, _) = world_with_pod().await;
+    let place = "/api/v1/namespaces/default";
     let service = json!({
         "metadata": {"name": "s"}, "spec": {"ports": [{"name": "http", "port": 80}]},
     });
