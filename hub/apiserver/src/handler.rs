@@ -254,19 +254,22 @@ async fn route(
         if let Some((group, version)) = route.served_by_others()
             && let Some(api) = shared.aggregation.find(&**shared.registry.storage(), group, version)
         {
-            return Ok(aggregated::serve(&shared, &user, &peer, &api, request).await);
+            return Ok(aggregated::serve(&shared, &user, &peer, &api, false, request).await);
         }
         let store_answers = plain::store_answers(&shared, &route).await;
         return plain::answer(&shared, &route, &request, &query, store_answers);
     };
     let verb = verb(request.method(), &path, &query)?;
-    let _ticket = enter_for(&shared, &user, verb, &path, marks).await?;
+    let ticket = enter_for(&shared, &user, verb, &path, marks).await?;
     // Before anything is looked up: who may not know must not learn what there is.
     authorize(&shared, &user, &sender, verb, &path, &query)?;
     let storage = shared.registry.storage();
     if let Some(api) = shared.aggregation.find(&**storage, &path.group, &path.version) {
         check_segments(&path)?;
-        let answer = aggregated::serve(&shared, &user, &peer, &api, request).await;
+        let is_long = is_long_running(verb, path.subresource.as_deref().unwrap_or_default());
+        // Nobody waits for the seat of a request that may take for ever.
+        let _ticket = ticket.filter(|_| !is_long);
+        let answer = aggregated::serve(&shared, &user, &peer, &api, is_long, request).await;
         let labels = Labels {
             verb,
             group: path.group,
@@ -341,7 +344,7 @@ async fn enter_for(
     marks: &mut Marks,
 ) -> Result<Option<Ticket>, Status> {
     let subresource = path.subresource.as_deref().unwrap_or_default();
-    if matches!(subresource, "log" | "exec" | "attach" | "portforward" | "proxy") {
+    if is_stream(subresource) {
         return Ok(None);
     }
     let what = What::Resource {
@@ -372,9 +375,7 @@ async fn serve(
         subresource,
         code: 0,
     };
-    let long_running = call.verb == "watch"
-        || matches!(subresource, "log" | "exec" | "attach" | "portforward" | "proxy");
-    let result = if long_running {
+    let result = if is_long_running(call.verb, subresource) {
         objects::serve(call, request).await
     } else {
         let is_read = matches!(call.verb, "get" | "list");
@@ -404,6 +405,15 @@ async fn serve(
     let mut answer = result.unwrap_or_else(|status| response::status(&status));
     response::warn(answer.headers_mut(), &warnings);
     Ok(answer)
+}
+
+/// Whether a request goes on for as long as its client likes.
+fn is_long_running(verb: &str, subresource: &str) -> bool {
+    verb == "watch" || is_stream(subresource)
+}
+
+fn is_stream(subresource: &str) -> bool {
+    matches!(subresource, "log" | "exec" | "attach" | "portforward" | "proxy")
 }
 
 /// Whether a request means the state that is newest anywhere: all do, but reads that say which state will do.
@@ -510,8 +520,7 @@ fn authorize(
     if let Some(name) = &selected {
         attributes.name = name;
     }
-    let is_long = verb == "watch"
-        || matches!(attributes.subresource, "log" | "exec" | "attach" | "portforward" | "proxy");
+    let is_long = is_long_running(verb, attributes.subresource);
     decide(shared, &attributes, sender, is_long)
 }
 

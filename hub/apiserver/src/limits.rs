@@ -78,7 +78,7 @@ pub const MAX_CONFLICT_RETRIES: usize = 32;
 pub const MAX_NAME_RETRIES: usize = 8;
 /// Time that requests get to finish when the server shuts down.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for what listens in a pod to begin its answer to a request that is passed on.
+/// Time for the server of an aggregated API to begin its answer, after the last piece of the request that it took.
 pub const PROXY_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time for the node to open a stream.
 pub const STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,11 +1,14 @@
 //! Passing requests on to servers in pods and elsewhere. Pods are reached through the sessions of
 //! their nodes: the hub itself has no way into the pod network.
 
+mod patience;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use agent_sync::stream::StreamRequest;
 use bytes::Bytes;
@@ -22,12 +25,13 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::distrust;
-use crate::limits::{PASSING_CONNECT_TIMEOUT, PROXY_ANSWER_TIMEOUT, STREAM_OPEN_TIMEOUT};
+use crate::limits::{PASSING_CONNECT_TIMEOUT, STREAM_OPEN_TIMEOUT};
 use crate::response::{Answer, Body as AnswerBody};
 use crate::streaming::NodeStreams;
 use crate::streaming::connection::{Reason, connection};
@@ -147,16 +151,18 @@ impl Passage {
     }
 
     /// Sends one request and answers with what comes back, as long as it comes. `client` is set
-    /// where the request asks for another protocol: then both ends are joined. `keep` is dropped
-    /// with the last byte.
+    /// where the request asks for another protocol: then both ends are joined. `patience` is how long
+    /// the answer may take once the request is sent; without it, as long as the client waits. `keep`
+    /// is dropped with the last byte.
     ///
     /// # Errors
-    /// The connection broke before there was an answer.
+    /// The connection broke before there was an answer, or that took too long.
     pub(crate) async fn exchange<B>(
         &self,
         reached: Reached,
         request: Request<B>,
         client: Option<OnUpgrade>,
+        patience: Option<Duration>,
         keep: impl Send + 'static,
     ) -> Result<Answer, Status>
     where
@@ -164,7 +170,7 @@ impl Passage {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let request = request.map(|body| body.map_err(io::Error::other).boxed_unsync());
-        self.exchange_boxed(reached, request, client, keep).await
+        self.exchange_boxed(reached, request, client, patience, keep).await
     }
 
     async fn exchange_boxed(
@@ -172,6 +178,7 @@ impl Passage {
         reached: Reached,
         request: Request<UnsyncBoxBody<Bytes, io::Error>>,
         client: Option<OnUpgrade>,
+        patience: Option<Duration>,
         keep: impl Send + 'static,
     ) -> Result<Answer, Status> {
         let Reached { io, reason } = reached;
@@ -194,11 +201,11 @@ impl Passage {
                 _ = &mut driving => {}
             }
         });
-        let answering = tokio::time::timeout(PROXY_ANSWER_TIMEOUT, sender.send_request(request));
-        let mut answer = match answering.await {
-            Ok(answer) => answer.map_err(failed)?,
-            Err(_) => return Err(unreachable("it did not answer in time")),
-        };
+        let moved = Arc::new(Notify::new());
+        let request = request.map(|body| patience::Told::new(body, moved.clone()));
+        let answering = patience::wait(patience, &moved, sender.send_request(request));
+        let late = || unreachable("it did not answer in time");
+        let mut answer = answering.await.ok_or_else(late)?.map_err(failed)?;
         let is_refused = client.is_some();
         if let Some(client) = client
             && answer.status() == StatusCode::SWITCHING_PROTOCOLS

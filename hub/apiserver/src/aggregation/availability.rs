@@ -144,7 +144,8 @@ impl Aggregation {
                 .map_err(|err| err.to_string())?;
             let request = passed_on(request, path, &api.host()).map_err(|it| it.message)?;
             let reached = self.reach(registry, passage, api).await.map_err(|it| it.message)?;
-            let answer = passage.exchange(reached, request, None, ()).await;
+            let patience = Some(AGGREGATION_TIMEOUT);
+            let answer = passage.exchange(reached, request, None, patience, ()).await;
             let answer = answer.map_err(|it| it.message)?;
             if answer.status() != StatusCode::OK {
                 return Err(format!("bad status: {}", answer.status().as_u16()));

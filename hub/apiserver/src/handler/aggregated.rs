@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use super::{Open, Shared};
 use crate::aggregation::Api;
 use crate::auth::User;
+use crate::limits::PROXY_ANSWER_TIMEOUT;
 use crate::passing;
 use crate::response::{self, Answer};
 use crate::server::Peer;
@@ -21,12 +22,14 @@ const EXTRA: &str = "x-remote-extra-";
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Passes a request on. Never fails: what goes wrong is an answer as Kubernetes gives it, in plain
-/// text, which clients read as `ServiceUnavailable`.
+/// text, which clients read as `ServiceUnavailable`. One that `is_long` has no time by which the
+/// other server must have begun to answer.
 pub(super) async fn serve(
     shared: &Arc<Shared>,
     user: &User,
     peer: &Peer,
     api: &Api,
+    is_long: bool,
     mut request: Request<Incoming>,
 ) -> Answer {
     if !api.is_available {
@@ -41,7 +44,8 @@ pub(super) async fn serve(
         forward(passed.headers_mut(), peer);
         let passage = shared.passage();
         let reached = shared.aggregation.reach(&shared.registry, &passage, api).await?;
-        passage.exchange(reached, passed, client, Open::new(shared.clone())).await
+        let patience = (!is_long).then_some(PROXY_ANSWER_TIMEOUT);
+        passage.exchange(reached, passed, client, patience, Open::new(shared.clone())).await
     };
     match exchange.await {
         Ok(answer) => answer,

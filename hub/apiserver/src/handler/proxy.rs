@@ -67,7 +67,8 @@ pub(super) async fn serve(call: Call, mut request: Request<Incoming>) -> Result<
         let config = trusting_client().map_err(|err| unreachable(&err.to_string()))?;
         reached = reached.secured(config, &target.pod).await?;
     }
-    passage.exchange(reached, passed, client, Open::new(call.shared)).await
+    // What answers takes what time it likes, and so may its clients.
+    passage.exchange(reached, passed, client, None, Open::new(call.shared)).await
 }
 
 /// The way to a pod, and the host to ask for there.
