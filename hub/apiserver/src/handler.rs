@@ -39,7 +39,7 @@ use crate::metrics::{Gauge, Labels, Metrics};
 use crate::passing::Passage;
 use crate::registry::Registry;
 use crate::request::path::{ResourcePath, Route};
-use crate::request::query::Query;
+use crate::request::query::{Query, decode};
 use crate::response::{self, Answer};
 use crate::server::{Peer, VersionInfo};
 use crate::streaming::NodeStreams;
@@ -254,6 +254,7 @@ async fn route(
         if let Some((group, version)) = route.served_by_others()
             && let Some(api) = shared.aggregation.find(&**shared.registry.storage(), group, version)
         {
+            check_segments(&path)?;
             return Ok(aggregated::serve(&shared, &user, &peer, &api, false, request).await);
         }
         let store_answers = plain::store_answers(&shared, &route).await;
@@ -265,7 +266,8 @@ async fn route(
     authorize(&shared, &user, &sender, verb, &path, &query)?;
     let storage = shared.registry.storage();
     if let Some(api) = shared.aggregation.find(&**storage, &path.group, &path.version) {
-        check_segments(&path)?;
+        check_names(&path)?;
+        check_segments(request.uri().path())?;
         let is_long = is_long_running(verb, path.subresource.as_deref().unwrap_or_default());
         // Nobody waits for the seat of a request that may take for ever.
         let _ticket = ticket.filter(|_| !is_long);
@@ -447,14 +449,20 @@ fn verb(method: &Method, path: &ResourcePath, query: &Query) -> Result<&'static 
     })
 }
 
-/// What was authorised is what another server must read in the path: it may take an encoded slash for a slash.
-fn check_segments(path: &ResourcePath) -> Result<(), Status> {
-    check_names(path)?;
-    let parts = [path.plural.as_str(), path.subresource.as_deref().unwrap_or_default()];
-    if parts.into_iter().all(|it| hub_api::names::path_segment(it).is_empty()) {
-        return Ok(());
+/// What was authorised is what another server must read in the path, to its end: it may take an encoded slash for a
+/// slash, leave out what is empty, and go back where there are dots.
+fn check_segments(path: &str) -> Result<(), Status> {
+    let segments = path.strip_prefix('/').unwrap_or(path);
+    let segments = segments.strip_suffix('/').unwrap_or(segments);
+    let is_odd = |segment: &str| {
+        let decoded = decode(segment, false);
+        matches!(&*decoded, "" | "." | "..")
+            || decoded.contains(['/', '\0', char::REPLACEMENT_CHARACTER])
+    };
+    if segments.split('/').any(is_odd) {
+        return Err(Status::bad_request(format!("invalid path \"{path}\"")));
     }
-    Err(Status::no_such_resource())
+    Ok(())
 }
 
 fn check_names(path: &ResourcePath) -> Result<(), Status> {

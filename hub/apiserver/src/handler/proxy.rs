@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Call, Open};
 use crate::limits::{MAX_PAGE, PAGE_TIMEOUT};
 use crate::passing::{self, Place, unreachable};
+use crate::request::query::decode;
 use crate::response::{self, Answer};
 use crate::streaming::Frames;
 use crate::tls::trusting_client;
@@ -42,6 +43,7 @@ pub(super) async fn serve(call: Call, mut request: Request<Incoming>) -> Result<
     let Some(rest) = rest(request.uri().path(), call.namespace().is_some()) else {
         return Ok(to_directory(request.uri()));
     };
+    let rest = resolved(rest)?;
     let kind = call.resource.subresource("proxy").map_or("", |it| it.kind);
     let options = json!({"apiVersion": "v1", "kind": kind, "path": rest});
     call.registry
@@ -158,12 +160,44 @@ fn essence(media: &str) -> &str {
     media.split(';').next().unwrap_or_default().trim()
 }
 
-/// The path behind `proxy`, with its slash; `None` if there is not even that.
-fn rest(path: &str, namespaced: bool) -> Option<String> {
-    // "", api, v1, (namespaces, its name,) the plural, the name, proxy
-    let n_before = if namespaced { 8 } else { 6 };
-    let rest = path.splitn(n_before + 1, '/').nth(n_before)?;
-    Some(format!("/{rest}"))
+/// The path behind `proxy`, from its slash on; `None` if there is not even that.
+fn rest(path: &str, namespaced: bool) -> Option<&str> {
+    // api, v1, (namespaces, its name,) the plural, the name, proxy
+    let n_before = if namespaced { 7 } else { 5 };
+    let mut rest = path;
+    for _ in 0..n_before {
+        rest = rest.trim_start_matches('/');
+        rest = rest.find('/').map_or("", |at| &rest[at..]);
+    }
+    (!rest.is_empty()).then_some(rest)
+}
+
+/// A path whose steps back are taken: admission is shown what the other server is asked for. An encoded
+/// slash stays what it is, which only the other server knows, unless dots beside it could lead elsewhere.
+///
+/// # Errors
+/// `BadRequest`.
+fn resolved(path: &str) -> Result<String, Status> {
+    let mut steps = Vec::new();
+    let mut is_directory = false;
+    for segment in path.split('/').skip(1) {
+        let decoded = decode(segment, false);
+        is_directory = matches!(&*decoded, "." | "..");
+        match &*decoded {
+            "." => {}
+            ".." => {
+                steps.pop();
+            }
+            it if it.split('/').any(|it| matches!(it, "." | "..")) => {
+                return Err(Status::bad_request(format!("invalid path \"{path}\"")));
+            }
+            _ => steps.push(segment),
+        }
+    }
+    if is_directory {
+        steps.push("");
+    }
+    Ok(format!("/{}", steps.join("/")))
 }
 
 /// What is relative in a page must stay below `proxy/`.
@@ -273,9 +307,30 @@ mod tests {
             assert_eq!(found.map(|it| (it.scheme, it.name, it.port)), expected, "{text}");
         }
         let path = "/api/v1/namespaces/proxy/pods/proxy/proxy";
-        assert_eq!(rest(&format!("{path}/a//b"), true).as_deref(), Some("/a//b"));
+        assert_eq!(rest(&format!("{path}/a//b"), true), Some("/a//b"));
+        assert_eq!(rest(&format!("/{path}//"), true), Some("//"));
         assert_eq!(rest(path, true), None);
-        assert_eq!(rest("/api/v1/nodes/n/proxy/a", false).as_deref(), Some("/a"));
+        assert_eq!(rest("/api/v1/nodes/n/proxy/a", false), Some("/a"));
+        assert_eq!(rest("/api//v1/nodes/n/proxy/a", false), Some("/a"));
+    }
+
+    #[test]
+    fn steps_back_are_taken_before_anybody_is_asked() {
+        for (path, expected) in [
+            ("/", Some("/")),
+            ("/a//b/", Some("/a//b/")),
+            ("/a%2Fb", Some("/a%2Fb")),
+            ("/a/./b/../c", Some("/a/c")),
+            ("/open/%2e%2E/secret", Some("/secret")),
+            ("/a/b/..", Some("/a/")),
+            ("/a/.", Some("/a/")),
+            ("/../../a", Some("/a")),
+            ("/open/..%2Fsecret", None),
+            ("/open%2f%2e%2e%2fsecret", None),
+            ("/a/...", Some("/a/...")),
+        ] {
+            assert_eq!(resolved(path).ok().as_deref(), expected, "{path}");
+        }
     }
 
     #[test]

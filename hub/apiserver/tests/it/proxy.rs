@@ -184,6 +184,12 @@ async fn requests_reach_pods_and_what_is_behind_services() {
         io.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"both ways");
     }
+    // What goes back is gone before it is looked at, and what only might is refused.
+    let back = world.get(&format!("{place}/pods/p/proxy/open/%2e%2e/secret%2Fa")).await;
+    let seen = String::from_utf8(back.body.to_vec()).unwrap();
+    assert!(seen.starts_with("GET /secret%2Fa HTTP/1.1\r\n"), "{seen}");
+    let back = world.get(&format!("{place}/pods/p/proxy/open/..%2Fsecret")).await;
+    assert_eq!(back.code, 400);
     let moved = world.get(&format!("{place}/pods/p/proxy?x=y")).await;
     assert_eq!(moved.code, 301);
     assert_eq!(moved.headers["location"], format!("{place}/pods/p/proxy/?x=y"));
