@@ -30,7 +30,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::aggregation::Aggregation;
+use crate::aggregation::{Aggregation, Api};
 use crate::audit::{self, Audit};
 use crate::auth::{Attributes, Authentication, Authorizer, Decision, User};
 use crate::flow::{Digest, Flows, Ticket, What};
@@ -216,6 +216,9 @@ pub(crate) async fn handle(shared: Arc<Shared>, peer: Peer, request: Request<Inc
     if let (Some(listener), Some(noted)) = (&listener, &noted) {
         listener.tell(noted, &mut answer, refused.as_ref(), panicked).await;
     }
+    if method == Method::HEAD {
+        response::without_body(&mut answer);
+    }
     response::finish(answer.headers_mut(), &audit_id);
     marks.put(answer.headers_mut());
     tracing::debug!(%method, path, code = answer.status().as_u16(), "Answered a request");
@@ -266,22 +269,14 @@ async fn route(
     authorize(&shared, &user, &sender, verb, &path, &query)?;
     let storage = shared.registry.storage();
     if let Some(api) = shared.aggregation.find(&**storage, &path.group, &path.version) {
-        check_names(&path)?;
-        check_segments(request.uri().path())?;
         let is_long = is_long_running(verb, path.subresource.as_deref().unwrap_or_default());
         // Nobody waits for the seat of a request that may take for ever.
         let _ticket = ticket.filter(|_| !is_long);
-        let answer = aggregated::serve(&shared, &user, &peer, &api, is_long, request).await;
-        let labels = Labels {
-            verb,
-            group: path.group,
-            // Only the other server knows its resources.
-            resource: String::new(),
-            subresource: "",
-            code: answer.status().as_u16(),
-        };
-        shared.metrics.count(labels);
-        return Ok(answer);
+        return pass_on(&shared, &user, &peer, &api, verb, path, request).await;
+    }
+    let is_for_others = path.subresource.as_deref() == Some("proxy");
+    if matches!(*request.method(), Method::HEAD | Method::OPTIONS) && !is_for_others {
+        return Err(Status::method_not_allowed());
     }
     if wants_the_newest(verb, &query) {
         shared.registry.catch_up().await?;
@@ -298,6 +293,27 @@ async fn route(
     let call = Call { shared, user, registry, resource, path, verb, query, headers };
     let subresource = check_path(&call)?;
     serve(call, subresource, request).await
+}
+
+/// Passes a request for a resource on to the server that has it.
+async fn pass_on(
+    shared: &Arc<Shared>,
+    user: &User,
+    peer: &Peer,
+    api: &Api,
+    verb: &'static str,
+    path: ResourcePath,
+    request: Request<Incoming>,
+) -> Result<Answer, Status> {
+    check_names(&path)?;
+    check_segments(request.uri().path())?;
+    let is_long = is_long_running(verb, path.subresource.as_deref().unwrap_or_default());
+    let answer = aggregated::serve(shared, user, peer, api, is_long, request).await;
+    // Only the other server knows its resources.
+    let (resource, subresource) = (String::new(), "");
+    let code = answer.status().as_u16();
+    shared.metrics.count(Labels { verb, group: path.group, resource, subresource, code });
+    Ok(answer)
 }
 
 /// Which FlowSchema and priority level a request had, for its answer.
@@ -426,7 +442,8 @@ fn wants_the_newest(verb: &str, query: &Query) -> bool {
     !(matches!(verb, "get" | "list" | "watch") && names_a_state)
 }
 
-/// What a request does, in the words of authorization.
+/// What a request does, in the words of authorization. For OPTIONS there is none: who may do
+/// everything may do that.
 fn verb(method: &Method, path: &ResourcePath, query: &Query) -> Result<&'static str, Status> {
     // Opening a stream into a container is a write, whatever the method.
     if matches!(path.subresource.as_deref(), Some("exec" | "attach" | "portforward")) {
@@ -437,14 +454,15 @@ fn verb(method: &Method, path: &ResourcePath, query: &Query) -> Result<&'static 
     }
     let named = path.name.is_some();
     Ok(match *method {
-        Method::GET if query.flag("watch") && path.subresource.is_none() => "watch",
-        Method::GET if named => "get",
-        Method::GET => "list",
+        Method::GET | Method::HEAD if query.flag("watch") && path.subresource.is_none() => "watch",
+        Method::GET | Method::HEAD if named => "get",
+        Method::GET | Method::HEAD => "list",
         Method::POST => "create",
         Method::PUT if named => "update",
         Method::PATCH if named => "patch",
         Method::DELETE if named => "delete",
         Method::DELETE => "deletecollection",
+        Method::OPTIONS => "",
         _ => return Err(Status::method_not_allowed()),
     })
 }
@@ -495,7 +513,8 @@ fn check_path(call: &Call) -> Result<&'static str, Status> {
         return if allowed { Ok("") } else { Err(Status::method_not_allowed()) };
     };
     let subresource = resource.subresource(name).ok_or_else(Status::no_such_resource)?;
-    if subresource.verbs.contains(&call.verb) {
+    let is_options = call.verb.is_empty() && subresource.name == "proxy";
+    if is_options || subresource.verbs.contains(&call.verb) {
         Ok(subresource.name)
     } else {
         Err(Status::method_not_allowed())

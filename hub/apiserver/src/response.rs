@@ -9,7 +9,9 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -189,6 +191,13 @@ pub(crate) async fn copy_body(answer: &mut Answer) -> Option<Bytes> {
     Some(bytes)
 }
 
+/// Makes an answer one to HEAD: HTTP/2 would send a body that lies ready.
+pub(crate) fn without_body(answer: &mut Answer) {
+    let Some(length @ 1..) = answer.body().size_hint().exact() else { return };
+    answer.headers_mut().entry(CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+    *answer.body_mut() = Body::default();
+}
+
 /// Adds what every answer carries.
 pub(crate) fn finish(headers: &mut HeaderMap, audit_id: &HeaderValue) {
     headers.insert(HeaderName::from_static("audit-id"), audit_id.clone());
@@ -264,6 +273,14 @@ mod tests {
         pieces.push(Bytes::from_static(b"c"));
         assert_eq!(pieces.size_hint().exact(), Some(3));
         assert_eq!(pieces.collect().await.unwrap().to_bytes(), "abc");
+    }
+
+    #[test]
+    fn an_answer_to_head_keeps_its_length_and_nothing_else() {
+        let mut answer = text(StatusCode::OK, "four");
+        without_body(&mut answer);
+        assert_eq!(answer.headers()[CONTENT_LENGTH], "4");
+        assert!(answer.body().is_end_stream());
     }
 
     #[test]

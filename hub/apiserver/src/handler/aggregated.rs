@@ -69,8 +69,9 @@ fn name_sender(headers: &mut HeaderMap, user: &User) -> Result<(), Status> {
     for name in said {
         headers.remove(name);
     }
+    // Names may have any letters: they go as they are.
     let value = |text: &str| {
-        HeaderValue::from_str(text)
+        HeaderValue::from_bytes(text.as_bytes())
             .map_err(|_| Status::internal("the name of the user fits in no header"))
     };
     headers.insert(HeaderName::from_static("x-remote-user"), value(&user.name)?);
@@ -142,7 +143,12 @@ mod tests {
             "x-remote-user: anna",
         ];
         assert_eq!(seen, expected);
-        user.name = "an\nna".to_owned();
-        assert!(name_sender(&mut headers, &user).is_err());
+        user.name = "Anna Łukasz".to_owned();
+        name_sender(&mut headers, &user).unwrap();
+        assert_eq!(headers["x-remote-user"].as_bytes(), user.name.as_bytes());
+        for name in ["an\nna", "an\rna", "an\0na"] {
+            user.name = name.to_owned();
+            assert!(name_sender(&mut headers, &user).is_err(), "{name:?}");
+        }
     }
 }

@@ -306,6 +306,10 @@ async fn an_api_of_another_server_is_found_and_served() {
         })
     );
     assert_eq!(world.get(&format!("{things}/a/")).await.code, 418);
+    let head = world.send("HEAD", &format!("{things}/a"), &[], "").await;
+    assert_eq!((head.code, head.body.len()), (418, 0));
+    let options = world.send("OPTIONS", &format!("{things}/a"), &[], "").await.json();
+    assert_eq!(options["method"], "OPTIONS");
     // It could take an encoded slash for a slash, or go back: rights were asked for something else.
     for odd in [
         "/a%2Fsecret",

@@ -184,6 +184,13 @@ async fn requests_reach_pods_and_what_is_behind_services() {
         io.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"both ways");
     }
+    for (method, length) in [("HEAD", 0), ("OPTIONS", 1)] {
+        let path = format!("{place}/pods/p/proxy/a");
+        let reply = world.send(method, &path, &[], "").await;
+        assert_eq!((reply.code, reply.body.len().min(1)), (418, length), "{method}");
+        let guest = world.send(method, &path, &[("authorization", "Bearer guest")], "").await;
+        assert_eq!(guest.code, 403, "{method}");
+    }
     // What goes back is gone before it is looked at, and what only might is refused.
     let back = world.get(&format!("{place}/pods/p/proxy/open/%2e%2e/secret%2Fa")).await;
     let seen = String::from_utf8(back.body.to_vec()).unwrap();

@@ -161,6 +161,8 @@ async fn pages_of_nodes_are_text_whatever_they_say() {
     assert_eq!((page.code, &page.body[..]), (418, &b"/a/b?c=d"[..]));
     assert_eq!(page.headers["content-type"], "text/plain; charset=utf-8");
     assert_eq!(page.headers["x-content-type-options"], "nosniff");
+    let head = world.send("HEAD", "/api/v1/nodes/n1/proxy/a", &[], "").await;
+    assert_eq!((head.code, head.body.len()), (418, 0));
     for (method, name, code) in [("GET", "n2", 404), ("GET", "n1:80", 503), ("POST", "n1", 405)] {
         let reply = world.send(method, &format!("/api/v1/nodes/{name}/proxy/x"), &[], "").await;
         assert_eq!(reply.code, code, "{method} {name}");
