@@ -47,6 +47,12 @@ pub fn leases(ledger: &Ledger) -> BTreeMap<PodUid, Ipv4Addr> {
     ledger.scan(Table::Ipam).into_iter().filter_map(parse).collect()
 }
 
+/// The address that a pod has.
+pub fn lease(ledger: &Ledger, uid: &PodUid) -> Option<Ipv4Addr> {
+    let bytes = ledger.read(Table::Ipam, &uid.to_string())?;
+    std::str::from_utf8(&bytes).ok()?.parse().ok()
+}
+
 fn put_lease(uid: &PodUid, address: Ipv4Addr) -> Change {
     let value = address.to_string().into_bytes();
     Change::Put { table: Table::Ipam, key: uid.to_string(), value }

@@ -1,4 +1,4 @@
-//! Serves what somebody asked of a container: exec, attach, logs, port-forward; or of the node:
+//! Serves what somebody asked of a container: exec, attach, logs, connections; or of the node:
 //! statistics and pages.
 //!
 //! The other side is the hub or a local command; both speak the frames of `agent_sync::stream`.
@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::node::{Node, PodRow};
 use frames::{FrameReader, FrameWriter};
+use port_forward::Door;
 
 /// Why a stream ends other than well, as the client is told.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -92,7 +93,8 @@ pub async fn serve(
         StreamKind::Exec { .. }
         | StreamKind::Attach { .. }
         | StreamKind::Logs { .. }
-        | StreamKind::PortForward { .. } => match find(&node, &request) {
+        | StreamKind::PortForward { .. }
+        | StreamKind::Connect { .. } => match find(&node, &request) {
             Err(refusal) => Ok(Err(refusal)),
             Ok(found) => dispatch(&node, &request, &found, recv, &mut send).await,
         },
@@ -140,7 +142,10 @@ async fn dispatch<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send>(
 ) -> io::Result<Result<(), Refusal>> {
     match &request.kind {
         StreamKind::PortForward { port } => {
-            port_forward::serve(node, found, *port, recv, send).await
+            port_forward::serve(node, found, Door::Loopback, *port, recv, send).await
+        }
+        StreamKind::Connect { port } => {
+            port_forward::serve(node, found, Door::Address, *port, recv, send).await
         }
         StreamKind::Exec { command, stdin, stdout, stderr, tty } => {
             let wanted = exec::Wanted { stdin: *stdin, stdout: *stdout, stderr: *stderr };
@@ -199,7 +204,7 @@ fn find(node: &Node, request: &StreamRequest) -> Result<Found, Refusal> {
         let StreamRequest { pod_namespace, pod_name, .. } = request;
         Refusal::not_found(format!("pod \"{pod_name}\" not found in {pod_namespace} on this node"))
     })?;
-    if matches!(request.kind, StreamKind::PortForward { .. }) {
+    if matches!(request.kind, StreamKind::PortForward { .. } | StreamKind::Connect { .. }) {
         return Ok(Found { row, container: None });
     }
     let container = container_name(&row, &request.container)?;

@@ -1,8 +1,9 @@
-//! A connection into a pod, to a port on its own loopback, as the kubelet makes it.
+//! A connection into a pod: to a port on its own loopback, as the kubelet forwards ports, or at its
+//! address, as others in the pod network connect to it.
 
 use std::{
     io,
-    net::{Ipv4Addr, TcpStream as StdTcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream as StdTcpStream},
     os::fd::AsFd,
     time::Duration,
 };
@@ -19,19 +20,43 @@ use super::{
     Found, Refusal,
     frames::{FrameReader, FrameWriter, chunk},
 };
-use crate::{chain, desired::Body, node::Node, pod_worker::rt_sandbox};
+use crate::{chain, desired::Body, node::Node, pod_worker::rt_sandbox, records};
 
 /// A server whose queue is full does not answer; threads that wait for it are few.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Where a pod is entered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Door {
+    /// What listens for the pod alone is there as well: for those who may forward ports.
+    Loopback,
+    /// The address that the pod's status tells.
+    Address,
+}
+
+impl Door {
+    /// The address to connect to; `own` is the pod's.
+    fn of(self, own: Option<IpAddr>, port: u16) -> Result<SocketAddr, String> {
+        match (self, own.map(|it| it.to_canonical())) {
+            (Self::Loopback, _) => Ok((Ipv4Addr::LOCALHOST, port).into()),
+            (Self::Address, Some(ip)) if ip.is_loopback() || ip.is_unspecified() => {
+                Err(format!("address {ip} is not allowed"))
+            }
+            (Self::Address, Some(ip)) => Ok((ip, port).into()),
+            (Self::Address, None) => Err("the pod has no address".to_owned()),
+        }
+    }
+}
+
 pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     node: &Node,
     found: &Found,
+    door: Door,
     port: u16,
     recv: FrameReader<R>,
     send: &mut FrameWriter<W>,
 ) -> io::Result<Result<(), Refusal>> {
-    let stream = match connect(node, found, port).await {
+    let stream = match connect(node, found, door, port).await {
         Ok(stream) => stream,
         Err(message) => return Ok(Err(Refusal::internal(message))),
     };
@@ -72,20 +97,25 @@ async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     }
 }
 
-async fn connect(node: &Node, found: &Found, port: u16) -> Result<TcpStream, String> {
+async fn connect(node: &Node, found: &Found, door: Door, port: u16) -> Result<TcpStream, String> {
     let sandboxes = node.view.pod(&found.row.uid).sandboxes;
     let sandbox: SandboxId = sandboxes.into_iter().next_back().ok_or("the pod has no sandbox")?;
-    let failed = |err: io::Error| {
-        format!("failed to connect to localhost:{port} inside namespace of {sandbox}: {err}")
+    let is_on_host = is_on_host(node, found);
+    let own = match is_on_host {
+        true => node.host_ip(),
+        false => records::lease(&node.ledger, &found.row.uid).map(IpAddr::V4),
     };
-    let address = (Ipv4Addr::LOCALHOST, port);
-    if is_on_host(node, found) {
+    let address = door.of(own, port)?;
+    let failed = |err: io::Error| {
+        format!("failed to connect to {address} inside namespace of {sandbox}: {err}")
+    };
+    if is_on_host {
         return TcpStream::connect(address).await.map_err(failed);
     }
     let netns = node.runtime.netns(&rt_sandbox(&sandbox)).await.map_err(|err| chain(&err))?;
     let connected = tokio::task::spawn_blocking(move || {
         cni::in_netns(netns.as_fd(), move || {
-            StdTcpStream::connect_timeout(&address.into(), CONNECT_TIMEOUT)
+            StdTcpStream::connect_timeout(&address, CONNECT_TIMEOUT)
         })
     });
     let stream = connected.await.map_err(|err| err.to_string())?.map_err(failed)?;
@@ -141,6 +171,26 @@ mod tests {
             let pod = json!({"metadata": {"uid": uid}, "spec": spec});
             let body = Body::new(pod.to_string().as_bytes()).unwrap();
             assert_eq!(asks_for_host(&body, &UID.parse().unwrap()), want, "{pod}");
+        }
+    }
+
+    #[test]
+    fn only_those_who_forward_ports_reach_a_loopback() {
+        let own = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        for (door, own, expected) in [
+            (Door::Loopback, own("10.42.0.7"), Ok("127.0.0.1:80")),
+            (Door::Loopback, None, Ok("127.0.0.1:80")),
+            (Door::Address, own("10.42.0.7"), Ok("10.42.0.7:80")),
+            (Door::Address, own("fd00::7"), Ok("[fd00::7]:80")),
+            (Door::Address, own("127.0.0.1"), Err("address 127.0.0.1 is not allowed")),
+            (Door::Address, own("::ffff:127.0.0.1"), Err("address 127.0.0.1 is not allowed")),
+            (Door::Address, own("::1"), Err("address ::1 is not allowed")),
+            (Door::Address, own("0.0.0.0"), Err("address 0.0.0.0 is not allowed")),
+            (Door::Address, None, Err("the pod has no address")),
+        ] {
+            let found = door.of(own, 80).map(|it| it.to_string());
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(found, expected, "{door:?} {own:?}");
         }
     }
 

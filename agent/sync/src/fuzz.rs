@@ -133,11 +133,12 @@ fn streams() {
         container: String::new(),
         kind: StreamKind::PortForward { port: 80 },
     };
-    let request = stream::encode_request(&request);
+    let connect = StreamRequest { kind: StreamKind::Connect { port: 80 }, ..request.clone() };
+    let (request, connect) = (stream::encode_request(&request), stream::encode_request(&connect));
     let mut frames = Vec::new();
     stream::encode_frame(stream::Channel::Stdin, b"text", &mut frames);
     stream::encode_frame(stream::Channel::CloseStdin, b"", &mut frames);
-    Target::new("streams", &[&request, &frames]).check(|input| {
+    Target::new("streams", &[&request, &connect, &frames]).check(|input| {
         let mut good = stream::decode_request(input.get(4..).unwrap_or_default()).is_ok();
         good |= input.first_chunk::<4>().is_some_and(|it| stream::request_len(*it).is_ok());
         let mut decoder = FrameDecoder::default();

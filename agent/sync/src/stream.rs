@@ -1,4 +1,4 @@
-//! Streams that the hub opens to a node: exec, attach, logs, port-forward, statistics, pages.
+//! Streams that the hub opens to a node: exec, attach, logs, connections, statistics, pages.
 //!
 //! A stream begins with a [`StreamRequest`] (u32 big-endian length, JSON). After it both
 //! directions carry frames: one byte channel, u32 big-endian length, payload. The node's last
@@ -20,7 +20,7 @@ pub struct StreamRequest {
     pub pod_namespace: String,
     pub pod_name: String,
     pub pod_uid: String,
-    /// Empty for port-forward and for what is about the node.
+    /// Empty for connections and for what is about the node.
     pub container: String,
     pub kind: StreamKind,
 }
@@ -64,7 +64,13 @@ pub enum StreamKind {
         timestamps: bool,
         limit_bytes: Option<i64>,
     },
+    /// A connection to a port on the pod's loopback.
     PortForward {
+        port: u16,
+    },
+    /// A connection to a port at the address under which others know the pod. What listens on a
+    /// loopback alone is out of its reach. A node that does not know this kind ends the stream.
+    Connect {
         port: u16,
     },
     /// What the node and its containers use: one [`crate::stats::Report`] as JSON on
@@ -86,7 +92,8 @@ impl StreamKind {
             Self::Exec { .. }
             | Self::Attach { .. }
             | Self::Logs { .. }
-            | Self::PortForward { .. } => false,
+            | Self::PortForward { .. }
+            | Self::Connect { .. } => false,
         }
     }
 }

@@ -61,7 +61,7 @@ pub(crate) struct Passage {
 /// Where a server listens.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Place {
-    /// In a pod on a node; the request is for a port-forward.
+    /// In a pod on a node; the request is for a connection to its address.
     Pod { node: String, request: StreamRequest },
     /// At an address that the hub itself reaches.
     Address(SocketAddr),

@@ -247,6 +247,17 @@ fn streams_pass_through() {
             forward.wait().unwrap();
             assert_eq!(page, "the page\n");
         }
+        // Through the proxy, others see what listens at the pod's address, and nothing else.
+        world.kubectl(&["exec", "p1", "--", "httpd", "-p", "127.0.0.1:81", "-h", "/www"]);
+        let proxied = |port: u16| {
+            let path = format!("/api/v1/namespaces/default/pods/p1:{port}/proxy/");
+            world.try_kubectl(&["get", "--raw", &path])
+        };
+        let page = proxied(80);
+        assert_eq!(page.stdout, b"the page\n", "{}", text(&page));
+        let refused = proxied(81);
+        assert!(!refused.status.success(), "{}", text(&refused));
+        assert!(text(&refused).contains("failed to connect to"), "{}", text(&refused));
     });
 }
 

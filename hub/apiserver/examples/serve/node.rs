@@ -80,7 +80,7 @@ impl Stream {
                 self.say(Channel::Stdout, b"attached\n").await?;
                 self.exit(0).await
             }
-            StreamKind::PortForward { .. } => {
+            StreamKind::PortForward { .. } | StreamKind::Connect { .. } => {
                 while let Some((channel, payload)) = self.hear().await? {
                     if channel == Channel::CloseStdin || payload.ends_with(b"\r\n\r\n") {
                         break;

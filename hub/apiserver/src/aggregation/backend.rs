@@ -125,7 +125,7 @@ impl Api {
             pod_name: name.to_owned(),
             pod_uid: object::uid(&pod).to_owned(),
             container: String::new(),
-            kind: StreamKind::PortForward { port },
+            kind: StreamKind::Connect { port },
         };
         (!node.is_empty()).then_some(Place::Pod { node, request })
     }

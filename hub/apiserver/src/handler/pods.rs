@@ -225,9 +225,10 @@ fn running(call: &Call, kind: StreamKind) -> Result<Target, Status> {
         )));
     }
     let container = match kind {
-        StreamKind::PortForward { .. } | StreamKind::Stats | StreamKind::Page { .. } => {
-            String::new()
-        }
+        StreamKind::PortForward { .. }
+        | StreamKind::Connect { .. }
+        | StreamKind::Stats
+        | StreamKind::Page { .. } => String::new(),
         StreamKind::Exec { .. } | StreamKind::Attach { .. } | StreamKind::Logs { .. } => {
             container(pod, call.query.text("container"))?
         }

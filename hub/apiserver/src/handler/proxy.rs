@@ -88,7 +88,7 @@ fn find(call: &Call, target: &Target) -> Result<(Place, String), Status> {
         pod_name: target.pod.clone(),
         pod_uid: object::uid(pod).to_owned(),
         container: String::new(),
-        kind: StreamKind::PortForward { port: target.port },
+        kind: StreamKind::Connect { port: target.port },
     };
     Ok((Place::Pod { node: node.to_owned(), request }, host))
 }

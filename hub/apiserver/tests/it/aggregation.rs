@@ -31,7 +31,7 @@ struct Carrier {
 }
 
 async fn carry(kind: StreamKind, io: DuplexStream) {
-    let StreamKind::PortForward { port } = kind else { return };
+    let StreamKind::Connect { port } = kind else { return };
     let (mut from_hub, mut to_hub) = tokio::io::split(io);
     let Ok(stream) = TcpStream::connect(("127.0.0.1", port)).await else {
         let mut out = Vec::new();

@@ -37,7 +37,7 @@ fn breaking(asked: &str) -> Option<Vec<u8>> {
 
 async fn mirror(kind: StreamKind, mut io: DuplexStream) {
     let mut out = Vec::new();
-    if !matches!(kind, StreamKind::PortForward { port: 8080 }) {
+    if !matches!(kind, StreamKind::Connect { port: 8080 }) {
         let refused = br#"{"status":"Failure","message":"connection refused","code":500}"#;
         encode_frame(Channel::Error, refused, &mut out);
         let _ = io.write_all(&out).await;
