@@ -12,14 +12,17 @@ mod backend;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hub_api::discovery::Served;
 use hub_api::object;
 use hub_storage::{Entry, Event, ListRequest, Prefix, Storage, Watch};
+use jiff::Timestamp;
 use rustls::ClientConfig;
 use serde_json::Value;
 
 use crate::admission::authorities;
+use crate::limits::AGGREGATION_REWORD;
 use crate::tls::{Believed, ServerCertificate, client_config};
 
 pub(crate) use backend::Absent;
@@ -97,6 +100,8 @@ struct State {
     /// By name of the object.
     apis: BTreeMap<String, Arc<Api>>,
     heard: BTreeMap<String, Heard>,
+    /// When their conditions were last written by this hub.
+    told: BTreeMap<String, Timestamp>,
     /// Counts changes of what discovery shows.
     number: u64,
     shown: Option<Arc<Others>>,
@@ -167,6 +172,21 @@ impl Aggregation {
         }
     }
 
+    /// Whether the condition of an APIService may say the same in other words. Servers fail in more ways
+    /// than one, and each hub sees them fail in its own: every word of that would be a write.
+    fn may_reword(&self, api: &Api, now: Timestamp) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = state.told.get(&api.name).map(|at| now.duration_since(*at));
+        let age = age.and_then(|it| Duration::try_from(it).ok());
+        age.is_none_or(|it| it >= AGGREGATION_REWORD)
+    }
+
+    /// Notes that the condition of an APIService was written.
+    fn told(&self, api: &Api, now: Timestamp) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.told.insert(api.name.clone(), now);
+    }
+
     fn heard(&self, api: &Api) -> Option<Heard> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.heard.get(&api.name).cloned()
@@ -216,6 +236,7 @@ impl State {
             Event::Delete { key, .. } => {
                 if self.apis.remove(key.name()).is_some() {
                     self.heard.remove(key.name());
+                    self.told.remove(key.name());
                     self.change();
                 }
             }

@@ -90,6 +90,8 @@ pub const AGGREGATION_TIMEOUT: Duration = Duration::from_secs(5);
 pub const AGGREGATION_CHECK: Duration = Duration::from_secs(15);
 /// Those that are not there are looked for this often.
 pub const AGGREGATION_RECHECK: Duration = Duration::from_secs(2);
+/// What is said of a server that is not there is put in other words at most this often.
+pub const AGGREGATION_REWORD: Duration = Duration::from_mins(1);
 /// Where nothing is aggregated, conditions are looked through this often.
 pub const AGGREGATION_IDLE: Duration = Duration::from_mins(5);
 /// Changes of APIServices that come within this time are looked at together.

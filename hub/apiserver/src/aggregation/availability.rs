@@ -10,7 +10,7 @@ use http::header::{ACCEPT, HOST, USER_AGENT};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hub_api::{Status, discovery, object, resources, time};
-use hub_storage::Prefix;
+use hub_storage::{Event, Prefix};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -52,8 +52,8 @@ impl Aggregation {
             let pause = self.check_all(registry, passage).await;
             let changed = async {
                 match registry.storage().watch(&Prefix::all(GROUP, PLURAL), revision) {
-                    // Whatever it says, there is reason to look.
-                    Ok(mut watch) => drop(watch.next().await),
+                    // A watch that breaks is a reason to look as well.
+                    Ok(mut watch) => while watch.next().await.is_ok_and(|it| !is_news(&it)) {},
                     Err(_) => std::future::pending().await,
                 }
                 // Changes come in swarms.
@@ -71,7 +71,7 @@ impl Aggregation {
     async fn check_all(&self, registry: &Registry, passage: &Passage) -> Duration {
         for name in local_without_word(registry) {
             let verdict = Verdict::yes("Local", "Local APIServices are always available");
-            tell(registry, &name, &verdict).await;
+            tell(registry, &name, &verdict, true).await;
         }
         let apis = self.all(&**registry.storage());
         let checks = apis.iter().map(|api| self.check(registry, passage, api));
@@ -100,7 +100,10 @@ impl Aggregation {
                 }
             }
         };
-        tell(registry, &api.name, &verdict).await;
+        let now = registry.now();
+        if tell(registry, &api.name, &verdict, self.may_reword(api, now)).await {
+            self.told(api, now);
+        }
         verdict.status == "True"
     }
 
@@ -223,6 +226,17 @@ fn missing(api: &Api, absent: &Absent) -> Verdict {
     }
 }
 
+/// Whether an event is about more than what is said of an APIService, which hubs write themselves.
+fn is_news(event: &Event) -> bool {
+    match event {
+        Event::Put { entry, previous: Some(previous) } => {
+            let (new, old) = (entry.value(), previous.value());
+            new["spec"] != old["spec"] || condition_of(&new).is_none()
+        }
+        Event::Put { previous: None, .. } | Event::Delete { .. } => true,
+    }
+}
+
 /// APIServices of this server that do not say so.
 fn local_without_word(registry: &Registry) -> Vec<String> {
     let Some(resource) = resources::find(GROUP, "v1", PLURAL) else { return Vec::new() };
@@ -242,19 +256,19 @@ fn condition_of(object: &Value) -> Option<&Value> {
     conditions.find(|it| object::text(it, "type") == "Available")
 }
 
-/// Writes a verdict down unless it stands there already.
-async fn tell(registry: &Registry, name: &str, verdict: &Verdict) {
-    let Some(resource) = resources::find(GROUP, "v1", PLURAL) else { return };
-    let Ok(entry) = registry.get(resource, None, name) else { return };
-    if with_verdict(&entry.value(), verdict, registry.now()).is_none() {
-        return;
+/// Writes a verdict down unless it stands there already; other words for it only if these may be
+/// written. Returns whether anything was.
+async fn tell(registry: &Registry, name: &str, verdict: &Verdict, may_reword: bool) -> bool {
+    let Some(resource) = resources::find(GROUP, "v1", PLURAL) else { return false };
+    let Ok(entry) = registry.get(resource, None, name) else { return false };
+    let next = |current: &Value| with_verdict(current, verdict, may_reword, registry.now());
+    if next(&entry.value()).is_none() {
+        return false;
     }
-    let change = |current: &Value, _: &Value| {
-        Ok(with_verdict(current, verdict, registry.now()).unwrap_or_else(|| current.clone()))
-    };
+    let change = |current: &Value, _: &Value| Ok(next(current).unwrap_or_else(|| current.clone()));
     let options = WriteOptions::default();
     let written = registry.modify(resource, None, name, Some("status"), &options, change).await;
-    match written {
+    match &written {
         Ok(_) => {
             tracing::info!(
                 api = name,
@@ -266,14 +280,21 @@ async fn tell(registry: &Registry, name: &str, verdict: &Verdict) {
         // The next look tries again.
         Err(err) => tracing::debug!(api = name, error = %err, "Could not write a condition"),
     }
+    written.is_ok()
 }
 
-/// The object with the verdict; `None` if it has it.
-fn with_verdict(object: &Value, verdict: &Verdict, now: Timestamp) -> Option<Value> {
+/// The object with the verdict; `None` if it has it, be it in other words that may not be changed.
+fn with_verdict(
+    object: &Value,
+    verdict: &Verdict,
+    may_reword: bool,
+    now: Timestamp,
+) -> Option<Value> {
     let Verdict { status, reason, message } = verdict;
     let known = condition_of(object);
     let says = |field: &str| known.map(|it| object::text(it, field)).unwrap_or_default();
-    if says("status") == *status && says("reason") == *reason && says("message") == message {
+    let is_same = says("status") == *status && says("reason") == *reason;
+    if is_same && (says("message") == message || !may_reword) {
         return None;
     }
     let since = match says("lastTransitionTime") {
@@ -305,10 +326,12 @@ mod tests {
         let (early, late) = ("2026-11-20T08:00:00Z", "2026-11-20T09:00:00Z");
         let no = |message: &str| Verdict::no("ServiceNotFound", message.to_owned());
         let object = json!({"status": {"conditions": [{"type": "Other"}]}});
-        let first = with_verdict(&object, &no("a"), at(early)).unwrap();
-        assert_eq!(with_verdict(&first, &no("a"), at(late)), None);
-        let second = with_verdict(&first, &no("b"), at(late)).unwrap();
-        let third = with_verdict(&second, &Verdict::yes("Passed", "x"), at(late)).unwrap();
+        let first = with_verdict(&object, &no("a"), false, at(early)).unwrap();
+        assert_eq!(with_verdict(&first, &no("a"), true, at(late)), None);
+        assert_eq!(with_verdict(&first, &no("b"), false, at(late)), None, "only other words");
+        let second = with_verdict(&first, &no("b"), true, at(late)).unwrap();
+        let passed = Verdict::yes("Passed", "x");
+        let third = with_verdict(&second, &passed, false, at(late)).unwrap();
         for (object, since) in [(first, early), (second, early), (third, late)] {
             assert_eq!(condition_of(&object).unwrap()["lastTransitionTime"], since);
             assert_eq!(object["status"]["conditions"].as_array().unwrap().len(), 2);

@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use agent_sync::stream::{Channel, FrameDecoder, StreamKind, StreamRequest, encode_frame};
 use base64::Engine;
@@ -197,6 +199,8 @@ async fn serve(proxy_ca: CertificateDer<'static>, tasks: &mut JoinSet<()>) -> (S
     (address, base64::engine::general_purpose::STANDARD.encode(ca.pem()))
 }
 
+/// Between two looks at what is waited for.
+const PAUSE: Duration = Duration::from_millis(20);
 const API: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 
 async fn condition(world: &mut World, reason: &str) -> Value {
@@ -207,7 +211,7 @@ async fn condition(world: &mut World, reason: &str) -> Value {
         if condition["reason"] == reason {
             return condition;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -368,5 +372,55 @@ async fn a_server_that_is_not_believed_is_not_available() {
     let start = "failing or missing response from https://s.default.svc:443/apis/example.test/v1: ";
     assert!(message.starts_with(start), "{message}");
     assert!(message.ends_with("x509: certificate signed by unknown authority"), "{message}");
+    world.stop().await;
+}
+
+/// A node on which connections fail in a new way each time.
+#[derive(Default)]
+struct Moody {
+    n_asked: AtomicUsize,
+}
+
+impl NodeStreams for Moody {
+    fn open(
+        &self,
+        _node: &str,
+        _request: StreamRequest,
+    ) -> BoxFuture<'_, Result<NodeStream, OpenError>> {
+        let n = self.n_asked.fetch_add(1, Ordering::Relaxed);
+        let failure = json!({"status": "Failure", "message": format!("mood {n}"), "code": 500});
+        let mut out = Vec::new();
+        encode_frame(Channel::Error, failure.to_string().as_bytes(), &mut out);
+        let recv = Box::new(std::io::Cursor::new(out));
+        Box::pin(async { Ok(NodeStream { recv, send: Box::new(tokio::io::sink()) }) })
+    }
+}
+
+#[tokio::test]
+async fn what_fails_in_many_ways_is_not_written_down_each_time() {
+    let node = Arc::new(Moody::default());
+    let mut world = World::with_nodes(node.clone()).await;
+    let mut tasks = JoinSet::new();
+    let (address, ca) = serve(world.front_proxy_ca.clone(), &mut tasks).await;
+    let service = json!({
+        "metadata": {"name": "s"}, "spec": {"ports": [{"name": "https", "port": 443}]},
+    });
+    assert_eq!(world.post("/api/v1/namespaces/default/services", &service).await.code, 201);
+    put_endpoint(&mut world, address.port()).await;
+    put_api(&mut world, &ca).await;
+    let first = condition(&mut world, "FailedDiscoveryCheck").await;
+    let api = format!("{API}/v1.example.test");
+    let before = world.get(&api).await.json();
+    // The next look is over before the one after it begins.
+    let n_asked = node.n_asked.load(Ordering::Relaxed);
+    while node.n_asked.load(Ordering::Relaxed) < n_asked + 2 {
+        tokio::time::sleep(PAUSE).await;
+    }
+    assert_eq!(world.get(&api).await.json(), before);
+    // Later what is new is told.
+    world.clock.advance(60);
+    while condition(&mut world, "FailedDiscoveryCheck").await == first {
+        tokio::time::sleep(PAUSE).await;
+    }
     world.stop().await;
 }
