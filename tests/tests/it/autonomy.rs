@@ -2,47 +2,42 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::world::{PATIENCE, World, text, with_world};
+use crate::{
+    manifests::{BUSYBOX, deployment, list, spec, with},
+    world::{PATIENCE, World, text, with_world},
+};
 
-const PODS: &str = r#"
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: site}
-data: {index.html: "served by a node on its own"}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-        - name: httpd
-          image: 10.99.0.1:5000/outbye/busybox:1
-          command: [httpd, -f, -p, "80", -h, /www]
-          readinessProbe: {tcpSocket: {port: 80}, periodSeconds: 1}
-          volumeMounts: [{name: www, mountPath: /www}]
-      volumes: [{name: www, configMap: {name: site}}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  selector: {app: web}
-  ports: [{port: 80}]
-"#;
+/// A web server with a page from a ConfigMap, twice, and a Service before both.
+fn site() -> String {
+    let page = json!({"index.html": "served by a node on its own"});
+    let container = json!({
+        "name": "httpd",
+        "image": BUSYBOX,
+        "command": ["httpd", "-f", "-p", "80", "-h", "/www"],
+        "readinessProbe": {"tcpSocket": {"port": 80}, "periodSeconds": 1},
+        "volumeMounts": [{"name": "www", "mountPath": "/www"}],
+    });
+    let volumes = json!([{"name": "www", "configMap": {"name": "site"}}]);
+    let pods = with(spec(&[container]), json!({"volumes": volumes}));
+    list(&[
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "site"}, "data": page}),
+        deployment("web", 2, &pods),
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "web"},
+            "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+        }),
+    ])
+}
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test measures time")]
 fn pods_and_services_go_on_while_the_hub_is_dead() {
     with_world(1, |world| {
-        world.apply(PODS);
+        world.apply(&site());
         world.kubectl(&["rollout", "status", "deployment/web", &timeout()]);
         let address =
             world.get(&["service", "web"])["spec"]["clusterIP"].as_str().unwrap().to_owned();

@@ -2,43 +2,34 @@
 
 use std::path::Path;
 
-use crate::world::{World, old_kubectl, text, with_world, write};
+use serde_json::{Value, json};
 
-const WEB: &str = r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, labels: {app: web}}
-spec:
-  replicas: 1
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-        - name: c
-          image: 10.99.0.1:5000/outbye/busybox:1
-          command: [sh, -c, "echo hello from $VERSION; exec sleep 1000"]
-          env: [{name: VERSION, value: one}]
-"#;
+use crate::{
+    manifests::{deployment, list, pod, shell, spec, with},
+    world::{World, old_kubectl, text, with_world, write},
+};
 
-/// A pod that logs, serves a page and can be copied from; a node-less ConfigMap beside it.
-const P1: &str = r#"
-apiVersion: v1
-kind: Pod
-metadata: {name: p1, labels: {app: p1}}
-spec:
-  terminationGracePeriodSeconds: 1
-  containers:
-    - name: c
-      image: 10.99.0.1:5000/outbye/busybox:1
-      command: [sh, -c, "echo hello from p1; mkdir /www; echo the page > /www/index.html; httpd -p 80 -h /www; while sleep 1; do echo tick; done"]
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: cm1}
-data: {a: b}
-"#;
+/// Pods that say which version they are.
+fn web(version: &str) -> String {
+    let container = with(
+        shell("echo hello from $VERSION; exec sleep 1000"),
+        json!({"env": [{"name": "VERSION", "value": version}]}),
+    );
+    deployment("web", 1, &spec(&[container])).to_string()
+}
+
+/// A pod that logs, serves a page and can be copied from; a ConfigMap beside it.
+fn p1() -> String {
+    let script = "echo hello from p1; mkdir /www; echo the page > /www/index.html; \
+                  httpd -p 80 -h /www; while sleep 1; do echo tick; done";
+    list(&[pod("p1", &spec(&[shell(script)])), config_map("cm1")])
+}
+
+fn config_map(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "b"},
+    })
+}
 
 /// Which kubectl knows a command.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -197,10 +188,15 @@ fn kubectl_of_2020_works() {
 }
 
 fn session(world: &World, program: &Path, is_todays: bool) {
-    write(&world.dir.path().join("web.yaml"), WEB);
-    write(&world.dir.path().join("web2.yaml"), &WEB.replace("one", "two"));
-    world.apply(WEB);
-    world.apply(P1);
+    for (name, manifest) in [
+        ("web.yaml", web("one")),
+        ("web2.yaml", web("two")),
+        ("cm2.yaml", config_map("cm2").to_string()),
+    ] {
+        write(&world.dir.path().join(name), &manifest);
+    }
+    world.apply(&web("one"));
+    world.apply(&p1());
     world.wait_ready("p1");
     world.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]);
     let run = |line: &str| {
@@ -228,7 +224,7 @@ fn session(world: &World, program: &Path, is_todays: bool) {
 #[test]
 fn streams_pass_through() {
     with_world(1, |world| {
-        world.apply(P1);
+        world.apply(&p1());
         world.wait_ready("p1");
         for program in [std::env::var_os("OUTBYE_KUBECTL").unwrap().into(), old_kubectl()] {
             for (line, expected) in
@@ -264,7 +260,7 @@ fn streams_pass_through() {
 #[test]
 fn exit_codes_and_terminals_pass_through() {
     with_world(1, |world| {
-        world.apply(WEB);
+        world.apply(&web("one"));
         world.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]);
         for program in [std::env::var_os("OUTBYE_KUBECTL").unwrap().into(), old_kubectl()] {
             let run = |args: &[&str]| {

@@ -9,32 +9,24 @@ use std::{
     },
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::world::{
-    World, condition, inside, ip, listens, spawn, text, wait_for, wait_until, with_world, write,
+use crate::{
+    manifests::{deployment, shell, spec, with},
+    world::{
+        World, condition, inside, ip, listens, spawn, text, wait_for, wait_until, with_world, write,
+    },
 };
 
 const ETCD: &str = "etcd://127.0.0.1:2379/fleet";
 const OTHER: &str = "10.99.0.2";
 
-const WEB: &str = r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 1
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-        - name: c
-          image: 10.99.0.1:5000/outbye/busybox:1
-          command: [sh, -c, "echo here I am; exec sleep 1000000"]
-          resources: {requests: {cpu: 10m, memory: 8Mi}}
-"#;
+/// A Deployment of pods that say that they are here.
+fn web() -> String {
+    let resources = json!({"requests": {"cpu": "10m", "memory": "8Mi"}});
+    let container = shell("echo here I am; exec sleep 1000000");
+    deployment("web", 1, &spec(&[with(container, json!({"resources": resources}))])).to_string()
+}
 
 /// A program that ends with the test.
 struct Running(Child);
@@ -70,7 +62,7 @@ fn one_of_two_hubs_dies_and_nothing_is_lost() {
 
         join_other(world);
         world.wait("n0 to be Ready", |it| it.node_is_ready("n0"));
-        world.apply(WEB);
+        world.apply(&web());
         let pod = wait_for("a pod", || ready_pods(world, 1)).remove(0);
         // Asked at the first hub, while the node is connected to the other.
         world.wait("the log of a node of the other hub", |it| {

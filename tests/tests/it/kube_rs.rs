@@ -22,23 +22,18 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::world::{PATIENCE, with_world, within};
+use crate::{
+    manifests::{pod, shell, spec},
+    world::{PATIENCE, with_world, within},
+};
 
 const FINALIZER: &str = "greetings.example.com/cleanup";
 
 #[test]
 fn kube_rs_works() {
     with_world(1, |world| {
-        world.apply(
-            &json!({
-                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shell"},
-                "spec": {"terminationGracePeriodSeconds": 1, "containers": [{
-                    "name": "c", "image": "10.99.0.1:5000/outbye/busybox:1",
-                    "command": ["sh", "-c", "mkdir /www; echo hello > /www/index.html; exec httpd -f -p 80 -h /www"],
-                }]},
-            })
-            .to_string(),
-        );
+        let page = "mkdir /www; echo hello > /www/index.html; exec httpd -f -p 80 -h /www";
+        world.apply(&pod("shell", &spec(&[shell(page)])).to_string());
         world.wait_ready("shell");
         let kubeconfig = world.hub_dir().join("admin.kubeconfig");
         within(&world.hub_namespace(), move || {

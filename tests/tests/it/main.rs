@@ -15,6 +15,7 @@ mod hubs;
 mod identity;
 mod kube_rs;
 mod libraries;
+mod manifests;
 mod metrics;
 mod two_nodes;
 mod world;

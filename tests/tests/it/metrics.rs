@@ -2,38 +2,29 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::world::{World, old_kubectl, text, with_world};
+use crate::{
+    manifests::{list, pod, shell, spec, with},
+    world::{World, old_kubectl, text, with_world},
+};
 
-/// One container that works without a pause, and one that holds memory.
-const BUSY: &str = r#"
-apiVersion: v1
-kind: Pod
-metadata: {name: busy, labels: {app: busy}}
-spec:
-  terminationGracePeriodSeconds: 1
-  containers:
-    - name: spin
-      image: 10.99.0.1:5000/outbye/busybox:1
-      command: [sh, -c, "while true; do :; done"]
-      resources: {limits: {cpu: 200m}}
-    - name: hold
-      image: 10.99.0.1:5000/outbye/busybox:1
-      command: [sh, -c, "head -c 20000000 /dev/zero > /held/file; exec sleep 1000"]
-      volumeMounts: [{name: held, mountPath: /held}]
-  volumes: [{name: held, emptyDir: {medium: Memory}}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: calm, labels: {app: calm}}
-spec:
-  terminationGracePeriodSeconds: 1
-  containers:
-    - name: c
-      image: 10.99.0.1:5000/outbye/busybox:1
-      command: [sleep, "1000"]
-"#;
+/// A pod of which one container works without a pause and one holds memory, and a pod that does nothing.
+fn busy_and_calm() -> String {
+    let spin = with(
+        shell("while true; do :; done"),
+        json!({"name": "spin", "resources": {"limits": {"cpu": "200m"}}}),
+    );
+    let hold = with(
+        shell("head -c 20000000 /dev/zero > /held/file; exec sleep 1000"),
+        json!({"name": "hold", "volumeMounts": [{"name": "held", "mountPath": "/held"}]}),
+    );
+    let volumes = json!([{"name": "held", "emptyDir": {"medium": "Memory"}}]);
+    list(&[
+        pod("busy", &with(spec(&[spin, hold]), json!({"volumes": volumes}))),
+        pod("calm", &spec(&[shell("exec sleep 1000")])),
+    ])
+}
 
 /// What to type, the exit code, what must be in the answer and what must not.
 const COMMANDS: [(&str, i32, &str, &str); 10] = [
@@ -52,7 +43,7 @@ const COMMANDS: [(&str, i32, &str, &str); 10] = [
 #[test]
 fn top_shows_what_nodes_and_pods_use() {
     with_world(1, |world| {
-        world.apply(BUSY);
+        world.apply(&busy_and_calm());
         world.wait_ready("busy");
         world.wait_ready("calm");
         for program in [PathBuf::from(std::env::var_os("OUTBYE_KUBECTL").unwrap()), old_kubectl()] {

@@ -2,31 +2,27 @@
 
 use std::collections::BTreeSet;
 
-use crate::world::{PATIENCE, condition, with_world};
+use serde_json::json;
 
-const SPREAD: &str = r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: spread}
-spec:
-  replicas: 4
-  selector: {matchLabels: {app: spread}}
-  template:
-    metadata: {labels: {app: spread}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-        - name: httpd
-          image: 10.99.0.1:5000/outbye/busybox:1
-          command: [sh, -c, "hostname > /tmp/index.html; exec httpd -f -p 80 -h /tmp"]
-          resources: {requests: {cpu: 10m, memory: 8Mi}}
-          readinessProbe: {tcpSocket: {port: 80}, periodSeconds: 1}
-"#;
+use crate::{
+    manifests::{deployment, shell, spec, with},
+    world::{PATIENCE, condition, with_world},
+};
+
+/// Pods that serve their own name.
+fn spread() -> String {
+    let more = json!({
+        "resources": {"requests": {"cpu": "10m", "memory": "8Mi"}},
+        "readinessProbe": {"tcpSocket": {"port": 80}, "periodSeconds": 1},
+    });
+    let container = shell("hostname > /tmp/index.html; exec httpd -f -p 80 -h /tmp");
+    deployment("spread", 4, &spec(&[with(container, more)])).to_string()
+}
 
 #[test]
 fn pods_spread_and_a_lost_link_costs_no_restart() {
     with_world(2, |world| {
-        world.apply(SPREAD);
+        world.apply(&spread());
         let timeout = format!("--timeout={}s", PATIENCE.as_secs());
         world.kubectl(&["rollout", "status", "deployment/spread", &timeout]);
         let pods = world.get(&["pods", "-l", "app=spread"]);
