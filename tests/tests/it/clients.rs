@@ -40,14 +40,16 @@ enum Knows {
 use Knows::{Both, Today};
 
 /// What to type, the exit code, and what must be in the answer. `timeout` ends what runs for ever.
-const COMMANDS: [(Knows, &str, i32, &str); 88] = [
+const COMMANDS: &[(Knows, &str, i32, &str)] = &[
     (Both, "version", 0, "Server Version"),
     (Both, "api-resources", 0, "horizontalpodautoscalers"),
     (Both, "api-versions", 0, "apps/v1"),
     (Both, "cluster-info", 0, "is running at"),
     (Both, "get --raw /readyz", 0, "ok"),
     (Both, "get all", 0, "deployment.apps/web"),
+    (Both, "get pods", 0, "p1"),
     (Both, "get pods -o wide", 0, "n0"),
+    (Both, "get pods -o yaml", 0, "kind: List"),
     (Both, "get pod p1 -o yaml", 0, "kind: Pod"),
     (Both, "get pods -A", 0, "default"),
     (Both, "get pods -A --sort-by=.metadata.name", 0, "p1"),
@@ -63,7 +65,7 @@ const COMMANDS: [(Knows, &str, i32, &str); 88] = [
     (Both, "get serviceaccounts", 0, "default"),
     (Both, "get clusterroles", 0, "cluster-admin"),
     (Both, "get priorityclasses", 0, "system-node-critical"),
-    (Both, "describe deployment web", 0, "NewReplicaSetAvailable"),
+    (Both, "describe deploy web", 0, "NewReplicaSetAvailable"),
     (Both, "describe node n0", 0, "Allocatable"),
     (Both, "describe pods -l app=web", 0, "Started"),
     (Both, "describe pod p1", 0, "Started container c"),
@@ -74,7 +76,23 @@ const COMMANDS: [(Knows, &str, i32, &str); 88] = [
     (Both, "create configmap greeting --from-literal=a=b", 1, "\"greeting\" already exists"),
     (Both, "get configmap greeting -o jsonpath={.data.a}", 0, "b"),
     (Both, "create secret generic hush --from-literal=a=b", 0, "secret/hush created"),
-    (Both, "create namespace other", 0, "namespace/other created"),
+    (Both, "create ns other", 0, "namespace/other created"),
+    (
+        Both,
+        "create deployment dd --image=10.99.0.1:5000/outbye/busybox:1",
+        0,
+        "deployment.apps/dd created",
+    ),
+    (Both, "get deployment dd -o jsonpath={.spec.template.spec.containers[0].name}", 0, "busybox"),
+    (Both, "create -f cm2.yaml", 0, "configmap/cm2 created"),
+    (
+        Both,
+        "create -f cm2.yaml",
+        1,
+        "(AlreadyExists): error when creating \"cm2.yaml\": configmaps \"cm2\" already exists",
+    ),
+    (Both, "apply -f cm2.yaml", 0, "configmap/cm2 configured"),
+    (Both, "apply -f cm2.yaml", 0, "configmap/cm2 unchanged"),
     (Both, "create serviceaccount robot", 0, "serviceaccount/robot created"),
     (Both, "create role reader --verb=get --resource=pods", 0, "role.rbac"),
     (Both, "create rolebinding r --role=reader --serviceaccount=default:robot", 0, "rolebinding"),
@@ -90,6 +108,7 @@ const COMMANDS: [(Knows, &str, i32, &str); 88] = [
     ),
     (Today, "auth whoami", 0, "system:masters"),
     (Today, "create token robot", 0, "ey"),
+    (Today, "create token default", 0, "ey"),
     (Both, "create quota q --hard=pods=100", 0, "resourcequota/q created"),
     (
         Both,
@@ -98,7 +117,11 @@ const COMMANDS: [(Knows, &str, i32, &str); 88] = [
         "job.batch/j created",
     ),
     (Both, "label configmap greeting x=y", 0, "labeled"),
+    (Both, "label configmap greeting x=z", 1, "'x' already has a value (y)"),
+    (Both, "label cm cm1 x=z --overwrite", 0, "configmap/cm1 labeled"),
     (Both, "annotate configmap greeting x=y", 0, "annotated"),
+    (Both, "annotate cm cm1 x=z --overwrite", 0, "configmap/cm1 annotated"),
+    (Both, "get cm cm1 -o jsonpath={.metadata.labels.x}{.metadata.annotations.x}", 0, "zz"),
     (Both, "get configmap greeting --show-labels", 0, "x=y"),
     (Both, "apply -f web.yaml", 0, "deployment.apps/web unchanged"),
     (Both, "apply -f web.yaml --dry-run=server", 0, "(server dry run)"),
@@ -106,15 +129,10 @@ const COMMANDS: [(Knows, &str, i32, &str); 88] = [
     (Both, "diff -f web2.yaml", 1, "two"),
     (Both, "apply --server-side -f web.yaml --force-conflicts", 0, "serverside-applied"),
     (Both, "replace -f web.yaml", 0, "replaced"),
+    (Both, "patch deploy web -p {\"spec\":{\"minReadySeconds\":0,\"replicas\":1}}", 0, "patched"),
     (
         Both,
-        "patch deployment web -p {\"spec\":{\"minReadySeconds\":0,\"replicas\":1}}",
-        0,
-        "patched",
-    ),
-    (
-        Both,
-        "patch deployment web --type=merge -p {\"metadata\":{\"labels\":{\"z\":\"1\"}}}",
+        "patch deploy web --type=merge -p {\"metadata\":{\"labels\":{\"z\":\"1\"}}}",
         0,
         "patched",
     ),
@@ -125,13 +143,16 @@ const COMMANDS: [(Knows, &str, i32, &str); 88] = [
     (Both, "run r1 --image=10.99.0.1:5000/outbye/busybox:1 -- sleep 1000", 0, "pod/r1 created"),
     (Both, "wait --for=condition=Ready pod/p1 --timeout=30s", 0, "condition met"),
     (Both, "wait --for=condition=Never pod/p1 --timeout=1s", 1, "timed out"),
-    (Both, "scale deployment web --replicas=2", 0, "scaled"),
+    (Both, "scale deploy web --replicas=2", 0, "scaled"),
     (Both, "rollout status deployment/web --timeout=60s", 0, "successfully rolled out"),
     (Both, "set env deployment/web VERSION=two", 0, "env updated"),
     (Both, "rollout status deployment/web --timeout=60s", 0, "successfully rolled out"),
     (Both, "logs deployment/web", 0, "hello from"),
     (Both, "logs deployment/web --tail=1 --since=1h", 0, "hello from"),
+    (Both, "logs p1", 0, "hello from p1"),
     (Both, "logs p1 --tail=1", 0, "tick"),
+    (Both, "exec p1 -- true", 0, ""),
+    (Both, "exec p1 -- false", 1, "exit code 1"),
     (Both, "exec deploy/web -- echo through the hub", 0, "through the hub"),
     (Both, "cp p1:/etc/hosts copied-hosts", 0, ""),
     (Both, "rollout history deployment/web", 0, "REVISION"),
@@ -139,13 +160,28 @@ const COMMANDS: [(Knows, &str, i32, &str); 88] = [
     (Both, "rollout status deployment/web --timeout=60s", 0, "successfully rolled out"),
     (Both, "rollout undo deployment/web", 0, "rolled back"),
     (Both, "rollout status deployment/web --timeout=60s", 0, "successfully rolled out"),
+    // An image that is nowhere: the pods from before stay, and the rollout waits.
+    (Both, "set image deploy/web c=10.99.0.1:5000/outbye/busybox:none", 0, "image updated"),
+    (Both, "get deploy web -o jsonpath={.spec.template.spec.containers[0].image}", 0, "box:none"),
+    (Both, "rollout status deploy/web --timeout=2s", 1, "timed out waiting for the condition"),
+    (Both, "get deploy web -o jsonpath={.status.availableReplicas}", 0, "2"),
+    (Both, "set image deploy/web c=10.99.0.1:5000/outbye/busybox:1", 0, "image updated"),
+    (Both, "rollout status deploy/web --timeout=60s", 0, "successfully rolled out"),
     (Today, "events", 0, "Started container"),
+    // The kubectl of 2020 sends an object of a kind that Kubernetes has no more.
     (
         Today,
         "debug p1 --image=10.99.0.1:5000/outbye/busybox:1 -c dbg --attach=false -- sleep 9",
         0,
         "",
     ),
+    (
+        Both,
+        "debug node/n0 --image=10.99.0.1:5000/outbye/busybox:1 --attach=false -- sleep 1000",
+        0,
+        "with container debugger on node n0.",
+    ),
+    (Both, "get pods --field-selector spec.nodeName=n0 -o name", 0, "pod/node-debugger-n0-"),
     (Both, "taint node n0 a=b:NoSchedule --overwrite", 0, "modified"),
     (Both, "taint node n0 a-", 0, "untainted"),
     (Both, "cordon n0", 0, "cordoned"),
@@ -158,20 +194,26 @@ const COMMANDS: [(Knows, &str, i32, &str); 88] = [
     ),
     (Both, "uncordon n0", 0, "uncordoned"),
     (Both, "delete configmap nobody", 1, "\"nobody\" not found"),
+    (Both, "delete cm cm1", 0, "configmap \"cm1\" deleted"),
+    (Both, "delete deploy dd --cascade=foreground --wait=false", 0, "\"dd\" deleted"),
+    (Both, "delete ns other --wait=false", 0, "namespace \"other\" deleted"),
+    (Both, "delete ns nobody --wait=false", 1, "namespaces \"nobody\" not found"),
     (Both, "get nonsense", 1, "doesn't have a resource type"),
 ];
 
 /// After these nothing is left.
-const CLEANUP: [(&str, &str); 9] = [
+const CLEANUP: &[(&str, &str)] = &[
     ("delete deployment web --cascade=foreground", "deleted"),
     ("delete pods --all --grace-period=0 --force", ""),
     ("delete job j", "deleted"),
-    ("delete configmap greeting", "deleted"),
+    ("delete configmap greeting cm2", "deleted"),
     ("delete secret hush", "deleted"),
     ("delete service sx", "deleted"),
     ("delete quota q", "deleted"),
     ("delete role,rolebinding,serviceaccount reader r robot --ignore-not-found", "deleted"),
-    ("delete namespace other", "deleted"),
+    // Its deletion began before.
+    ("delete deployment dd --ignore-not-found", ""),
+    ("delete namespace other --ignore-not-found", ""),
 ];
 
 #[test]
@@ -203,7 +245,7 @@ fn session(world: &World, program: &Path, is_todays: bool) {
         let mut command = world.kubectl_command(program);
         command.current_dir(world.dir.path()).args(line.split(' ')).output().unwrap()
     };
-    for (knows, line, code, expected) in &COMMANDS {
+    for (knows, line, code, expected) in COMMANDS {
         if *knows == Today && !is_todays {
             continue;
         }
@@ -212,12 +254,14 @@ fn session(world: &World, program: &Path, is_todays: bool) {
         assert_eq!(output.status.code(), Some(*code), "kubectl {line}\n{said}");
         assert!(said.contains(expected), "kubectl {line}: no {expected:?} in\n{said}");
     }
-    for (line, expected) in &CLEANUP {
+    for (line, expected) in CLEANUP {
         let said = text(&run(line));
         assert!(said.contains(expected), "kubectl {line}: no {expected:?} in\n{said}");
     }
-    let gone = text(&run("get deployment web"));
-    assert!(gone.contains("\"web\" not found"), "{gone}");
+    for left in ["deployment web", "namespace other", "configmap cm1"] {
+        let gone = text(&run(&format!("get {left}")));
+        assert!(gone.contains("not found"), "{gone}");
+    }
 }
 
 /// Commands that run until they are stopped.
