@@ -149,7 +149,7 @@ impl Access {
     /// # Errors
     /// The storage refuses.
     pub async fn ensure_policy(registry: &Registry) -> anyhow::Result<()> {
-        Ok(registry.ensure(&policy::seeds()).await?)
+        Ok(registry.ensure_unordered(&policy::seeds()).await?)
     }
 }
 

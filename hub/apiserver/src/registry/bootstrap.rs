@@ -1,11 +1,15 @@
 //! Objects that every cluster has: made where they are missing, and renewed where they must be as
 //! they are. One list of [`Seed`]s, whoever they come from.
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use hub_api::resources::{self, flowcontrol};
 use hub_api::{Resource, Status, object, time};
 use serde_json::{Value, json};
 
 use super::{Registry, WriteOptions};
+
+/// Objects that are made or renewed at once, where their order does not matter.
+const CONCURRENCY: usize = 32;
 
 /// An object that every cluster has.
 #[derive(Clone, Debug)]
@@ -65,16 +69,29 @@ impl Registry {
     /// The storage refuses, or an object is not one that may be.
     pub async fn ensure(&self, seeds: &[Seed]) -> Result<(), BootstrapError> {
         for seed in seeds {
-            self.ensure_one(seed).await.map_err(|err| BootstrapError {
-                kind: object::text(&seed.object, "kind").to_owned(),
-                name: object::name(&seed.object).to_owned(),
-                err,
-            })?;
+            self.ensure_one(seed).await?;
         }
         Ok(())
     }
 
-    async fn ensure_one(&self, seed: &Seed) -> Result<(), Status> {
+    /// Creates and renews these objects, several at once, so that they share commits.
+    ///
+    /// # Errors
+    /// The storage refuses, or an object is not one that may be.
+    pub async fn ensure_unordered(&self, seeds: &[Seed]) -> Result<(), BootstrapError> {
+        let all: Vec<_> = seeds.iter().map(|seed| self.ensure_one(seed)).collect();
+        stream::iter(all).buffer_unordered(CONCURRENCY).try_collect().await
+    }
+
+    async fn ensure_one(&self, seed: &Seed) -> Result<(), BootstrapError> {
+        self.make_or_renew(seed).await.map_err(|err| BootstrapError {
+            kind: object::text(&seed.object, "kind").to_owned(),
+            name: object::name(&seed.object).to_owned(),
+            err,
+        })
+    }
+
+    async fn make_or_renew(&self, seed: &Seed) -> Result<(), Status> {
         let wanted = &seed.object;
         let resource = resource_of(wanted).ok_or_else(Status::no_such_resource)?;
         let namespace = Some(object::namespace(wanted)).filter(|it| !it.is_empty());

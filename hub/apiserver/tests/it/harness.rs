@@ -160,7 +160,7 @@ impl World {
         let authorizer: Arc<dyn Authorizer> = Arc::new(Chain::new(links));
         let registry = registry.with_guard(Arc::new(Guard::new(rbac, authorizer.clone())));
         registry.bootstrap().await.unwrap();
-        registry.ensure(&policy::seeds()).await.unwrap();
+        registry.ensure_unordered(&policy::seeds()).await.unwrap();
         let log = dir.path().join("audit.log");
         let rotation = Rotation { max_size: 1 << 20, max_files: 1 };
         let (file, writer) = AuditFile::open(&log, rotation).unwrap();

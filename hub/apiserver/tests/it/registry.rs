@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hub_api::{DeleteOptions, object, resources};
-use hub_apiserver::{ListOptions, PatchKind, Registry, WriteOptions, Written};
+use hub_apiserver::{ListOptions, PatchKind, Registry, WriteOptions, Written, auth::rbac::policy};
 use serde_json::{Value, json};
 
 use crate::harness::{registry, registry_and_clock};
@@ -127,6 +127,45 @@ async fn what_every_cluster_has_is_made_and_kept() {
     registry.delete(levels, None, "catch-all", &DeleteOptions::default()).await.unwrap();
     registry.bootstrap().await.unwrap();
     assert!(registry.get(levels, None, "catch-all").is_ok());
+}
+
+#[tokio::test]
+async fn rights_that_were_taken_away_come_back_at_the_next_start() {
+    let (registry, _dir) = registry();
+    registry.bootstrap().await.unwrap();
+    registry.ensure_unordered(&policy::seeds()).await.unwrap();
+    let at_first = registry.revision();
+    registry.ensure_unordered(&policy::seeds()).await.unwrap();
+    assert_eq!(registry.revision(), at_first, "a second start changes nothing");
+
+    let row = |plural| resources::find("rbac.authorization.k8s.io", "v1", plural).unwrap();
+    let (roles, bindings) = (row("clusterroles"), row("clusterrolebindings"));
+    let options = WriteOptions::default();
+    let name = "system:controller:replicaset-controller";
+    let wanted = registry.get(roles, None, name).unwrap().value()["rules"].clone();
+    let own = json!({"apiGroups": ["a.io"], "resources": ["things"], "verbs": ["get"]});
+    // The word of the operator counts, also if it came later.
+    for (word, n_restored) in [("true", 4), ("false", 0)] {
+        let annotations = json!({"rbac.authorization.kubernetes.io/autoupdate": word});
+        let patch = json!({"metadata": {"annotations": annotations}, "rules": [own]});
+        registry.patch(roles, None, name, PatchKind::Merge, &patch, None, &options).await.unwrap();
+        registry.ensure_unordered(&policy::seeds()).await.unwrap();
+        let mut expected = vec![own.clone()];
+        expected.extend(wanted.as_array().unwrap().iter().take(n_restored).cloned());
+        let role = registry.get(roles, None, name).unwrap();
+        assert_eq!(role.value()["rules"], json!(expected), "{word}");
+    }
+    let nodes = json!([{
+        "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:nodes",
+    }]);
+    let patch = json!({"subjects": nodes});
+    let kind = PatchKind::Merge;
+    registry.patch(bindings, None, "system:node", kind, &patch, None, &options).await.unwrap();
+    registry.delete(bindings, None, name, &DeleteOptions::default()).await.unwrap();
+    registry.ensure_unordered(&policy::seeds()).await.unwrap();
+    let binding = registry.get(bindings, None, "system:node").unwrap();
+    assert_eq!(binding.value()["subjects"], nodes, "what was added stays");
+    assert!(registry.get(bindings, None, name).is_ok());
 }
 
 #[tokio::test]

@@ -1,15 +1,23 @@
 //! The roles and bindings that every cluster has.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-role-bindings>
 
+mod controllers;
+mod roles;
+
 use serde_json::{Map, Value, json};
 
+use self::{
+    controllers::CONTROLLERS,
+    roles::{ADMIN, CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, EDIT, IN_NAMESPACES, VIEW},
+};
 use super::{GROUP, PolicyRule};
-use crate::auth::{AUTHENTICATED, MASTERS, UNAUTHENTICATED};
 use crate::registry::Seed;
 
 /// Says that the server restores what is taken away.
 const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 const AGGREGATE: &str = "rbac.authorization.k8s.io/aggregate-to-";
+/// Before the names of controllers' service accounts, in the names of their roles.
+const CONTROLLER: &str = "system:controller:";
 
 /// Words separated by spaces: verbs, groups (`core` is the empty one), resources, paths, names.
 #[derive(Clone, Copy)]
@@ -30,258 +38,14 @@ const fn paths(urls: &'static str) -> Row {
 }
 
 const READ: &str = "get list watch";
-const WRITE: &str = "create delete deletecollection patch update";
-const READ_WRITE: &str = "create delete deletecollection get list patch update watch";
-
-const VIEW: &[Row] = &[
-    rule(
-        READ,
-        "core",
-        "configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods replicationcontrollers replicationcontrollers/scale serviceaccounts services services/status",
-    ),
-    rule(
-        READ,
-        "core",
-        "bindings events limitranges namespaces/status pods/log pods/status replicationcontrollers/status resourcequotas resourcequotas/status",
-    ),
-    rule(READ, "core", "namespaces"),
-    rule(READ, "discovery.k8s.io", "endpointslices"),
-    rule(
-        READ,
-        "apps",
-        "controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status",
-    ),
-    rule(READ, "autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status"),
-    rule(READ, "batch", "cronjobs cronjobs/status jobs jobs/status"),
-    rule(
-        READ,
-        "extensions",
-        "daemonsets daemonsets/status deployments deployments/scale deployments/status ingresses ingresses/status networkpolicies replicasets replicasets/scale replicasets/status replicationcontrollers/scale",
-    ),
-    rule(READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
-    rule(READ, "networking.k8s.io", "ingresses ingresses/status networkpolicies"),
-    rule(READ, "resource.k8s.io", "resourceclaims resourceclaims/status resourceclaimtemplates"),
-];
-
-const EDIT: &[Row] = &[
-    rule(READ, "core", "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy"),
-    rule("impersonate", "core", "serviceaccounts"),
-    rule(WRITE, "core", "pods pods/attach pods/exec pods/portforward pods/proxy"),
-    rule("create", "core", "pods/eviction"),
-    rule(
-        WRITE,
-        "core",
-        "configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale secrets serviceaccounts services services/proxy",
-    ),
-    rule("create", "core", "serviceaccounts/token"),
-    rule(
-        WRITE,
-        "apps",
-        "daemonsets deployments deployments/rollback deployments/scale replicasets replicasets/scale statefulsets statefulsets/scale",
-    ),
-    rule(WRITE, "autoscaling", "horizontalpodautoscalers"),
-    rule(WRITE, "batch", "cronjobs jobs"),
-    rule(
-        WRITE,
-        "extensions",
-        "daemonsets deployments deployments/rollback deployments/scale ingresses networkpolicies replicasets replicasets/scale replicationcontrollers/scale",
-    ),
-    rule(WRITE, "policy", "poddisruptionbudgets"),
-    rule(WRITE, "networking.k8s.io", "ingresses networkpolicies"),
-    rule(READ_WRITE, "coordination.k8s.io", "leases"),
-    rule(WRITE, "resource.k8s.io", "resourceclaims resourceclaimtemplates"),
-];
-
-const ADMIN: &[Row] = &[
-    rule("create", "authorization.k8s.io", "localsubjectaccessreviews"),
-    rule(READ_WRITE, "rbac.authorization.k8s.io", "roles rolebindings"),
-];
-
 const EVENTS: Row = rule("create patch update", "core events.k8s.io", "events");
-const REVIEWS: Row = rule("create", "authentication.k8s.io", "tokenreviews");
 const ACCESS_REVIEWS: Row = rule("create", "authorization.k8s.io", "subjectaccessreviews");
-const HEALTH: &str = "/healthz /livez /readyz /version /version/";
 
-/// Roles without aggregation.
-const CLUSTER_ROLES: &[(&str, &[Row])] = &[
-    (
-        "cluster-admin",
-        &[rule("*", "*", "*"), Row { verbs: "*", groups: "", resources: "", names: "", urls: "*" }],
-    ),
-    (
-        "system:discovery",
-        &[paths(
-            "/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/",
-        )],
-    ),
-    (
-        "system:basic-user",
-        &[
-            rule(
-                "create",
-                "authorization.k8s.io",
-                "selfsubjectaccessreviews selfsubjectrulesreviews",
-            ),
-            rule("create", "authentication.k8s.io", "selfsubjectreviews"),
-        ],
-    ),
-    ("system:public-info-viewer", &[paths(HEALTH)]),
-    (
-        "system:monitoring",
-        &[paths("/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*")],
-    ),
-    ("system:auth-delegator", &[REVIEWS, ACCESS_REVIEWS]),
-    (
-        "system:node-bootstrapper",
-        &[rule("create get list watch", "certificates.k8s.io", "certificatesigningrequests")],
-    ),
-    (
-        "system:node-problem-detector",
-        &[rule("get", "core", "nodes"), rule("patch", "core", "nodes/status"), EVENTS],
-    ),
-    (
-        "system:node-proxier",
-        &[
-            rule("list watch", "core", "endpoints services"),
-            rule(READ, "core", "nodes"),
-            EVENTS,
-            rule("list watch", "discovery.k8s.io", "endpointslices"),
-            rule("list watch", "networking.k8s.io", "servicecidrs"),
-        ],
-    ),
-    (
-        "system:kubelet-api-admin",
-        &[
-            rule(READ, "core", "nodes"),
-            rule("proxy", "core", "nodes"),
-            rule(
-                "*",
-                "core",
-                "nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/stats",
-            ),
-        ],
-    ),
-    (
-        "system:kube-aggregator",
-        &[
-            rule(READ, "core", "endpoints services"),
-            rule(READ, "discovery.k8s.io", "endpointslices"),
-        ],
-    ),
-    ("system:kube-dns", &[rule("list watch", "core", "endpoints services")]),
-    (
-        "system:kube-controller-manager",
-        &[
-            EVENTS,
-            rule("create", "coordination.k8s.io", "leases"),
-            Row {
-                names: "kube-controller-manager",
-                ..rule("get update", "coordination.k8s.io", "leases")
-            },
-            rule("create", "core", "secrets serviceaccounts"),
-            rule("delete", "core", "secrets"),
-            rule("get", "core", "configmaps namespaces secrets serviceaccounts"),
-            rule("update", "core", "secrets serviceaccounts"),
-            REVIEWS,
-            ACCESS_REVIEWS,
-            rule("list watch", "*", "*"),
-            rule("create", "core", "serviceaccounts/token"),
-        ],
-    ),
-    (
-        "system:kube-scheduler",
-        &[
-            EVENTS,
-            rule("create", "coordination.k8s.io", "leases"),
-            Row { names: "kube-scheduler", ..rule("get update", "coordination.k8s.io", "leases") },
-            rule(READ, "core", "nodes"),
-            rule("delete get list watch", "core", "pods"),
-            rule("create", "core", "bindings pods/binding"),
-            rule("patch update", "core", "pods/status"),
-            rule(READ, "core", "replicationcontrollers services"),
-            rule(READ, "apps extensions", "replicasets"),
-            rule(READ, "apps", "statefulsets"),
-            rule(READ, "policy", "poddisruptionbudgets"),
-            rule(READ, "core", "persistentvolumeclaims persistentvolumes"),
-            REVIEWS,
-            ACCESS_REVIEWS,
-            rule(READ, "storage.k8s.io", "csidrivers csinodes csistoragecapacities"),
-            rule(READ, "core", "namespaces"),
-        ],
-    ),
-    (
-        "system:volume-scheduler",
-        &[
-            rule("get list patch update watch", "core", "persistentvolumes"),
-            rule(READ, "storage.k8s.io", "storageclasses"),
-            rule("get list patch update watch", "core", "persistentvolumeclaims"),
-        ],
-    ),
-    (
-        "system:persistent-volume-provisioner",
-        &[
-            rule("create delete get list watch", "core", "persistentvolumes"),
-            rule("get list update watch", "core", "persistentvolumeclaims"),
-            rule(READ, "storage.k8s.io", "storageclasses"),
-            rule("watch", "core", "events"),
-            EVENTS,
-        ],
-    ),
-    (
-        "system:service-account-issuer-discovery",
-        &[paths(
-            "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/",
-        )],
-    ),
-    (
-        "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
-        &[rule("create", "certificates.k8s.io", "certificatesigningrequests/nodeclient")],
-    ),
-    (
-        "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
-        &[rule("create", "certificates.k8s.io", "certificatesigningrequests/selfnodeclient")],
-    ),
-    (
-        "system:certificates.k8s.io:kube-apiserver-client-approver",
-        &[signer("kubernetes.io/kube-apiserver-client")],
-    ),
-    (
-        "system:certificates.k8s.io:kube-apiserver-client-kubelet-approver",
-        &[signer("kubernetes.io/kube-apiserver-client-kubelet")],
-    ),
-    (
-        "system:certificates.k8s.io:kubelet-serving-approver",
-        &[signer("kubernetes.io/kubelet-serving")],
-    ),
-    (
-        "system:certificates.k8s.io:legacy-unknown-approver",
-        &[signer("kubernetes.io/legacy-unknown")],
-    ),
-];
-
-const fn signer(name: &'static str) -> Row {
-    Row { names: name, ..rule("approve", "certificates.k8s.io", "signers") }
+const fn named(name: &'static str, row: Row) -> Row {
+    Row { names: name, ..row }
 }
 
-/// Binding (and role, if it has another name), and whom it is for.
-const CLUSTER_ROLE_BINDINGS: &[(&str, &[(&str, &str)])] = &[
-    ("cluster-admin", &[("Group", MASTERS)]),
-    ("system:discovery", &[("Group", AUTHENTICATED)]),
-    ("system:basic-user", &[("Group", AUTHENTICATED)]),
-    ("system:public-info-viewer", &[("Group", AUTHENTICATED), ("Group", UNAUTHENTICATED)]),
-    ("system:monitoring", &[("Group", "system:monitoring")]),
-    ("system:node-proxier", &[("User", "system:kube-proxy")]),
-    ("system:kube-controller-manager", &[("User", "system:kube-controller-manager")]),
-    ("system:kube-dns", &[("ServiceAccount", "kube-dns")]),
-    ("system:kube-scheduler", &[("User", "system:kube-scheduler")]),
-    ("system:volume-scheduler", &[("User", "system:kube-scheduler")]),
-    ("system:service-account-issuer-discovery", &[("Group", "system:serviceaccounts")]),
-];
-
-/// Role of the namespace `kube-system` with which servers of aggregated APIs begin.
-const READER: &str = "extension-apiserver-authentication-reader";
-
-/// All of them, roles first.
+/// All of them. None needs another to be there before it.
 pub fn seeds() -> Vec<Seed> {
     let mut objects: Vec<Value> = CLUSTER_ROLES
         .iter()
@@ -321,14 +85,22 @@ pub fn seeds() -> Vec<Seed> {
     objects.extend(CLUSTER_ROLE_BINDINGS.iter().map(|(name, subjects)| {
         binding("ClusterRoleBinding", metadata(name), "ClusterRole", name, subjects)
     }));
-    let mut place = metadata(READER);
-    place["namespace"] = json!("kube-system");
-    let configs =
-        Row { names: "extension-apiserver-authentication", ..rule(READ, "core", "configmaps") };
-    objects.push(role("Role", place.clone(), &[configs]));
-    place["name"] = json!(format!("system::{READER}"));
-    let readers = [("User", "system:kube-controller-manager"), ("User", "system:kube-scheduler")];
-    objects.push(binding("RoleBinding", place, "Role", READER, &readers));
+    for (account, rows) in CONTROLLERS {
+        let name = format!("{CONTROLLER}{account}");
+        objects.push(role("ClusterRole", metadata(&name), rows));
+        let subjects = [("ServiceAccount", *account)];
+        let metadata = metadata(&name);
+        objects.push(binding("ClusterRoleBinding", metadata, "ClusterRole", &name, &subjects));
+    }
+    for it in IN_NAMESPACES {
+        let place = |name: &str| {
+            let mut metadata = metadata(name);
+            metadata["namespace"] = json!(it.namespace);
+            metadata
+        };
+        objects.push(role("Role", place(it.role), it.rows));
+        objects.push(binding("RoleBinding", place(it.binding), "Role", it.role, it.subjects));
+    }
     objects.into_iter().map(|object| Seed { object, renew }).collect()
 }
 
@@ -380,13 +152,16 @@ fn binding(
             _ => json!({ "apiGroup": GROUP, "kind": kind, "name": name }),
         })
         .collect();
-    json!({
+    let mut binding = json!({
         "apiVersion": format!("{GROUP}/v1"),
         "kind": kind,
         "metadata": metadata,
         "roleRef": { "apiGroup": GROUP, "kind": role_kind, "name": role },
-        "subjects": subjects,
-    })
+    });
+    if !subjects.is_empty() {
+        binding["subjects"] = json!(subjects);
+    }
+    binding
 }
 
 /// Gives back what was taken away; what was added stays.
@@ -441,6 +216,8 @@ fn add_missing(list: &mut Value, wanted: &[Value]) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -453,6 +230,70 @@ mod tests {
             assert_eq!(errors, [], "{kind} {name}");
             assert_eq!((seed.renew)(it, it), None, "{kind} {name}");
         }
+    }
+
+    /// Names of Kubernetes' documentation and of its bootstrap policy.
+    #[test]
+    fn roles_of_kubernetes_have_their_names_labels_and_bindings() {
+        let all = seeds();
+        let find = |kind: &str, name: &str| {
+            let is =
+                |it: &&Seed| it.object["kind"] == kind && it.object["metadata"]["name"] == name;
+            &all.iter().find(is).unwrap_or_else(|| panic!("no {kind} {name}")).object
+        };
+        for seed in &all {
+            let metadata = &seed.object["metadata"];
+            assert_eq!(metadata["labels"]["kubernetes.io/bootstrapping"], "rbac-defaults");
+            assert_eq!(metadata["annotations"][AUTO_UPDATE], "true");
+        }
+        for name in [
+            "admin",
+            "cluster-admin",
+            "edit",
+            "system:auth-delegator",
+            "system:kubelet-api-admin",
+            "system:monitoring",
+            "system:node-bootstrapper",
+            "system:node-problem-detector",
+            "system:persistent-volume-provisioner",
+            "view",
+        ] {
+            find("ClusterRole", name);
+        }
+        for (name, kind, subject) in [
+            ("system:basic-user", "Group", "system:authenticated"),
+            ("system:cluster-trust-bundle-discovery", "Group", "system:serviceaccounts"),
+            ("system:controller:deployment-controller", "ServiceAccount", "deployment-controller"),
+            (
+                "system:controller:generic-garbage-collector",
+                "ServiceAccount",
+                "generic-garbage-collector",
+            ),
+            (
+                "system:controller:statefulset-controller",
+                "ServiceAccount",
+                "statefulset-controller",
+            ),
+            ("system:kube-controller-manager", "User", "system:kube-controller-manager"),
+            ("system:kube-scheduler", "User", "system:kube-scheduler"),
+            ("system:node-proxier", "User", "system:kube-proxy"),
+        ] {
+            assert!(!PolicyRule::all_of(find("ClusterRole", name)).is_empty(), "{name}");
+            let binding = find("ClusterRoleBinding", name);
+            assert_eq!(binding["roleRef"]["name"], name);
+            assert_eq!(binding["subjects"][0]["kind"], kind, "{name}");
+            assert_eq!(binding["subjects"][0]["name"], subject, "{name}");
+        }
+        // For nobody: the node authorizer decides about nodes.
+        find("ClusterRole", "system:node");
+        assert_eq!(find("ClusterRoleBinding", "system:node").get("subjects"), None);
+        let names: BTreeSet<_> = all.iter().map(|it| key(&it.object)).collect();
+        assert_eq!(names.len(), all.len(), "no object comes twice");
+    }
+
+    fn key(object: &Value) -> (String, String, String) {
+        let text = |path: &str| hub_api::object::text(object, path).to_owned();
+        (text("kind"), text("metadata.namespace"), text("metadata.name"))
     }
 
     #[test]
