@@ -7,6 +7,7 @@ mod certificates;
 pub mod clock;
 mod duties;
 pub mod election;
+mod endpoints;
 pub mod fleet;
 mod front_proxy;
 pub mod kubeconfig;

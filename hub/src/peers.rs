@@ -8,8 +8,9 @@
 //! Whether a hub lives is judged by its Lease being seen to change, by the own clock. Only the hubs' authority can sign
 //! what a hub shows another; a hub passes streams on to its own nodes only, so that none goes in circles.
 
-mod endpoints;
 mod relay;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -27,12 +28,14 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use relay::{PeerPort, Streams, serve};
 
-use crate::{clock::monotonic, pki::Authority};
+use crate::{clock::monotonic, endpoints::Published, pki::Authority};
 
 /// How often a hub says that it is there.
 const RENEW_INTERVAL: Duration = Duration::from_secs(5);
 /// A hub whose Lease did not change for so long is gone.
 const LEASE_DURATION: Duration = Duration::from_secs(20);
+/// How often the endpoints are looked at anew at once, because another hub wrote them meanwhile.
+const ATTEMPTS: usize = 4;
 /// Its Lease is removed after so much more.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
 const NAMESPACE: &str = "kube-system";
@@ -76,6 +79,8 @@ struct View {
 struct Seen {
     spec: Value,
     since: Duration,
+    /// Whether it changed before the eyes of this hub. A Lease that was only found may be one of a hub that is long gone.
+    changed: bool,
     api: Option<SocketAddr>,
     peer: Option<SocketAddr>,
 }
@@ -116,30 +121,48 @@ impl Peers {
     pub(crate) async fn keep(self: Arc<Self>, shutdown: CancellationToken) {
         let keeping = async {
             loop {
-                if let Err(status) = self.look_around().await {
+                tokio::time::sleep(RENEW_INTERVAL).await;
+                if let Err(status) = self.look_around(monotonic()).await {
                     tracing::warn!(error = %status, "Could not tell the other hubs of this one");
                 }
-                tokio::time::sleep(RENEW_INTERVAL).await;
             }
         };
         let _stopped: Option<()> = shutdown.run_until_cancelled(keeping).await;
         let parting = async {
             self.remove(&self.own.id).await?;
-            self.lock().hubs.remove(&self.own.id);
-            endpoints::keep(&self.registry, &self.live()).await
+            self.publish(monotonic()).await
         };
         if let Err(status) = parting.await {
             tracing::warn!(error = %status, "Could not tell the other hubs that this one stops");
         }
     }
 
-    async fn look_around(&self) -> Result<(), Status> {
+    /// Says that this hub is there, looks at the others, and brings the endpoints of the Service `kubernetes` in line.
+    ///
+    /// # Errors
+    /// The store is out of reach, or refuses.
+    pub(crate) async fn look_around(&self, now: Duration) -> Result<(), Status> {
         self.renew().await?;
-        let forgotten = self.observe(monotonic())?;
-        for id in forgotten {
+        self.publish(now).await?;
+        for id in self.forgotten(now) {
             self.remove(&id).await?;
         }
-        endpoints::keep(&self.registry, &self.live()).await
+        Ok(())
+    }
+
+    async fn publish(&self, now: Duration) -> Result<(), Status> {
+        for _ in 0..ATTEMPTS {
+            self.registry.catch_up().await?;
+            let published = Published::read(&self.registry)?;
+            self.observe(now)?;
+            let live = self.live(now, &published);
+            match published.replace(&self.registry, &live).await {
+                // Another hub wrote at this moment. Should it go on like that, the next look tells.
+                Err(status) if matches!(status.code, 404 | 409) => {}
+                other => return other,
+            }
+        }
+        Ok(())
     }
 
     async fn renew(&self) -> Result<(), Status> {
@@ -175,18 +198,46 @@ impl Peers {
         }
     }
 
-    /// Looks at the Leases; the answer is those whose hub will not come back.
-    fn observe(&self, now: Duration) -> Result<Vec<String>, Status> {
+    /// Looks at the Leases.
+    fn observe(&self, now: Duration) -> Result<(), Status> {
         let list = self.registry.list(leases()?, Some(NAMESPACE), &ListOptions::default())?;
-        Ok(self.lock().observe(list.entries.iter().map(|it| it.value()), now))
+        let mut seen = self.lock();
+        let mut there = BTreeMap::new();
+        for entry in list.entries {
+            let lease = entry.value();
+            let Some(id) = object::name(&lease).strip_prefix(NAME_PREFIX) else { continue };
+            if lease["metadata"]["labels"][IDENTITY_LABEL] != IDENTITY {
+                continue;
+            }
+            let address = |key| object::annotation(&lease, key).and_then(|it| it.parse().ok());
+            let spec = lease["spec"].clone();
+            let (since, changed) = match seen.get(id) {
+                Some(it) if it.spec == spec => (it.since, it.changed),
+                known => (now, known.is_some() || id == self.own.id),
+            };
+            let (api, peer) = (address(API_ADDRESS), address(PEER_ADDRESS));
+            there.insert(id.to_owned(), Seen { spec, since, changed, api, peer });
+        }
+        *seen = there;
+        Ok(())
     }
 
-    /// API addresses of the hubs that live.
-    fn live(&self) -> Vec<SocketAddr> {
-        let now = monotonic();
-        let view = self.lock();
-        let live = view.hubs.values().filter(|it| it.lives(now));
-        live.filter_map(|it| it.api).collect()
+    /// Identities of the hubs that will not come back.
+    fn forgotten(&self, now: Duration) -> Vec<String> {
+        let dead = |it: &Seen| now.saturating_sub(it.since) > LEASE_DURATION + FORGET_AFTER;
+        let seen = self.lock();
+        seen.iter().filter(|(_, it)| dead(it)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// API addresses of the hubs that live. One of which only the Lease was found stays as it is published: it would be
+    /// wrong to send pods to a hub that is gone, and as wrong to take one away that lives.
+    fn live(&self, now: Duration, published: &Published) -> Vec<SocketAddr> {
+        let seen = self.lock();
+        let live = seen.values().filter(|it| it.lives(now)).filter_map(|it| {
+            let address = it.api?;
+            (it.changed || published.has(address.ip())).then_some(address)
+        });
+        live.collect()
     }
 
     /// The hub that a node is connected to, if it is another one that lives: its identity and address.

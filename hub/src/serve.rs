@@ -28,9 +28,10 @@ use crate::{
     access::{Access, AccessConfig},
     admin::{self, Admin},
     bootstrap,
-    clock::CertificateTime,
+    clock::{CertificateTime, FlooredClock, SystemClock, monotonic},
     duties::Duties,
     election::{Election, ElectionConfig},
+    endpoints::Published,
     fleet::{Fleet, FleetConfig, FleetKeys, FleetStreams},
     peers::{self, PeerPort, Peers, Whereabouts},
     pki::Authority,
@@ -148,14 +149,41 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
         Access::open(&config.access, &ground.storage, &config.data_dir, keys)?;
     let registry = open_registry(&config, &ground, &access, address).await?;
 
-    let work = Work::begin(&ground, own, &shutdown);
-    let peers = match &ground.shared {
+    let registry_config = RegistryConfig { service_cidr: config.service_cidr };
+    let (access, audit_writer) = Access::open(&config.access, &storage, &data_dir, keys)?;
+    let registry = Registry::new(storage.clone(), clock.clone(), registry_config)
+        .with_guard(access.guard.clone());
+    registry.mount_tokens(true);
+    registry.bootstrap().await?;
+    Access::ensure_policy(&registry).await?;
+    bootstrap::ensure(&registry, config.service_cidr, address.port()).await?;
+    front_proxy.publish(&registry, authority.cert_pem()).await?;
+
+    let tasks = TaskTracker::new();
+    // What serves the API's requests outlives them.
+    let stop = CancellationToken::new();
+    tasks.spawn(forget_history(storage.clone(), stop.clone()));
+    tasks.spawn(watch_storage(storage.clone(), shutdown.clone()));
+    tasks.spawn(own.renew(stop.clone()));
+    let until = stop.clone();
+    tasks.spawn(async move { floored.keep_up(until).await });
+    let peers = match &shared {
         Some(shared) => {
-            let following = shared.clone().follow(access.tokens.clone(), work.stop.clone());
-            work.tasks.spawn(following);
-            Some(meet_peers(&config, &ground, &registry, certificate.clone(), address).await?)
+            tasks.spawn(shared.clone().follow(access.tokens.clone(), stop.clone()));
+            let time = CertificateTime(clock.clone());
+            let port = PeerPort::bind(config.peer_listen, &authority, certificate.clone(), time);
+            let port = port.await?;
+            let id = peers::identity(&data_dir)?;
+            let peer = SocketAddr::new(address.ip(), port.address()?.port());
+            let own = Whereabouts { id, api: address, peer };
+            let peers = Peers::new(registry.clone(), clock.clone(), authority.clone(), own);
+            peers.look_around(monotonic()).await?;
+            Some((peers, port))
         }
-        None => None,
+        None => {
+            Published::read(&registry)?.replace(&registry, &[address]).await?;
+            None
+        }
     };
     work.perform_duties(&config, &ground, &registry, &access, peers.as_ref(), &shutdown);
     let hub_id = peers.as_ref().map(|(peers, _)| peers.id().to_owned());

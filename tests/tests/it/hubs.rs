@@ -59,6 +59,8 @@ fn one_of_two_hubs_dies_and_nothing_is_lost() {
         ip(&format!("-n {} addr add {OTHER}/24 dev lan", world.hub_namespace()));
         let other = start_other(world, &keys);
         leads(world, &world.hub_dir()).unwrap();
+        // Each adds itself before it says that it is ready, and takes nobody out.
+        assert_eq!(pods_are_sent_to(world), Ok(vec!["10.99.0.1".to_owned(), OTHER.to_owned()]));
 
         join_other(world);
         world.wait("n0 to be Ready", |it| it.node_is_ready("n0"));
@@ -84,11 +86,19 @@ fn one_of_two_hubs_dies_and_nothing_is_lost() {
         watch_goes_on(world, &start, &acknowledged);
         wait_for("the other hub to lead", || leads(world, &other_dir(world)));
         wait_for("a second pod", || ready_pods(world, 2));
+        wait_for("pods to be sent to the other hub only", || match pods_are_sent_to(world) {
+            Ok(hubs) if hubs == [OTHER] => Ok(()),
+            said => Err(format!("{said:?}")),
+        });
 
         world.start_hub();
         for name in &acknowledged {
             world.kubectl(&["get", "configmap", name]);
         }
+        wait_for("pods to be sent to both hubs again", || match pods_are_sent_to(world) {
+            Ok(hubs) if hubs == ["10.99.0.1", OTHER] => Ok(()),
+            said => Err(format!("{said:?}")),
+        });
         drop(other);
     });
 }
@@ -167,6 +177,23 @@ fn at_other(world: &World, args: &[&str]) -> String {
     let output = other_command(world, args).output().unwrap();
     assert!(output.status.success(), "kubectl {}: {}", args.join(" "), text(&output));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// The hubs behind the Service `kubernetes`, as the other hub says it: the same in both kinds.
+fn pods_are_sent_to(world: &World) -> Result<Vec<String>, String> {
+    let read = |args: &[&str]| {
+        let output = other_command(world, args).output().unwrap();
+        if !output.status.success() {
+            return Err(text(&output));
+        }
+        let words = String::from_utf8(output.stdout).unwrap();
+        Ok(words.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let slice = "jsonpath={.endpoints[*].addresses[*]}";
+    let slice = read(&["get", "endpointslice", "kubernetes", "-o", slice])?;
+    let endpoints = "jsonpath={.subsets[*].addresses[*].ip}";
+    let endpoints = read(&["get", "endpoints", "kubernetes", "-o", endpoints])?;
+    if slice == endpoints { Ok(slice) } else { Err(format!("{slice:?} and {endpoints:?}")) }
 }
 
 /// Names of the deployment's pods, once so many are ready.
