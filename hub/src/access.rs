@@ -21,7 +21,7 @@ use jiff::Timestamp;
 /// A key that is older signs no longer; tokens that it signed stay good.
 const KEY_LIFE: Duration = Duration::from_secs(365 * 86_400);
 /// Where most systems have the authorities that they trust.
-const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+pub(crate) const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Keys that are kept: more than any token can outlive.
 pub(crate) const MAX_KEYS: usize = 16;
 

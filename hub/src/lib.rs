@@ -20,6 +20,9 @@ pub mod runner;
 mod secrets;
 pub mod serve;
 pub mod store;
+#[cfg(feature = "etcd")]
+#[cfg(test)]
+mod test_etcd;
 
 /// The text of an error with all its causes, for logs and messages.
 pub(crate) fn chain(err: &dyn std::error::Error) -> String {

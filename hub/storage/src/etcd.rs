@@ -193,30 +193,11 @@ impl EtcdStorage {
         let members = Members::new(place, &options.tls)?;
         let layout = Layout::new(&place.prefix);
         let sealer = options.sealer.clone();
-        let refused = |err| match err {
-            LoadError::Call(err) => {
-                EtcdOpenError::Unreachable { place: place.to_string(), reason: err.to_string() }
-            }
-            LoadError::Record { key, err } => unreadable(place, key, err),
-        };
-        let begun = tokio::time::timeout(OPEN_TIMEOUT, async {
-            let mut warned = false;
-            loop {
-                match begin(&members, &layout).await {
-                    Err(LoadError::Call(err)) => {
-                        if !std::mem::replace(&mut warned, true) {
-                            tracing::warn!(%place, error = %err, "Waiting for etcd");
-                        }
-                        members.pass_over();
-                        tokio::time::sleep(OPEN_PAUSE).await;
-                    }
-                    other => return other,
-                }
-            }
-        });
-        let no_answer = |_elapsed| EtcdOpenError::Unreachable {
-            place: place.to_string(),
-            reason: format!("no answer within {OPEN_TIMEOUT:?}"),
+        let ask = || begin(&members, &layout, sealer.as_deref());
+        let (epoch, new_epoch, loaded) = match patiently(place, &members, ask).await {
+            Ok(found) => found,
+            Err(LoadError::Call(err)) => return Err(unreachable(place, err)),
+            Err(LoadError::Record { key, err }) => return Err(unreadable(place, key, err)),
         };
         let (epoch, new_epoch) = begun.await.map_err(no_answer)?.map_err(refused)?;
         // How long this takes depends on how much there is.
@@ -272,6 +253,44 @@ impl EtcdStorage {
             }
         }
     }
+}
+
+/// Repeats what etcd could not be asked, for a while.
+async fn patiently<T, A>(
+    place: &EtcdPlace,
+    members: &Members,
+    mut ask: impl FnMut() -> A,
+) -> Result<T, LoadError>
+where
+    A: Future<Output = Result<T, LoadError>>,
+{
+    let mut last = None;
+    let asking = async {
+        let mut n_untrusted = 0;
+        loop {
+            let err = match ask().await {
+                Err(LoadError::Call(err)) => err,
+                other => return other,
+            };
+            // Waiting mends no certificate, but another member may have a better one.
+            n_untrusted = if err.is_about_certificates() { n_untrusted + 1 } else { 0 };
+            if n_untrusted >= members.len() {
+                return Err(LoadError::Call(err));
+            }
+            if last.is_none() {
+                tracing::warn!(%place, error = %err, "Waiting for etcd");
+            }
+            last = Some(err);
+            members.pass_over();
+            tokio::time::sleep(OPEN_PAUSE).await;
+        }
+    };
+    let asked = tokio::time::timeout(OPEN_TIMEOUT, asking).await;
+    asked.unwrap_or_else(|_elapsed| Err(LoadError::Call(last.unwrap_or(CallError::TimedOut))))
+}
+
+fn unreachable(place: &EtcdPlace, err: CallError) -> EtcdOpenError {
+    EtcdOpenError::Unreachable { place: place.to_string(), reason: err.to_string() }
 }
 
 fn unreadable(place: &EtcdPlace, key: String, err: RecordError) -> EtcdOpenError {
@@ -367,9 +386,7 @@ pub async fn new_epoch(place: &EtcdPlace, tls: &EtcdTls) -> Result<StorageEpoch,
     match wire::txn(&members.channel(), request, CALL_TIMEOUT).await {
         Ok(response) if response.succeeded => Ok(drawn),
         Ok(_) => Err(EtcdOpenError::Epoch { place: place.to_string() }),
-        Err(err) => {
-            Err(EtcdOpenError::Unreachable { place: place.to_string(), reason: err.to_string() })
-        }
+        Err(err) => Err(unreachable(place, err)),
     }
 }
 

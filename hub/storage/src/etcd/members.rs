@@ -26,6 +26,14 @@ pub struct EtcdTls {
     pub identity_pem: Option<(Vec<u8>, Vec<u8>)>,
 }
 
+impl EtcdTls {
+    fn has_authority(&self) -> bool {
+        const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+        let pem = self.ca_pem.as_deref().unwrap_or_default();
+        pem.windows(BEGIN.len()).any(|it| it == BEGIN)
+    }
+}
+
 impl fmt::Debug for EtcdTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EtcdTls").finish_non_exhaustive()
@@ -45,6 +53,13 @@ impl Members {
             reason: std::error::Error::source(&err)
                 .map_or_else(|| err.to_string(), |source| format!("{err}: {source}")),
         };
+        if place.tls && !tls.has_authority() {
+            return Err(EtcdOpenError::Setup {
+                place: place.to_string(),
+                reason: "there is no certificate of an authority that it could be trusted by"
+                    .to_owned(),
+            });
+        }
         let mut channels = Vec::new();
         for uri in place.uris() {
             let mut endpoint = Endpoint::from_shared(uri)
@@ -71,6 +86,11 @@ impl Members {
             .get(current)
             .cloned()
             .expect("a place has members, the index is below their number")
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.channels.len()
     }
 
     /// Speaks to the next one from here on.

@@ -264,7 +264,19 @@ pub(super) enum CallError {
     Refused { reason: String },
 }
 
+/// Words of rustls: it does not trust the other side, or the other side does not trust it. What carries its errors here
+/// keeps no more than their text.
+const UNTRUSTED: [&str; 2] = ["invalid peer certificate", "received fatal alert"];
+
 impl CallError {
+    /// Whether it will be so again, until somebody changes a certificate.
+    pub(super) fn is_about_certificates(&self) -> bool {
+        match self {
+            Self::Unreachable { reason } => UNTRUSTED.iter().any(|it| reason.contains(it)),
+            Self::TimedOut | Self::Compacted | Self::TooLarge | Self::Refused { .. } => false,
+        }
+    }
+
     fn of(status: &Status) -> Self {
         let message = status.message();
         if message.contains("request timed out") || message.contains("deadline exceeded") {
