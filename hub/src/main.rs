@@ -42,13 +42,18 @@ enum Command {
         #[arg(long, default_value = "/var/lib/outbye-hub")]
         data_dir: PathBuf,
     },
-    /// Make the data of a hub of a backup. Nodes follow it when their agents are started with --accept-new-epoch
+    /// Make the data of a hub, or the store that hubs share, of a backup. Nodes follow it when their agents are started
+    /// with --accept-new-epoch
     Restore {
         /// The file
         file: PathBuf,
-        /// Directory of the hub's data; it must not be there yet, or be empty
+        /// Directory of the hub's data; it must not be there yet, or be empty. Not used with an etcd
         #[arg(long, default_value = "/var/lib/outbye-hub")]
         data_dir: PathBuf,
+        #[command(flatten)]
+        store: Box<StoreConfig>,
+        #[command(flatten)]
+        sealing: Sealing,
     },
     /// Look after the store
     #[command(subcommand)]
@@ -144,8 +149,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                 let size = admin::backup(&data_dir, &file).await?;
                 print(&format!("wrote {size} bytes to {}", file.display()))
             }
-            Command::Restore { file, data_dir } => {
-                let restored = recovery::restore(&file, &data_dir)?;
+            Command::Restore { file, data_dir, store, sealing } => {
+                let restored = if store.is_shared() {
+                    recovery::restore_shared(&file, &store, &sealing).await?
+                } else {
+                    recovery::restore(&file, &data_dir)?
+                };
                 print(&format!(
                     "restored {} objects at revision {}, epoch {}",
                     restored.n_objects, restored.revision, restored.epoch

@@ -13,7 +13,10 @@ use hub_storage::backup::{self, Restored};
 use crate::{
     pki::write_private,
     serve::{AUTHORITY_DIR, STORE_DIR, Sealing},
+    store::StoreConfig,
 };
+#[cfg(feature = "etcd")]
+use {crate::secrets::SharedSecrets, hub_storage::Key, std::collections::BTreeSet};
 
 /// Makes the data of a hub of a backup. The backup is checked from end to end before anything is written.
 ///
@@ -48,6 +51,43 @@ pub fn restore(file: &Path, data_dir: &Path) -> anyhow::Result<Restored> {
     Ok(restored)
 }
 
+/// Makes the store that hubs share of a backup, that of a hub alone or of hubs like these. The backup is checked from end
+/// to end before anything is written, and needs the keys of the hub that made it.
+///
+/// # Errors
+/// The backup is damaged, there is something in the store, or it cannot be written.
+#[cfg(feature = "etcd")]
+pub async fn restore_shared(
+    file: &Path,
+    store: &StoreConfig,
+    sealing: &Sealing,
+) -> anyhow::Result<Restored> {
+    let sealer = sealing.sealer()?;
+    let cannot_use = || format!("could not use {}", file.display());
+    let input = File::open(file).with_context(|| format!("could not read {}", file.display()))?;
+    let loaded = backup::load(&mut BufReader::new(input), sealer.as_deref());
+    let backup::Content { files, mut objects } = loaded.with_context(cannot_use)?;
+    let known: BTreeSet<Key> = objects.iter().map(|(key, _)| key.clone()).collect();
+    let secrets = SharedSecrets::objects_of(&files).with_context(cannot_use)?;
+    // Hubs that share a store have them in it already.
+    objects.extend(secrets.into_iter().filter(|(key, _)| !known.contains(key)));
+    store.restore(objects, sealer).await
+}
+
+/// There is no etcd.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "etcd"))]
+#[expect(clippy::unused_async, reason = "the other one is")]
+pub async fn restore_shared(
+    _file: &Path,
+    store: &StoreConfig,
+    _sealing: &Sealing,
+) -> anyhow::Result<Restored> {
+    bail!("--store {}: this hub was built without etcd", store.store)
+}
+
 fn is_empty(dir: &Path) -> io::Result<bool> {
     match fs::read_dir(dir) {
         Ok(mut entries) => Ok(entries.next().is_none()),
@@ -75,6 +115,90 @@ mod tests {
 
     use super::*;
 
+    fn save(backup: &mut hub_storage::Backup, file: &Path) {
+        let bytes: Vec<u8> = std::iter::from_fn(|| backup.next_piece()).flatten().collect();
+        agent_disk::replace(file, &bytes).unwrap();
+    }
+
+    fn sealing(file: &Path) -> Sealing {
+        let encryption_keys = Some(file.to_owned());
+        Sealing { encryption_keys, encrypt_resources: vec!["secrets".to_owned()] }
+    }
+
+    fn files_in(dir: &Path) -> Vec<(String, Vec<u8>)> {
+        let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
+        let file = |it: fs::DirEntry| {
+            (format!("pki/{}", it.file_name().to_str().unwrap()), fs::read(it.path()).unwrap())
+        };
+        entries.map(file).collect()
+    }
+
+    /// A hub that was alone becomes one of several: nothing but its nodes' consent is asked for anew.
+    #[cfg(feature = "etcd")]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_backup_of_a_hub_alone_becomes_a_store_that_hubs_share() {
+        use crate::{access, pki::Authority, test_etcd};
+
+        let Some(etcd) = test_etcd::etcd(None) else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let keys = |number: &str| format!("k{number} {}\n", number.repeat(64));
+        agent_disk::replace(&path("old-keys"), keys("1").as_bytes()).unwrap();
+        agent_disk::replace(&path("both-keys"), (keys("2") + &keys("1")).as_bytes()).unwrap();
+        agent_disk::replace(&path("new-keys"), keys("2").as_bytes()).unwrap();
+        let old = sealing(&path("old-keys")).sealer().unwrap();
+        let options = Options { sealer: old, ..Options::DEFAULT };
+        let (alone, _) = SledStorage::open(&path("alone"), options).unwrap();
+        let secret = Key::new("core", "secrets", Some("default"), "s");
+        let body = Body::from_value(&json!({"metadata": {"name": "s"}, "data": {"a": "aHVzaA=="}}));
+        alone.txn(Txn::create(secret.clone(), body)).await.unwrap();
+        let now = "2026-11-20T08:00:00Z".parse().unwrap();
+        let authority = Authority::load_or_create(&path("pki"), now).unwrap();
+        let token_keys = access::token_keys(&path("pki"), now).unwrap();
+        let file = path("backup");
+        save(&mut alone.backup(&files_in(&path("pki"))), &file);
+
+        let store = StoreConfig {
+            store: etcd.place.clone(),
+            etcd_ca_file: None,
+            etcd_cert_file: None,
+            etcd_key_file: None,
+        };
+        // Without the key of the hub before, nothing is written.
+        let locked = restore_shared(&file, &store, &sealing(&path("new-keys"))).await;
+        let locked = format!("{:#}", locked.unwrap_err());
+        assert!(locked.contains("could not open core/secrets/default/s"), "{locked}");
+        let both = sealing(&path("both-keys"));
+        let restored = restore_shared(&file, &store, &both).await.unwrap();
+        assert_ne!(restored.epoch, alone.epoch());
+        let again = format!("{:#}", restore_shared(&file, &store, &both).await.unwrap_err());
+        assert!(again.contains("is not empty"), "{again}");
+
+        // From here on the new key is enough.
+        let sealer = sealing(&path("new-keys")).sealer().unwrap();
+        let shared = store.open(&path("hub"), sealer).await.unwrap();
+        assert_eq!(shared.epoch(), restored.epoch);
+        assert_eq!(shared.get(&secret).unwrap().value()["data"]["a"], "aHVzaA==");
+        let secrets = SharedSecrets::new(shared.clone());
+        let name = crate::secrets::AUTHORITY;
+        let found = secrets.authority(name, &path("hub/pki"), now).await.unwrap();
+        assert_eq!(found.cert_pem(), authority.cert_pem());
+        let ids = |keys: &[hub_apiserver::auth::TokenKey]| -> Vec<String> {
+            keys.iter().map(|it| it.id().to_owned()).collect()
+        };
+        assert_eq!(ids(&secrets.token_keys(now).await.unwrap()), ids(&token_keys));
+
+        // And from hubs like these to others.
+        save(&mut shared.backup(&secrets.files().unwrap()), &file);
+        let place = etcd.place.replace("fleet", "second");
+        let second = StoreConfig { store: place, ..store };
+        restore_shared(&file, &second, &sealing(&path("new-keys"))).await.unwrap();
+        let sealer = sealing(&path("new-keys")).sealer().unwrap();
+        let second = SharedSecrets::new(second.open(&path("hub"), sealer).await.unwrap());
+        let found = second.authority(name, &path("hub/pki"), now).await.unwrap();
+        assert_eq!(found.cert_pem(), authority.cert_pem());
+    }
+
     #[tokio::test]
     async fn a_backup_becomes_a_hub_in_a_new_directory_only() {
         let dir = tempfile::tempdir().unwrap();
@@ -85,9 +209,7 @@ mod tests {
         storage.txn(Txn::create(key.clone(), body)).await.unwrap();
         let file = dir.path().join("backup");
         let save = |name: &str| {
-            let mut backup = storage.backup(&[(name.to_owned(), b"secret".to_vec())]);
-            let bytes: Vec<u8> = std::iter::from_fn(|| backup.next_piece()).flatten().collect();
-            agent_disk::replace(&file, &bytes).unwrap();
+            save(&mut storage.backup(&[(name.to_owned(), b"secret".to_vec())]), &file);
         };
         for strange in ["pki/../../x", "/etc/x", "store/db", "pki"] {
             save(strange);

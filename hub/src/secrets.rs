@@ -149,6 +149,35 @@ impl SharedSecrets {
         Ok(files)
     }
 
+    /// The way back: files of a backup as they lie in a store that hubs share.
+    ///
+    /// # Errors
+    /// The authority is not among them, or one of them is none of a hub's.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn objects_of(files: &[(String, Vec<u8>)]) -> anyhow::Result<Vec<(Key, Body)>> {
+        let in_dir =
+            |name: &str| name.strip_prefix(AUTHORITY_DIR)?.strip_prefix('/').map(str::to_owned);
+        let text = |wanted: &str| {
+            let file = files.iter().find(|(name, _)| in_dir(name).as_deref() == Some(wanted));
+            let (_, content) = file.with_context(|| format!("the backup has no {wanted}"))?;
+            std::str::from_utf8(content).with_context(|| format!("could not use {wanted}"))
+        };
+        let (cert, key) = (text("ca.crt")?, text("ca.key")?);
+        Authority::from_pem(cert, key).context("could not use the authority in the backup")?;
+        let object = |name: &str, value: &Value| {
+            (Key::new(GROUP, PLURAL, None, name), Body::from_value(value))
+        };
+        let mut objects = vec![object(AUTHORITY, &json!({"cert": cert, "key": key}))];
+        for (name, content) in files {
+            let Some(name) = in_dir(name).filter(|it| access::time_of(it).is_some()) else {
+                continue;
+            };
+            TokenKey::from_pkcs8(content).with_context(|| format!("could not use {name}"))?;
+            objects.push(object(&name, &json!({ "pkcs8": STANDARD.encode(content) })));
+        }
+        Ok(objects)
+    }
+
     fn entries(&self) -> anyhow::Result<Vec<Arc<Entry>>> {
         let list = self.storage.list(&ListRequest::all(Prefix::all(GROUP, PLURAL)));
         Ok(list.context("could not read the hubs' secrets")?.entries)

@@ -7,6 +7,8 @@ use std::{
 };
 
 use anyhow::Context;
+#[cfg(feature = "etcd")]
+use hub_storage::{Body, Key, backup::Restored};
 use hub_storage::{Sealer, SledStorage, Storage};
 
 use crate::serve::STORE_DIR;
@@ -70,16 +72,7 @@ impl StoreConfig {
     #[cfg(feature = "etcd")]
     async fn open_shared(&self, sealer: Option<Arc<Sealer>>) -> anyhow::Result<Arc<dyn Storage>> {
         let place: hub_storage::EtcdPlace = self.store.parse()?;
-        anyhow::ensure!(
-            sealer.is_some(),
-            "--store {place} needs --encryption-keys: the hubs' authority lies in the store, encrypted. Make a key \
-             with `outbye-hub storage new-key NAME`, and give every hub the same file"
-        );
-        let options = hub_storage::EtcdOptions {
-            sealer,
-            tls: self.tls(&place)?,
-            ..hub_storage::EtcdOptions::new()
-        };
+        let options = self.options(&place, sealer)?;
         let (storage, report) = hub_storage::EtcdStorage::open(&place, options)
             .await
             .context("could not open the hubs' store")?;
@@ -112,6 +105,36 @@ impl StoreConfig {
     #[expect(clippy::unused_async, reason = "the other one is")]
     pub async fn new_epoch(&self) -> anyhow::Result<String> {
         anyhow::bail!("this hub was built without etcd")
+    }
+
+    /// Begins the hubs' store with these objects, in an etcd that has nothing in this place.
+    ///
+    /// # Errors
+    /// There is something already, or etcd is out of reach or refuses.
+    #[cfg(feature = "etcd")]
+    pub(crate) async fn restore(
+        &self,
+        objects: Vec<(Key, Body)>,
+        sealer: Option<Arc<Sealer>>,
+    ) -> anyhow::Result<Restored> {
+        let place: hub_storage::EtcdPlace = self.store.parse()?;
+        let options = self.options(&place, sealer)?;
+        Ok(hub_storage::restore_etcd(&place, &options, objects).await?)
+    }
+
+    #[cfg(feature = "etcd")]
+    fn options(
+        &self,
+        place: &hub_storage::EtcdPlace,
+        sealer: Option<Arc<Sealer>>,
+    ) -> anyhow::Result<hub_storage::EtcdOptions> {
+        anyhow::ensure!(
+            sealer.is_some(),
+            "--store {place} needs --encryption-keys: the hubs' authority lies in the store, encrypted. Make a key \
+             with `outbye-hub storage new-key NAME`, and give every hub the same file"
+        );
+        let tls = self.tls(place)?;
+        Ok(hub_storage::EtcdOptions { sealer, tls, ..hub_storage::EtcdOptions::new() })
     }
 
     #[cfg(feature = "etcd")]

@@ -19,8 +19,10 @@ use agent_disk::{Batch, CommitError, Disk};
 use bytes::{Buf, BufMut};
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 
+#[cfg(feature = "etcd")]
+use crate::{Body, Key};
 use crate::{
-    Entry, Revision, Sealer, StorageEpoch,
+    Entry, Revision, Sealer, StorageEpoch, UnsealError,
     sled::{OpenError, disk_options, record},
 };
 
@@ -118,6 +120,15 @@ pub enum RestoreError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// An object cannot be read without the right key.
+    #[error("could not open {key}")]
+    Sealed {
+        /// The object.
+        key: String,
+        /// Why.
+        #[source]
+        err: UnsealError,
+    },
     /// The new store could not be opened.
     #[error("could not open the new store")]
     Open(#[source] OpenError),
@@ -150,6 +161,43 @@ pub fn verify(backup: &mut dyn Read) -> Result<Vec<(String, Vec<u8>)>, RestoreEr
         Ok(())
     })?;
     Ok(files)
+}
+
+/// What a backup holds.
+#[cfg(feature = "etcd")]
+#[derive(Debug, Default)]
+pub struct Content {
+    /// Name and content of the files that belong to it.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// The objects, to be written anew.
+    pub objects: Vec<(Key, Body)>,
+}
+
+/// Reads a backup from end to end, as it is whole.
+///
+/// # Errors
+/// It cannot be read, is damaged, or an object cannot be opened without another key.
+#[cfg(feature = "etcd")]
+pub fn load(backup: &mut dyn Read, sealer: Option<&Sealer>) -> Result<Content, RestoreError> {
+    let mut loaded = Content::default();
+    read(backup, &mut |kind, name, content| {
+        match kind {
+            FILE => loaded.files.push((String::from_utf8_lossy(&name).into_owned(), content)),
+            OBJECT => {
+                let unsealed = record::unseal(sealer, &name, content);
+                let (value, _) = unsealed.map_err(|err| RestoreError::Sealed {
+                    key: String::from_utf8_lossy(name.get(1..).unwrap_or_default()).into_owned(),
+                    err,
+                })?;
+                let strange = RestoreError::Damaged { what: "an object in it cannot be read" };
+                let entry = record::entry(&name, value).ok_or(strange)?;
+                loaded.objects.push((entry.key.clone(), entry.body()));
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(loaded)
 }
 
 /// Makes a store in `dir`, which must be new, of a backup that was [verified](verify). It is another history than

@@ -19,6 +19,7 @@ mod load;
 mod members;
 mod place;
 mod record;
+mod restore;
 mod wire;
 
 use std::{
@@ -44,6 +45,7 @@ use self::{
 pub use self::{
     members::EtcdTls,
     place::{EtcdPlace, PlaceError},
+    restore::{EtcdRestoreError, restore_etcd},
 };
 use crate::{
     Backup, CatchUpError, Committed, Entry, HistoryLimits, Key, List, ListError, ListRequest,
@@ -142,7 +144,9 @@ pub enum EtcdOpenError {
         found: u8,
     },
     /// What stands for the identity of the history is something else.
-    #[error("the epoch in {place} is not one; is it the prefix of something else?")]
+    #[error(
+        "the epoch in {place} is not one; is it the prefix of something else, or of a restore that did not end?"
+    )]
     Epoch {
         /// The etcd.
         place: String,

@@ -68,5 +68,10 @@ fn backups() {
         &[("f".to_owned(), b"x".to_vec())],
     );
     let good: Vec<u8> = std::iter::from_fn(|| made.next_piece()).flatten().collect();
-    Target::new("backups", &[&good]).check(|input| backup::verify(&mut &*input).is_ok());
+    Target::new("backups", &[&good]).check(|input| {
+        let whole = backup::verify(&mut &*input).is_ok();
+        #[cfg(feature = "etcd")]
+        assert_eq!(backup::load(&mut &*input, None).is_ok(), whole);
+        whole
+    });
 }

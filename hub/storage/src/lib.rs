@@ -31,7 +31,8 @@ use futures_util::future::BoxFuture;
 
 #[cfg(feature = "etcd")]
 pub use crate::etcd::{
-    EtcdOpenError, EtcdOptions, EtcdPlace, EtcdReport, EtcdStorage, EtcdTls, PlaceError, new_epoch,
+    EtcdOpenError, EtcdOptions, EtcdPlace, EtcdReport, EtcdRestoreError, EtcdStorage, EtcdTls,
+    PlaceError, new_epoch, restore_etcd,
 };
 pub use crate::{
     age::compact_by_age,

@@ -228,6 +228,41 @@ async fn secrets_are_sealed_and_limits_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_become_a_history_in_an_empty_place_only() {
+    let Some(etcd) = etcd() else { return };
+    let sealer: Arc<Sealer> = Arc::new(format!("k {}", "1".repeat(64)).parse().unwrap());
+    let options = EtcdOptions { sealer: Some(sealer), ..EtcdOptions::new() };
+    let place = etcd.place("x");
+    // More than one transaction takes, by number and by size.
+    let mut objects: Vec<_> = (0..150).map(|n| (pod(&n.to_string()), body("x"))).collect();
+    let secret = Key::new("core", "secrets", Some("d"), "s");
+    objects.extend((0..3).map(|n| (pod(&format!("large{n}")), body(&"x".repeat(400 << 10)))));
+    objects.push((secret.clone(), body("hush")));
+    let restored = restore_etcd(&place, &options, objects.clone()).await.unwrap();
+    assert_eq!(restored.n_objects, 154);
+    let (storage, report) = EtcdStorage::open(&place, options.clone()).await.unwrap();
+    assert_eq!((report.n_entries, report.n_resealed, report.new_epoch), (154, 0, false));
+    assert_eq!((storage.epoch(), storage.revision()), (restored.epoch, restored.revision));
+    assert_eq!(storage.get(&secret).unwrap().value()["text"], "hush");
+    let again = restore_etcd(&place, &options, objects.clone()).await.unwrap_err();
+    assert!(again.to_string().contains("etcdctl del --prefix /x/"), "{again}");
+
+    // One that stopped half-way is neither opened nor taken up.
+    let cut = etcd.place("y");
+    let twice = vec![objects[0].clone(); 2];
+    let twice = restore_etcd(&cut, &options, twice).await.unwrap_err();
+    assert!(matches!(twice, EtcdRestoreError::Write { .. }), "{twice}");
+    let opened = EtcdStorage::open(&cut, options.clone()).await;
+    assert!(matches!(opened, Err(EtcdOpenError::Epoch { .. })), "{opened:?}");
+    let again = restore_etcd(&cut, &options, Vec::new()).await;
+    assert!(matches!(again, Err(EtcdRestoreError::NotEmpty { .. })), "{again:?}");
+    let large = vec![(pod("a"), body(&"x".repeat(2 << 20)))];
+    let refused = restore_etcd(&etcd.place("z"), &options, large).await;
+    assert!(matches!(refused, Err(EtcdRestoreError::TooLarge { .. })), "{refused:?}");
+    assert_eq!(restore_etcd(&etcd.place("z"), &options, Vec::new()).await.unwrap().n_objects, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_etcd_is_not_followed() {
     let Some(mut etcd) = etcd() else { return };
     let a = etcd.open("x").await;
