@@ -60,7 +60,7 @@ struct Table {
 
 impl WatchCache {
     /// A cache that starts with these objects, at this revision, with no history.
-    pub fn new(
+    pub(crate) fn new(
         entries: impl IntoIterator<Item = Entry>,
         revision: Revision,
         limits: HistoryLimits,
@@ -176,7 +176,7 @@ impl WatchCache {
     }
 
     /// Makes a batch of durable events visible. Their revisions continue from the current one.
-    pub fn publish(&self, events: Vec<Event>) {
+    pub(crate) fn publish(&self, events: Vec<Event>) {
         let mut state = self.write();
         let mut touched: Touched = BTreeMap::new();
         for event in events {
@@ -235,7 +235,7 @@ impl WatchCache {
     }
 
     /// Forgets history up to and including `revision`.
-    pub fn compact(&self, revision: Revision) {
+    pub(crate) fn compact(&self, revision: Revision) {
         let mut state = self.write();
         let revision = revision.min(state.revision);
         state.base = state.base.max(revision);
@@ -251,7 +251,7 @@ impl WatchCache {
     }
 
     /// Ends every watch; later ones are refused.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut state = self.write();
         state.progress = None;
         let revision = state.revision;

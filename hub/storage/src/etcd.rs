@@ -31,7 +31,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -48,9 +48,8 @@ pub use self::{
     restore::{EtcdRestoreError, restore_etcd},
 };
 use crate::{
-    Backup, CatchUpError, Committed, Entry, HistoryLimits, Key, List, ListError, ListRequest,
-    Prefix, Revision, Sealer, Storage, StorageEpoch, Txn, TxnError, UnsealError, Watch, WatchCache,
-    WatchError,
+    Backup, CatchUpError, Committed, HistoryLimits, Key, Revision, Sealer, Storage, StorageEpoch,
+    Txn, TxnError, UnsealError, WatchCache,
 };
 
 /// etcd answers in this time, or the request has failed. A write may still happen after it.
@@ -395,16 +394,8 @@ pub async fn new_epoch(place: &EtcdPlace, tls: &EtcdTls) -> Result<StorageEpoch,
 }
 
 impl Storage for EtcdStorage {
-    fn get(&self, key: &Key) -> Option<Arc<Entry>> {
-        self.cache.get(key)
-    }
-
-    fn list(&self, request: &ListRequest) -> Result<List, ListError> {
-        self.cache.list(request)
-    }
-
-    fn watch(&self, prefix: &Prefix, after: Revision) -> Result<Watch, WatchError> {
-        self.cache.watch(prefix, after)
+    fn cache(&self) -> &Arc<WatchCache> {
+        &self.cache
     }
 
     fn txn(&self, txn: Txn) -> BoxFuture<'static, Result<Committed, TxnError>> {
@@ -433,18 +424,6 @@ impl Storage for EtcdStorage {
                 Err(_elapsed) => Err(CatchUpError::Behind { wanted: newest }),
             }
         })
-    }
-
-    fn revision(&self) -> Revision {
-        self.cache.revision()
-    }
-
-    fn progress(&self) -> watch::Receiver<Revision> {
-        self.cache.progress()
-    }
-
-    fn compact(&self, revision: Revision) {
-        self.cache.compact(revision);
     }
 
     fn epoch(&self) -> StorageEpoch {

@@ -86,15 +86,24 @@ impl FromStr for Revision {
 
 /// A store of objects with revisions.
 pub trait Storage: Send + Sync + 'static {
+    /// What all reading is served from.
+    fn cache(&self) -> &Arc<WatchCache>;
+
     /// The object under `key`. Sees every write that this storage acknowledged before the call; what another hub wrote to
     /// the same store is seen after [`Self::catch_up`].
-    fn get(&self, key: &Key) -> Option<Arc<Entry>>;
+    fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+        self.cache().get(key)
+    }
 
     /// The objects under a prefix in key order, as they are or as they were at a revision.
-    fn list(&self, request: &ListRequest) -> Result<List, ListError>;
+    fn list(&self, request: &ListRequest) -> Result<List, ListError> {
+        self.cache().list(request)
+    }
 
     /// All changes under a prefix after a revision: each once, in order, without a gap.
-    fn watch(&self, prefix: &Prefix, after: Revision) -> Result<Watch, WatchError>;
+    fn watch(&self, prefix: &Prefix, after: Revision) -> Result<Watch, WatchError> {
+        self.cache().watch(prefix, after)
+    }
 
     /// Performs all writes if all conditions hold, or none. Durable when it returns `Ok`.
     ///
@@ -106,13 +115,19 @@ pub trait Storage: Send + Sync + 'static {
     fn catch_up(&self) -> BoxFuture<'static, Result<Revision, CatchUpError>>;
 
     /// The newest revision that readers can see.
-    fn revision(&self) -> Revision;
+    fn revision(&self) -> Revision {
+        self.cache().revision()
+    }
 
     /// Tells of every advance of [`Self::revision`]. Closed when the storage is.
-    fn progress(&self) -> tokio::sync::watch::Receiver<Revision>;
+    fn progress(&self) -> tokio::sync::watch::Receiver<Revision> {
+        self.cache().progress()
+    }
 
     /// Forgets history up to and including `revision`: older lists and watches answer `Compacted`.
-    fn compact(&self, revision: Revision);
+    fn compact(&self, revision: Revision) {
+        self.cache().compact(revision);
+    }
 
     /// Identity of this history. Two storages with equal epochs share every revision both have.
     fn epoch(&self) -> StorageEpoch;

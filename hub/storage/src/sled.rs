@@ -19,12 +19,12 @@ use std::{
 
 use agent_disk::Disk;
 use futures_util::future::BoxFuture;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use self::writer::{Request, Writer};
 use crate::{
-    Backup, CatchUpError, Committed, Entry, HistoryLimits, Key, List, ListError, ListRequest,
-    Prefix, Revision, Sealer, Storage, Txn, TxnError, UnsealError, Watch, WatchCache, WatchError,
+    Backup, CatchUpError, Committed, HistoryLimits, Revision, Sealer, Storage, Txn, TxnError,
+    UnsealError, WatchCache,
 };
 
 /// Batches go to the database in pieces of about this size, in the background.
@@ -239,16 +239,8 @@ impl Drop for SledStorage {
 }
 
 impl Storage for SledStorage {
-    fn get(&self, key: &Key) -> Option<Arc<Entry>> {
-        self.cache.get(key)
-    }
-
-    fn list(&self, request: &ListRequest) -> Result<List, ListError> {
-        self.cache.list(request)
-    }
-
-    fn watch(&self, prefix: &Prefix, after: Revision) -> Result<Watch, WatchError> {
-        self.cache.watch(prefix, after)
+    fn cache(&self) -> &Arc<WatchCache> {
+        &self.cache
     }
 
     fn txn(&self, txn: Txn) -> BoxFuture<'static, Result<Committed, TxnError>> {
@@ -266,18 +258,6 @@ impl Storage for SledStorage {
     fn catch_up(&self) -> BoxFuture<'static, Result<Revision, CatchUpError>> {
         // There is nobody else who writes here.
         Box::pin(std::future::ready(Ok(self.cache.revision())))
-    }
-
-    fn revision(&self) -> Revision {
-        self.cache.revision()
-    }
-
-    fn progress(&self) -> watch::Receiver<Revision> {
-        self.cache.progress()
-    }
-
-    fn compact(&self, revision: Revision) {
-        self.cache.compact(revision);
     }
 
     fn epoch(&self) -> StorageEpoch {

@@ -10,7 +10,7 @@ use std::{
 use serde_json::json;
 
 use super::{compaction::compact, load::load, *};
-use crate::{Body, Condition, Write, conformance};
+use crate::{Body, Condition, ListRequest, Prefix, WatchError, Write, conformance};
 
 /// An etcd of one member, ended with the test.
 struct Etcd {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Body, Event, Write, conformance};
+use crate::{Body, Event, Key, ListRequest, Prefix, WatchError, Write, conformance};
 
 fn open(dir: &Path) -> (Arc<SledStorage>, OpenReport) {
     SledStorage::open(dir, Options::DEFAULT).unwrap()
