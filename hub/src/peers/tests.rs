@@ -116,3 +116,39 @@ async fn an_address_without_a_lease_goes() {
     let refused = before.replace(&store.registry, &[late]).await.unwrap_err();
     assert_eq!((refused.code, store.shown().as_str()), (409, "10.0.0.1"));
 }
+
+fn lease(id: &str, renewed: u64) -> Value {
+    json!({
+        "metadata": {
+            "name": lease_name(id),
+            "labels": {IDENTITY_LABEL: IDENTITY},
+            "annotations": {API_ADDRESS: "10.0.0.1:6443", PEER_ADDRESS: "10.0.0.1:6445"},
+        },
+        "spec": {"renewTime": renewed},
+    })
+}
+
+#[test]
+fn a_hub_is_gone_when_its_lease_was_watched_and_did_not_change() {
+    let mut view = View::default();
+    let mut look = |now: u64, leases: &[Value]| {
+        let now = Duration::from_secs(now);
+        view.observe("a", leases.iter(), now);
+        let live = view.hubs.iter().filter(|(_, it)| it.lives(now));
+        live.map(|(id, _)| id.clone()).collect::<Vec<_>>().join(" ")
+    };
+    let mut foreign = lease("c", 1);
+    foreign["metadata"]["labels"] = json!({});
+    assert_eq!(look(0, &[lease("a", 1), lease("b", 1), foreign]), "a b");
+    for now in [5, 10, 15, 20] {
+        assert_eq!(look(now, &[lease("a", now), lease("b", 1)]), "a b", "{now}");
+    }
+    assert_eq!(look(25, &[lease("a", 25), lease("b", 1)]), "a");
+    // Nobody could look for a while: who was silent is not known, and not taken for gone.
+    assert_eq!(look(60, &[lease("a", 25), lease("b", 1)]), "a b");
+    assert_eq!(look(65, &[lease("a", 65), lease("b", 1)]), "a b");
+    for now in [70, 75, 80] {
+        look(now, &[lease("a", now), lease("b", 1)]);
+    }
+    assert_eq!(look(85, &[lease("a", 85), lease("b", 1)]), "a");
+}

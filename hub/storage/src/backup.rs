@@ -173,7 +173,7 @@ pub struct Content {
     pub objects: Vec<(Key, Body)>,
 }
 
-/// Reads a backup from end to end, as it is whole.
+/// Reads a backup from end to end; what is answered is whole.
 ///
 /// # Errors
 /// It cannot be read, is damaged, or an object cannot be opened without another key.

@@ -196,13 +196,12 @@ impl EtcdStorage {
         let members = Members::new(place, &options.tls)?;
         let layout = Layout::new(&place.prefix);
         let sealer = options.sealer.clone();
-        let ask = || begin(&members, &layout, sealer.as_deref());
-        let (epoch, new_epoch, loaded) = match patiently(place, &members, ask).await {
-            Ok(found) => found,
-            Err(LoadError::Call(err)) => return Err(unreachable(place, err)),
-            Err(LoadError::Record { key, err }) => return Err(unreadable(place, key, err)),
+        let refused = |err| match err {
+            LoadError::Call(err) => unreachable(place, err),
+            LoadError::Record { key, err } => unreadable(place, key, err),
         };
-        let (epoch, new_epoch) = begun.await.map_err(no_answer)?.map_err(refused)?;
+        let ask = || begin(&members, &layout);
+        let (epoch, new_epoch) = patiently(place, &members, ask).await.map_err(refused)?;
         // How long this takes depends on how much there is.
         let loaded = load(&members, &layout, sealer.as_deref()).await.map_err(refused)?;
         let epoch = loaded.epoch.unwrap_or(epoch);
