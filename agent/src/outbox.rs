@@ -22,6 +22,8 @@ const MAX_EVENTS: usize = 1000;
 /// have come together. One that is left over at a power cut is sent again, which is harmless.
 const MAX_STALE: usize = 64;
 const RECORD_VERSION: u8 = 1;
+/// So many reports no node ever makes: a record with a higher number is damaged, and counting on from it has an end.
+const MAX_ORDER: u64 = 1 << 62;
 const NODE_SLOT: &str = "node";
 
 /// Reports on their way to the hub.
@@ -67,7 +69,10 @@ impl Outbox {
         let mut records: Vec<(String, Record)> = ledger
             .scan(Table::Outbox)
             .into_iter()
-            .filter_map(|(slot, bytes)| Some((slot, serde_json::from_slice(&bytes).ok()?)))
+            .filter_map(|(slot, bytes)| {
+                let record: Record = serde_json::from_slice(&bytes).ok()?;
+                (record.order <= MAX_ORDER).then_some((slot, record))
+            })
             .collect();
         records.sort_by_key(|(_, record)| record.order);
         let mut state = State::default();

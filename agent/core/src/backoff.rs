@@ -15,7 +15,7 @@ pub const RESET_AFTER: SignedDuration = SignedDuration::from_secs(600);
 
 /// The delay that follows `delay`.
 pub fn next(delay: SignedDuration) -> SignedDuration {
-    if delay.is_zero() { INITIAL } else { (delay * 2).min(MAX) }
+    if delay.is_zero() { INITIAL } else { delay.saturating_mul(2).min(MAX) }
 }
 
 /// Delay before a container may run again that was started with `carried` and exited.
@@ -53,6 +53,7 @@ mod tests {
             seen.push(delay.as_secs());
         }
         assert_eq!(seen, [10, 20, 40, 80, 160, 300, 300, 300]);
+        assert_eq!(next(SignedDuration::MAX), MAX);
     }
 
     #[test]

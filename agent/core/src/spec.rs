@@ -19,6 +19,9 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const TERMINATION_LOG: &str = "/dev/termination-log";
 /// SIGTERM.
 pub const DEFAULT_STOP_SIGNAL: i32 = 15;
+/// SIGRTMIN and SIGRTMAX as programs count them: C libraries keep the first two for themselves (signal(7)).
+const FIRST_REAL_TIME: i32 = 34;
+const LAST_SIGNAL: i32 = 64;
 
 /// What an image says about its containers.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -261,7 +264,7 @@ fn volume_mount(
     })
 }
 
-/// The number of a signal, by number or name; SIGTERM for anything else.
+/// The number of a signal, by number or name; SIGTERM for anything else. The word is the image's, and nobody's promise.
 fn stop_signal(text: &str) -> i32 {
     const NAMES: [(&str, i32); 10] = [
         ("HUP", 1),
@@ -276,12 +279,13 @@ fn stop_signal(text: &str) -> i32 {
         ("WINCH", 28),
     ];
     let name = text.strip_prefix("SIG").unwrap_or(text);
-    if let Some(offset) = name.strip_prefix("RTMIN+").and_then(|it| it.parse::<i32>().ok()) {
-        return 34 + offset;
-    }
+    let real_time = || {
+        let offset: u8 = name.strip_prefix("RTMIN+")?.parse().ok()?;
+        Some(FIRST_REAL_TIME + i32::from(offset)).filter(|it| *it <= LAST_SIGNAL)
+    };
     let named = NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
-    let number = || text.parse().ok().filter(|it| (1..=64).contains(it));
-    named.or_else(number).unwrap_or(DEFAULT_STOP_SIGNAL)
+    let number = || text.parse().ok().filter(|it| (1..=LAST_SIGNAL).contains(it));
+    named.or_else(real_time).or_else(number).unwrap_or(DEFAULT_STOP_SIGNAL)
 }
 
 #[cfg(test)]
@@ -359,5 +363,9 @@ mod tests {
         for (text, want) in [("", 15), ("SIGQUIT", 3), ("9", 9), ("RTMIN+3", 37), ("NOPE", 15)] {
             assert_eq!(stop_signal(text), want, "{text}");
         }
+        for beyond in ["65", "0", "-9", "SIGRTMIN+31", "SIGRTMIN+-1", "SIGRTMIN+2147483647"] {
+            assert_eq!(stop_signal(beyond), DEFAULT_STOP_SIGNAL, "{beyond}");
+        }
+        assert_eq!(stop_signal("SIGRTMIN+30"), LAST_SIGNAL);
     }
 }
