@@ -12,6 +12,8 @@
 
 mod conntrack;
 mod elements;
+#[cfg(test)]
+mod fuzz;
 pub mod model;
 mod netlink;
 mod nft;

@@ -225,6 +225,8 @@ fn offset(at: usize) -> u64 {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -7,6 +7,8 @@
 //! **Invariant**: what `commit` and `set_vital` acknowledged survives a power cut. Opening never refuses because of
 //! corruption: it begins with what is left, and says what is gone.
 
+#[cfg(test)]
+mod fuzz;
 mod table;
 mod vital;
 mod writer;

@@ -10,6 +10,8 @@ mod client;
 mod clock;
 mod container;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod ids;
 mod keeper;
 mod log;

@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     join::{JoinAnswer, JoinRequest, JoinToken},
     stream::{self, FrameDecoder, StreamKind, StreamRequest},
+    token::{self, NodeRequest, TokenGrant, TokenOrder},
     wire::{self, Splitter},
 };
 
@@ -179,5 +180,31 @@ fn joins() {
             good = true;
         }
         good
+    });
+}
+
+#[test]
+fn token_requests() {
+    let order = TokenOrder {
+        namespace: "n".to_owned(),
+        pod: "p".to_owned(),
+        uid: "u".to_owned(),
+        audience: String::new(),
+        expiration_seconds: 3607,
+    };
+    let grants = [
+        TokenGrant::Granted { token: "t".to_owned(), life_seconds: 60 },
+        TokenGrant::Refused { code: 404, message: "gone".to_owned() },
+    ];
+    let request = token::encode_request(&NodeRequest::Tokens(vec![order]));
+    let answer = token::encode_answer(&grants);
+    let words = &["tokens", "granted", "refused", "lifeSeconds", "expirationSeconds", "-1"];
+    Target::new("token-requests", &[&request, &answer]).words(words).check(|input| {
+        if let Ok(NodeRequest::Tokens(orders)) = token::decode_request(input) {
+            assert!(orders.len() <= token::MAX_TOKENS);
+            return !orders.is_empty();
+        }
+        let answered = token::decode_answer(input, 2);
+        answered.is_ok_and(|it| it.len() == 2)
     });
 }

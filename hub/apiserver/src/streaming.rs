@@ -3,6 +3,8 @@
 
 mod bridge;
 pub(crate) mod connection;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod portforward;
 pub(crate) mod portforward_channels;
 pub(crate) mod remote_spdy;

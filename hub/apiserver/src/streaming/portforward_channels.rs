@@ -78,8 +78,10 @@ where
     }
 }
 
-async fn read<T>(mut stream: SplitStream<WebSocketStream<T>>, inputs: Vec<mpsc::Sender<Bytes>>)
-where
+pub(super) async fn read<T>(
+    mut stream: SplitStream<WebSocketStream<T>>,
+    inputs: Vec<mpsc::Sender<Bytes>>,
+) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     while let Some(Ok(message)) = stream.next().await {

@@ -66,7 +66,7 @@ where
 
 /// Reads messages until the client closes. Goes on reading when nobody wants input any more:
 /// that is how pings and the closing are seen.
-async fn read<T>(mut stream: SplitStream<WebSocketStream<T>>, input: mpsc::Sender<Input>)
+pub(super) async fn read<T>(mut stream: SplitStream<WebSocketStream<T>>, input: mpsc::Sender<Input>)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
