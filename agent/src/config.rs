@@ -30,7 +30,7 @@ pub struct AgentConfig {
     pub service_cidr: Ipv4Net,
     /// Addresses of this node's pods while the hub has not said.
     pub pod_cidr: Option<Ipv4Net>,
-    /// Name of the nftables table of the service proxy.
+    /// Name of the nftables tables: of the service proxy (`ip`), and of what holds pods to their addresses (`bridge`).
     pub nft_table: String,
     /// Name of the agent's control group below the root of each hierarchy.
     pub cgroup_root: String,

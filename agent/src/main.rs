@@ -82,7 +82,7 @@ struct SystemSettings {
     /// Addresses of Services.
     #[arg(long, default_value = "10.96.0.0/16")]
     service_cidr: Ipv4Net,
-    /// Name of the nftables table for Services.
+    /// Name of the nftables tables for Services (ip) and for what pods may send (bridge).
     #[arg(long, default_value = "outbye")]
     nft_table: String,
     /// Name of the control group that everything runs in.

@@ -1,19 +1,21 @@
 //! The node's pod network: addresses that survive a reboot, and the bridge that they live at.
 //!
 //! A lease belongs to a pod UID. It is written to the ledger before the address is used and given
-//! back after it is not: no address is ever in two pods.
+//! back after it is not: no address is ever in two pods, and no pod sends from another's.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     os::fd::{AsFd, OwnedFd},
-    sync::{Mutex, MutexGuard, PoisonError},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use agent_core::ids::{PodUid, SandboxId};
 use cni::{Attach, BridgeConfig, ipam::Pool};
 use ipnet::Ipv4Net;
+use netproxy::Guard;
 use tokio::sync::watch;
 
 /// Name of the link inside of a pod.
@@ -38,6 +40,8 @@ pub enum NetworkError {
     Attach(cni::AttachError),
     #[error(transparent)]
     Detach(cni::DetachError),
+    #[error("could not hold pods to their addresses")]
+    Guard(#[source] netproxy::SyncError),
     #[error("could not list links")]
     Links(#[source] std::io::Error),
     #[error("a network task was cut off")]
@@ -56,6 +60,7 @@ pub struct Network {
     /// Sandboxes that were removed, until their links are known to be gone.
     abandoned: Mutex<BTreeSet<String>>,
     swept: tokio::sync::Notify,
+    guarded: Arc<Mutex<Guarded>>,
     cidr_tx: watch::Sender<Option<Ipv4Net>>,
     leases_tx: watch::Sender<()>,
 }
@@ -67,14 +72,36 @@ struct State {
     last: Option<Ipv4Addr>,
 }
 
+/// What may come from the links of pods.
+#[derive(Debug)]
+struct Guarded {
+    /// `None` where the kernel cannot do it: there the hardware addresses are all that pods are held to.
+    guard: Option<Guard>,
+    /// Links of sandboxes on the host, by name, and the address of each.
+    links: BTreeMap<String, Ipv4Addr>,
+}
+
+/// What is remembered of the network from the process before.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// Addresses that are given out.
+    pub leases: BTreeMap<PodUid, Ipv4Addr>,
+    /// Sandboxes that may have a link, and the address of each.
+    pub sandboxes: BTreeMap<SandboxId, Ipv4Addr>,
+}
+
 impl Network {
-    /// `leases` are those of the ledger.
+    /// `remembered` is what the ledger has; `table` is the name of an nftables table for bridges, ours alone.
     pub fn new(
         bridge: String,
+        table: String,
         mtu: u32,
-        leases: BTreeMap<PodUid, Ipv4Addr>,
+        remembered: Remembered,
         cidr: Option<Ipv4Net>,
     ) -> Self {
+        let Remembered { leases, sandboxes } = remembered;
+        let links = sandboxes.iter().map(|(id, address)| (link(id), *address)).collect();
+        let guarded = Guarded { guard: Some(Guard::new(table)), links };
         let last = leases.values().max().copied();
         let state = Mutex::new(State { cidr, leases, last });
         Self {
@@ -84,6 +111,7 @@ impl Network {
             made: tokio::sync::Mutex::new(None),
             abandoned: Mutex::default(),
             swept: tokio::sync::Notify::new(),
+            guarded: Arc::new(Mutex::new(guarded)),
             cidr_tx: watch::Sender::new(cidr),
             leases_tx: watch::Sender::new(()),
         }
@@ -160,6 +188,16 @@ impl Network {
     ) -> Result<(), NetworkError> {
         let bridge = self.ensure_bridge().await?;
         let id = sandbox.to_string();
+        // Should it be one that was removed and is made again.
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        // Before there is a link: not one packet must come from it unseen.
+        let name = link(sandbox);
+        self.guard(move |links| {
+            // A link that is still there stays guarded, whoever has its address from now on.
+            links.retain(|it, its| *its != address || exists(it));
+            links.insert(name, address);
+        })
+        .await?;
         blocking(move || {
             let wanted = Attach { id: &id, netns: netns.as_fd(), ifname: IFNAME, address };
             cni::attach(&bridge, &wanted).map(drop).map_err(NetworkError::Attach)
@@ -185,13 +223,16 @@ impl Network {
         self.swept.notify_one();
     }
 
-    /// Takes links away that stayed behind. Runs until it is dropped.
+    /// Takes links away that stayed behind, and what the guard knows of them. Runs until it is dropped.
     pub async fn sweep(&self) {
+        // Whatever the process before left, or somebody removed.
+        self.guard_or_warn(|_| {}).await;
         loop {
             self.swept.notified().await;
             tokio::time::sleep(LINK_PATIENCE).await;
             let ids =
                 std::mem::take(&mut *self.abandoned.lock().unwrap_or_else(PoisonError::into_inner));
+            let gone = ids.clone();
             let result = blocking(move || {
                 let left = cni::attached().map_err(NetworkError::Links)?;
                 for id in ids.iter().filter(|id| left.contains(&cni::host_ifname(id))) {
@@ -202,8 +243,50 @@ impl Network {
             if let Err(err) = result.await {
                 // It costs a name; the next pod with this one would take it over.
                 tracing::warn!(error = crate::chain(&err), "Could not remove a link");
+                self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).extend(gone);
+                continue;
             }
+            self.guard_or_warn(move |links| {
+                for id in gone {
+                    links.remove(&cni::host_ifname(&id));
+                }
+            })
+            .await;
         }
+    }
+
+    async fn guard_or_warn(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<String, Ipv4Addr>) + Send + 'static,
+    ) {
+        if let Err(err) = self.guard(change).await {
+            // The next change tries again, and no pod gets a link before it succeeds.
+            tracing::warn!(error = crate::chain(&err), "Could not bring the guard up to date");
+        }
+    }
+
+    /// Changes what may come from the links of pods, and makes the kernel do so.
+    async fn guard(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<String, Ipv4Addr>) + Send + 'static,
+    ) -> Result<(), NetworkError> {
+        let guarded = Arc::clone(&self.guarded);
+        blocking(move || {
+            let mut guarded = guarded.lock().unwrap_or_else(PoisonError::into_inner);
+            let Guarded { guard, links } = &mut *guarded;
+            change(links);
+            let synced = guard.as_mut().map_or(Ok(()), |it| it.sync(links));
+            match synced {
+                Err(err) if err.is_unsupported() => {
+                    let error = crate::chain(&err);
+                    tracing::warn!(error, "This kernel cannot hold pods to their addresses");
+                    *guard = None;
+                    Ok(())
+                }
+                other => other.map_err(NetworkError::Guard),
+            }
+        })
+        .await
     }
 
     /// Makes the bridge, once for each address range.
@@ -250,6 +333,16 @@ impl Network {
     }
 }
 
+/// Whether there is a link of this name on the host.
+fn exists(link: &str) -> bool {
+    Path::new("/sys/class/net").join(link).exists()
+}
+
+/// Name of a sandbox's link on the host.
+fn link(sandbox: &SandboxId) -> String {
+    cni::host_ifname(&sandbox.to_string())
+}
+
 /// The first address of the range is the bridge's.
 fn gateway(cidr: Ipv4Net) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(cidr.network()).saturating_add(1))
@@ -271,7 +364,8 @@ mod tests {
 
     #[test]
     fn a_pod_keeps_its_address_and_nobody_else_gets_it() {
-        let network = Network::new("b".to_owned(), 1500, BTreeMap::new(), None);
+        let (bridge, table) = ("b".to_owned(), "t".to_owned());
+        let network = Network::new(bridge, table, 1500, Remembered::default(), None);
         assert!(matches!(network.reserve(&uid(1)), Err(NetworkError::NoCidr)));
         network.set_cidr("10.42.0.0/29".parse().unwrap());
         let first = network.reserve(&uid(1)).unwrap();

@@ -121,8 +121,9 @@ async fn start(mut config: AgentConfig) -> Result<Node, RunError> {
     }
     let images = open_images(&config).await?;
     let runtime = Runtime::connect(&config.runtime()).await.map_err(RunError::Keeper)?;
-    let leases = records::leases(&ledger);
-    let network = Network::new(config.bridge.clone(), machine::mtu(), leases, config.pod_cidr);
+    let (bridge, table) = (config.bridge.clone(), config.nft_table.clone());
+    let remembered = records::network(&ledger);
+    let network = Network::new(bridge, table, machine::mtu(), remembered, config.pod_cidr);
     let machine = machine::read(&config.state_dir, &config.bridge, &images);
     let parts = Parts {
         desired: Arc::new(DesiredStore::load(ledger.clone())),

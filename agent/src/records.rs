@@ -8,6 +8,8 @@ use agent_core::{
 };
 use agent_ledger::{Change, CommitError, Ledger, Table};
 
+use crate::network::Remembered;
+
 /// The records of one pod.
 #[derive(Clone, Debug, Default)]
 pub struct PodRecords {
@@ -39,8 +41,22 @@ pub fn load(ledger: &Ledger) -> BTreeMap<PodUid, PodRecords> {
     pods
 }
 
+/// What the pods have of the network.
+pub fn network(ledger: &Ledger) -> Remembered {
+    let mut remembered = Remembered { leases: leases(ledger), ..Remembered::default() };
+    for record in load(ledger).into_values().filter_map(|it| it.pod) {
+        let sandbox = record.sandbox.as_ref().filter(|_| !record.has_ended());
+        let Some((attempt, address)) = sandbox.and_then(|it| Some((it.attempt, it.address?)))
+        else {
+            continue;
+        };
+        remembered.sandboxes.insert(record.sandbox_id(attempt), address);
+    }
+    remembered
+}
+
 /// All addresses that are given out.
-pub fn leases(ledger: &Ledger) -> BTreeMap<PodUid, Ipv4Addr> {
+fn leases(ledger: &Ledger) -> BTreeMap<PodUid, Ipv4Addr> {
     let parse = |(key, bytes): (String, Vec<u8>)| {
         Some((key.parse().ok()?, std::str::from_utf8(&bytes).ok()?.parse().ok()?))
     };

@@ -12,7 +12,7 @@ use agent_core::ids::SandboxId;
 use agent_runtime::Runtime;
 use cni::BridgeConfig;
 use ipnet::Ipv4Net;
-use netproxy::{Config, Proxy};
+use netproxy::{Config, Guard, Proxy};
 use rustix::mount::{UnmountFlags, unmount};
 
 use crate::config::AgentConfig;
@@ -40,6 +40,8 @@ pub enum ResetError {
         #[source]
         err: cni::BridgeError,
     },
+    #[error("could not remove the table that holds pods to their addresses")]
+    Guard(#[source] netproxy::SyncError),
     #[error("could not remove the service table")]
     Services(#[source] netproxy::SyncError),
     #[error("could not remove {path}")]
@@ -108,6 +110,11 @@ fn remove_network(config: &AgentConfig) -> Result<(), ResetError> {
         pod_cidr: any,
         cluster_cidr: config.cluster_cidr,
     };
+    match Guard::new(config.nft_table.clone()).clear() {
+        // Then it never made one.
+        Err(err) if err.is_unsupported() => {}
+        other => other.map_err(ResetError::Guard)?,
+    }
     Proxy::new(proxy).clear().map_err(ResetError::Services)
 }
 

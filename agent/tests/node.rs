@@ -66,6 +66,7 @@ fn pods_survive_the_agent_and_leave_nothing() {
     assert_eq!(world.run(&["logs", "job"]).1, "said\n");
     let ip = row(&world.rows(), "web")["status"]["podIP"].as_str().unwrap().to_owned();
     assert_eq!(world.get(&ip, "/page"), "one");
+    assert!(world.guarded().contains(&ip), "the pod may send as anybody");
 
     // The agent dies in any moment: nothing else does.
     let pid = world.exec_pid("httpd");
@@ -76,6 +77,7 @@ fn pods_survive_the_agent_and_leave_nothing() {
     world.wait("the web pod is known again", |rows| ready(rows, "web"));
     assert_eq!(world.exec_pid("httpd"), pid);
     assert_eq!(row(&world.rows(), "web")["status"]["podIP"], ip);
+    assert!(world.guarded().contains(&ip), "the pod may send as anybody");
     let terminated = &row(&world.rows(), "job")["status"]["containerStatuses"][0]["state"];
     assert_eq!(terminated["terminated"]["exitCode"], 3);
 
@@ -99,6 +101,7 @@ fn pods_survive_the_agent_and_leave_nothing() {
     world.put(&[]);
     world.wait("everything is gone", |rows| rows.as_array().unwrap().is_empty());
     world.wait_for("no link is left", |it| it.links() == 0);
+    world.wait_for("nothing is known of its pods", |it| !it.guarded().contains("elements"));
     world.reset();
 }
 

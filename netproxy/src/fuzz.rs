@@ -18,7 +18,7 @@ fn services() {
         let elements = Elements::of(&table, "10.42.0.0/24".parse().unwrap());
         let difference = elements.difference(&Elements::default());
         assert_eq!(difference.delete, [], "there was nothing");
-        nft::update("t", &difference, &mut Batch::default());
+        nft::update("t", &difference, &mut Batch::ipv4());
         table.frontends.values().any(|it| !it.is_empty())
     });
 }

@@ -8,12 +8,16 @@
 //! index, and one map turns (address, protocol, port, index) into an endpoint. A change is a few elements added and
 //! deleted.
 //!
-//! Must never touch a table other than its own, and never drop what the host would let pass.
+//! Beside it, [`Guard`] holds sandboxes to their own addresses.
+//!
+//! Must never touch a table other than its own, and never drop what the host would let pass, but for what is sent in
+//! another's name.
 
 mod conntrack;
 mod elements;
 #[cfg(test)]
 mod fuzz;
+mod guard;
 pub mod model;
 mod netlink;
 mod nft;
@@ -21,7 +25,9 @@ mod nft;
 use std::io;
 
 use ipnet::Ipv4Net;
+use nix::libc;
 
+pub use crate::guard::Guard;
 use crate::{
     elements::{Difference, Elements},
     model::{ServiceTable, Warning},
@@ -72,6 +78,15 @@ pub enum SyncError {
     },
 }
 
+impl SyncError {
+    /// Whether the kernel has no nftables, or none for this family of packets.
+    pub fn is_unsupported(&self) -> bool {
+        let (Self::Socket(err) | Self::Exchange(err) | Self::Refused { err, .. }) = self;
+        let unsupported = [libc::EOPNOTSUPP, libc::EAFNOSUPPORT, libc::EPROTONOSUPPORT];
+        err.raw_os_error().is_some_and(|it| unsupported.contains(&it))
+    }
+}
+
 /// The proxy of one node. Works in the network namespace of the thread that calls it.
 #[derive(Debug)]
 pub struct Proxy {
@@ -100,7 +115,7 @@ impl Proxy {
             // Somebody else changed our table. What we know is wrong: start over.
         }
         let difference = wanted.difference(&Elements::default());
-        let mut batch = Batch::default();
+        let mut batch = Batch::ipv4();
         nft::replace_table(&self.config, &mut batch);
         nft::update(&self.config.table, &difference, &mut batch);
         batch.commit()?;
@@ -111,13 +126,13 @@ impl Proxy {
     /// Removes the proxy's table. It need not exist.
     pub fn clear(&mut self) -> Result<(), SyncError> {
         self.known = None;
-        let mut batch = Batch::default();
+        let mut batch = Batch::ipv4();
         nft::remove_table(&self.config.table, &mut batch);
         batch.commit()
     }
 
     fn update(&self, difference: &Difference) -> Result<(), SyncError> {
-        let mut batch = Batch::default();
+        let mut batch = Batch::ipv4();
         nft::update(&self.config.table, difference, &mut batch);
         let updated = batch.commit();
         if let Err(err) = &updated {

@@ -15,13 +15,24 @@ use crate::SyncError;
 /// The subsystem of nftables, named in the frame of a batch.
 const NFTABLES: u16 = 10;
 
-/// Messages in the making, each with words for what it does.
-#[derive(Debug, Default)]
+/// Messages in the making, each with words for what it does, about tables of one family.
+#[derive(Debug)]
 pub(crate) struct Batch {
+    family: NetfilterProtoFamily,
     messages: Vec<(NfTablesMessage, u16, &'static str)>,
 }
 
 impl Batch {
+    /// About packets of IPv4.
+    pub(crate) fn ipv4() -> Self {
+        Self { family: NetfilterProtoFamily::IPv4, messages: Vec::new() }
+    }
+
+    /// About frames on bridges.
+    pub(crate) fn bridge() -> Self {
+        Self { family: NetfilterProtoFamily::Bridge, messages: Vec::new() }
+    }
+
     /// Adds a message; `what` completes "could not ...".
     pub(crate) fn push(&mut self, what: &'static str, message: NfTablesMessage, flags: u16) {
         self.messages.push((message, flags, what));
@@ -62,7 +73,7 @@ impl Batch {
         let mut whats = Vec::with_capacity(n_messages);
         append(&mut bytes, frame(ControlMessage::BatchBegin), 0, 0);
         for (index, (message, flags, what)) in (1..).zip(self.messages) {
-            let header = NetfilterHeader::new(NetfilterProtoFamily::IPv4, 0, 0);
+            let header = NetfilterHeader::new(self.family, 0, 0);
             let message = NetfilterMessage::new(header, message);
             let last = whats.len() + 1 == n_messages;
             append(&mut bytes, message, flags | if last { NLM_F_ACK } else { 0 }, index);

@@ -10,6 +10,7 @@
 //! ```
 
 mod expr;
+pub(crate) mod guard;
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{
@@ -37,6 +38,7 @@ const IPV4: u32 = 7;
 const PROTOCOL: u32 = 12;
 const PORT: u32 = 13;
 const MARK: u32 = 19;
+const LINK_NAME: u32 = 41;
 const VERDICT: u32 = 0xffff_ff00;
 
 /// A message holds at most so many elements: their list must stay below 64 KiB.
@@ -187,7 +189,7 @@ fn new_set(
         SetAttribute::KeyType(key_type),
         SetAttribute::KeyLen(key_bytes),
         SetAttribute::Id(id),
-        SetAttribute::UserData(big_endian()),
+        SetAttribute::UserData(byte_order(key_type)),
     ];
     if let Some((data_type, data_bytes)) = data {
         attributes.push(SetAttribute::DataType(data_type));
@@ -199,9 +201,12 @@ fn new_set(
     batch.push("create a set", message, NLM_F_CREATE);
 }
 
-/// Tells those who list the set that its keys are in network order.
-fn big_endian() -> Vec<u8> {
-    let [a, b, c, d] = 2_u32.to_ne_bytes();
+/// Tells those who list the set how to read its keys: in network order, but for names.
+fn byte_order(key_type: u32) -> Vec<u8> {
+    const HOST: u32 = 1;
+    const NETWORK: u32 = 2;
+    let order = if key_type == LINK_NAME { HOST } else { NETWORK };
+    let [a, b, c, d] = order.to_ne_bytes();
     vec![0, 4, a, b, c, d]
 }
 

@@ -5,6 +5,8 @@
     reason = "nft, a program of its own, says what the kernel has"
 )]
 
+mod guard;
+
 use std::{
     collections::BTreeMap,
     fs::File,

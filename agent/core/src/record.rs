@@ -134,6 +134,11 @@ impl SandboxRecord {
 }
 
 impl PodRecord {
+    /// Nothing of it is left but this and its logs.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Terminated { .. })
+    }
+
     pub fn sandbox_id(&self, attempt: Attempt) -> SandboxId {
         SandboxId { pod: self.uid, attempt }
     }

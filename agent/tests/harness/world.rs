@@ -212,9 +212,18 @@ impl World {
         fs::read_dir(dir).map_or(0, Iterator::count)
     }
 
+    /// What the kernel lets this agent's pods send, as `nft` shows it; empty where there is no such table.
+    pub(crate) fn guarded(&self) -> String {
+        let [_, _, _, table, ..] = self.names();
+        let output =
+            Command::new("nft").args(["list", "table", "bridge", &table]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Stops the agent as an operator does, and removes everything.
     pub(crate) fn reset(mut self) {
         self.clean();
+        assert_eq!(self.guarded(), "");
         assert!(!self.dir.path().join("state").exists() && !self.dir.path().join("run").exists());
         assert!(!Path::new(&format!("/sys/class/net/b{}", self.tag)).exists());
     }

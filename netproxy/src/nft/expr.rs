@@ -12,9 +12,9 @@ use netlink_packet_netfilter::nftables::{
 use super::{KEY, RESULT};
 use crate::{Config, elements::Balancer};
 
-const NETWORK_HEADER: u32 = 1;
+pub(super) const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
-const SOURCE: u32 = 12;
+pub(super) const SOURCE: u32 = 12;
 const DESTINATION: u32 = 16;
 /// `IPS_DST_NAT`
 const TRANSLATED: u32 = 1 << 5;
@@ -161,7 +161,7 @@ fn load_port(to: Register) -> Expressions {
     load(TRANSPORT_HEADER, 2, 2, to)
 }
 
-fn load(base: u32, offset: u32, len: u32, to: Register) -> Expressions {
+pub(super) fn load(base: u32, offset: u32, len: u32, to: Register) -> Expressions {
     Expressions::Payload(vec![
         Payload::DestinationRegister(to),
         Payload::Base(base),
@@ -174,7 +174,7 @@ fn load_protocol(to: Register) -> Expressions {
     Expressions::Meta(vec![Meta::DestinationRegister(to), Meta::Key(MetaKey::L4Proto)])
 }
 
-fn lookup(set: &'static str, key: Register, to: Option<Register>) -> Expressions {
+pub(super) fn lookup(set: &'static str, key: Register, to: Option<Register>) -> Expressions {
     let mut lookup = vec![Lookup::Set(set.into()), Lookup::SourceRegister(key)];
     lookup.extend(to.map(Lookup::DestinationRegister));
     Expressions::Lookup(lookup)
@@ -190,7 +190,7 @@ fn mask(register: Register, mask: [u8; 4]) -> Expressions {
     ])
 }
 
-fn compare(register: Register, operator: Operator, value: Vec<u8>) -> Expressions {
+pub(super) fn compare(register: Register, operator: Operator, value: Vec<u8>) -> Expressions {
     Expressions::Cmp(vec![
         Cmp::SourceRegister(register),
         Cmp::Op(operator),
@@ -198,11 +198,11 @@ fn compare(register: Register, operator: Operator, value: Vec<u8>) -> Expression
     ])
 }
 
-fn immediate(to: Register, data: DataAttribute) -> Expressions {
+pub(super) fn immediate(to: Register, data: DataAttribute) -> Expressions {
     Expressions::Immediate(vec![Immediate::DestinationRegister(to), Immediate::Data(data)])
 }
 
-fn other<const N: usize>(name: &str, attributes: [DefaultNla; N]) -> Expressions {
+pub(super) fn other<const N: usize>(name: &str, attributes: [DefaultNla; N]) -> Expressions {
     Expressions::Other { expression_type: name.into(), attributes: attributes.into() }
 }
 
