@@ -45,6 +45,10 @@ pub(crate) trait CgroupDriver: Debug {
     /// Sets limits; what is `None` is left as it is.
     fn limit(&self, path: &str, resources: &Resources) -> io::Result<()>;
 
+    /// Has the kernel kill all of its processes, and not one of them, when it kills for want of memory.
+    /// Where the kernel cannot (v1, and v2 before Linux 4.19), nothing changes.
+    fn kill_as_one(&self, path: &str) -> io::Result<()>;
+
     /// Allows these devices and no others.
     fn allow_devices(&self, path: &str, rules: &[DeviceRule]) -> io::Result<()>;
 

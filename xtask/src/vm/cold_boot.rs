@@ -137,6 +137,9 @@ fn check_limits(guest: &mut Guest) -> anyhow::Result<()> {
     let limits = guest.run("cat /sys/fs/cgroup/outbye/*/pod*/*/memory.max")?;
     let n_limited = limits.lines().filter(|it| it.trim() == "134217728").count();
     ensure!(n_limited == 2, "two containers should be limited to 128 MiB, found: {limits:?}");
+    let groups = guest.run("cat /sys/fs/cgroup/outbye/*/pod*/*/memory.oom.group")?;
+    let die_as_one = groups.lines().count() >= 2 && groups.lines().all(|it| it.trim() == "1");
+    ensure!(die_as_one, "for want of memory, a container should die as one, found: {groups:?}");
     Ok(())
 }
 

@@ -88,6 +88,10 @@ impl CgroupDriver for Hierarchies {
         Ok(())
     }
 
+    fn kill_as_one(&self, _path: &str) -> io::Result<()> {
+        Ok(())
+    }
+
     fn allow_devices(&self, path: &str, rules: &[DeviceRule]) -> io::Result<()> {
         let Some(dir) = self.dir("devices", path) else {
             return Err(io::Error::other("the devices controller is not mounted"));

@@ -112,6 +112,14 @@ impl CgroupDriver for Unified {
         Ok(())
     }
 
+    fn kill_as_one(&self, path: &str) -> io::Result<()> {
+        // The file is missing where the kernel is old, or does not account for memory.
+        match write(&self.dir(path).join("memory.oom.group"), "1") {
+            Err(err) if is_gone(&err) => Ok(()),
+            other => other,
+        }
+    }
+
     fn allow_devices(&self, path: &str, rules: &[DeviceRule]) -> io::Result<()> {
         let dir = fs::File::open(self.dir(path))?;
         let rules: Vec<_> = rules.iter().filter_map(bpf_rule).collect();
@@ -190,7 +198,20 @@ fn bpf_rule(rule: &DeviceRule) -> Option<agent_sys::DeviceRule> {
 
 #[cfg(test)]
 mod tests {
-    use super::weight;
+    use super::*;
+
+    #[test]
+    fn a_container_dies_as_one_where_the_kernel_can_do_it() {
+        let mount = tempfile::tempdir().unwrap();
+        let cgroups = Unified { mount: mount.path().into() };
+        let dir = mount.path().join("pod/c");
+        fs::create_dir_all(&dir).unwrap();
+        cgroups.kill_as_one("pod/c").unwrap();
+        assert!(fs::read_dir(&dir).unwrap().next().is_none(), "the kernel makes files, not we");
+        fs::File::create(dir.join("memory.oom.group")).unwrap();
+        cgroups.kill_as_one("pod/c").unwrap();
+        assert_eq!(number_in(&dir.join("memory.oom.group")), Some(1));
+    }
 
     #[test]
     fn shares_become_weights() {

@@ -221,6 +221,9 @@ impl Keeper {
     fn prepare_cgroup(&self, made: &Made) -> io::Result<()> {
         self.cgroups.create(&made.cgroup)?;
         self.cgroups.limit(&made.cgroup, &made.spec.resources)?;
+        // A container of which the kernel killed a part looks well and is not: as kubelets do, on v2
+        // (`singleProcessOOMKill`).
+        self.cgroups.kill_as_one(&made.cgroup)?;
         if made.spec.privileged {
             return Ok(());
         }
