@@ -8,7 +8,6 @@
 //! that no request for discovery waits for a server.
 
 mod availability;
-mod backend;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,10 +21,8 @@ use rustls::ClientConfig;
 use serde_json::Value;
 
 use crate::admission::authorities;
-use crate::limits::AGGREGATION_REWORD;
+use crate::backends::ServicePort;
 use crate::tls::{Believed, ServerCertificate, client_config};
-
-pub(crate) use backend::Absent;
 
 const GROUP: &str = "apiregistration.k8s.io";
 const PLURAL: &str = "apiservices";
@@ -90,6 +87,11 @@ impl Api {
     /// The name that its server's certificate must have, and that is asked for there.
     pub(crate) fn host(&self) -> String {
         format!("{}.{}.svc", self.service, self.namespace)
+    }
+
+    /// Where its servers are found.
+    fn backend(&self) -> ServicePort<'_> {
+        ServicePort { namespace: &self.namespace, service: &self.service, port: self.port }
     }
 }
 

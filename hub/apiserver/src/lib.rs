@@ -12,6 +12,7 @@ mod admission;
 mod aggregation;
 pub mod audit;
 pub mod auth;
+mod backends;
 mod flow;
 mod handler;
 pub mod limits;

@@ -132,7 +132,7 @@ pub const MAX_SPDY_STREAMS: usize = 512;
 pub const SPDY_STREAM_QUEUE: usize = 8;
 /// All quotas are counted anew this often, should anything have gone by them.
 pub const QUOTA_RECOUNT: Duration = Duration::from_mins(5);
-/// Time to connect to one address of a webhook.
+/// Time to connect to one place where a webhook is, and for TLS with it.
 pub const WEBHOOK_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections to one webhook that are kept for the next request.
 pub const WEBHOOK_IDLE: usize = 8;

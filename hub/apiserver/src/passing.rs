@@ -1,8 +1,11 @@
 //! Passing requests on to servers in pods and elsewhere. Pods are reached through the sessions of
 //! their nodes: the hub itself has no way into the pod network.
 
-mod patience;
+#[cfg(test)]
+mod tests;
 
+use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -10,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use agent_sync::stream::StreamRequest;
+use agent_sync::stream::{StreamKind, StreamRequest};
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{CONNECTION, HOST, UPGRADE};
@@ -31,10 +34,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::distrust;
-use crate::limits::{PASSING_CONNECT_TIMEOUT, STREAM_OPEN_TIMEOUT};
-use crate::response::{Answer, Body as AnswerBody};
-use crate::streaming::NodeStreams;
+use crate::limits::{PASSING_CONNECT_TIMEOUT, PROXY_ANSWER_TIMEOUT, STREAM_OPEN_TIMEOUT};
+use crate::response::{self, Answer};
 use crate::streaming::connection::{Reason, connection};
+use crate::streaming::{NodeStreams, OpenError};
+
+/// Places that are tried for one request.
+const MAX_PLACES: usize = 3;
 
 /// Headers of one connection: they say nothing about the next.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -69,12 +75,76 @@ pub(crate) enum Place {
     Name { host: String, port: u16 },
 }
 
+/// As what messages name it.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod { request, .. } => {
+                write!(f, "pod {}/{}", request.pod_namespace, request.pod_name)?;
+                if let StreamKind::PortForward { port } = request.kind {
+                    write!(f, ":{port}")?;
+                }
+                Ok(())
+            }
+            Self::Address(address) => write!(f, "tcp {address}"),
+            Self::Name { host, port } => write!(f, "tcp {host}:{port}"),
+        }
+    }
+}
+
+/// Why a server was not reached, in Go's words.
+#[derive(Debug)]
+pub(crate) enum ReachError {
+    /// Nobody says where it is.
+    Nowhere,
+    /// There is no connection.
+    Dial { place: String, err: io::Error },
+    /// Its node is not there.
+    Node(OpenError),
+    /// Its node ended the connection, and said why.
+    Ended(String),
+    /// It speaks no TLS, or is not believed.
+    Tls(String),
+}
+
+impl ReachError {
+    fn late(place: &Place) -> Self {
+        let err = io::Error::new(io::ErrorKind::TimedOut, "i/o timeout");
+        Self::Dial { place: place.to_string(), err }
+    }
+
+    /// What a client is told whose request was to be passed on.
+    pub(crate) fn to_status(&self) -> Status {
+        match self {
+            Self::Node(err) => err.to_status(),
+            Self::Nowhere | Self::Dial { .. } | Self::Ended(_) | Self::Tls(_) => {
+                unreachable(&self.to_string())
+            }
+        }
+    }
+}
+
+impl fmt::Display for ReachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nowhere => f.write_str("no endpoints available"),
+            Self::Dial { place, err } if err.kind() == io::ErrorKind::ConnectionRefused => {
+                write!(f, "dial {place}: connect: connection refused")
+            }
+            Self::Dial { place, err } => write!(f, "dial {place}: {err}"),
+            Self::Node(err) => write!(f, "{err}"),
+            Self::Ended(why) => f.write_str(why),
+            Self::Tls(why) => write!(f, "tls: {why}"),
+        }
+    }
+}
+
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Bytes to and from a server.
-struct Bytestream(Box<dyn Io>);
+pub(crate) struct Bytestream(Box<dyn Io>);
 
 impl AsyncRead for Bytestream {
     fn poll_read(
@@ -111,13 +181,42 @@ pub(crate) struct Reached {
 }
 
 impl Passage {
+    /// Connects to the first of some places that serve the same, and speaks TLS there. Only a few
+    /// are tried, each for no longer than `patience`. The certificate must have this name.
+    ///
+    /// # Errors
+    /// None of them can be reached or believed: why the last one was not.
+    pub(crate) async fn reach<'a>(
+        &self,
+        places: &'a [Place],
+        tls: &Arc<ClientConfig>,
+        name: &str,
+        patience: Duration,
+    ) -> Result<(&'a Place, Reached), ReachError> {
+        let mut failed = ReachError::Nowhere;
+        for place in places.iter().take(MAX_PLACES) {
+            let trying = async { self.open(place).await?.secured(tls.clone(), name).await };
+            match tokio::time::timeout(patience, trying).await {
+                Ok(Ok(reached)) => return Ok((place, reached)),
+                Ok(Err(err)) => failed = err,
+                Err(_) => failed = ReachError::late(place),
+            }
+        }
+        Err(failed)
+    }
+
     /// Connects.
     ///
     /// # Errors
     /// The node is not there, or nobody listens at the address.
-    pub(crate) async fn open(&self, place: &Place) -> Result<Reached, Status> {
+    pub(crate) async fn open(&self, place: &Place) -> Result<Reached, ReachError> {
         let connected = match place {
-            Place::Pod { node, request } => return self.open_pod(node, request.clone()).await,
+            Place::Pod { node, request } => {
+                return match self.open_pod(node, request.clone()).await {
+                    Some(opened) => opened.map_err(ReachError::Node),
+                    None => Err(ReachError::late(place)),
+                };
+            }
             Place::Address(address) => {
                 tokio::time::timeout(PASSING_CONNECT_TIMEOUT, TcpStream::connect(address)).await
             }
@@ -128,26 +227,32 @@ impl Passage {
         };
         match connected {
             Ok(Ok(stream)) => {
+                // Small requests must not wait for more.
+                let _ = stream.set_nodelay(true);
                 Ok(Reached { io: Bytestream(Box::new(stream)), reason: Reason::default() })
             }
-            Ok(Err(err)) => Err(unreachable(&err.to_string())),
-            Err(_) => Err(unreachable("it did not answer in time")),
+            Ok(Err(err)) => Err(ReachError::Dial { place: place.to_string(), err }),
+            Err(_) => Err(ReachError::late(place)),
         }
     }
 
-    async fn open_pod(&self, node: &str, request: StreamRequest) -> Result<Reached, Status> {
+    /// `None` if the node takes too long.
+    async fn open_pod(
+        &self,
+        node: &str,
+        request: StreamRequest,
+    ) -> Option<Result<Reached, OpenError>> {
         let opening = self.nodes.open(node, request);
-        let stream = match tokio::time::timeout(STREAM_OPEN_TIMEOUT, opening).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(err)) => return Err(err.to_status()),
-            Err(_) => return Err(Status::timeout("the node did not open the stream in time")),
+        let stream = match tokio::time::timeout(STREAM_OPEN_TIMEOUT, opening).await.ok()? {
+            Ok(stream) => stream,
+            Err(err) => return Some(Err(err)),
         };
         let (io, reason, carrying) = connection(stream);
         let stopping = self.stopping.clone();
         self.tasks.spawn(async move {
             let _ = stopping.run_until_cancelled(carrying).await;
         });
-        Ok(Reached { io: Bytestream(Box::new(io)), reason })
+        Some(Ok(Reached { io: Bytestream(Box::new(io)), reason }))
     }
 
     /// Sends one request and answers with what comes back, as long as it comes. `client` is set
@@ -182,10 +287,8 @@ impl Passage {
         keep: impl Send + 'static,
     ) -> Result<Answer, Status> {
         let Reached { io, reason } = reached;
-        let failed = |err: hyper::Error| match reason.get() {
-            Some(reason) => {
-                unreachable(reason.strip_prefix("Internal error occurred: ").unwrap_or(reason))
-            }
+        let failed = |err: hyper::Error| match said(&reason) {
+            Some(why) => unreachable(why),
             None => unreachable(&err.to_string()),
         };
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(io));
@@ -258,20 +361,31 @@ impl Reached {
         self,
         config: Arc<ClientConfig>,
         name: &str,
-    ) -> Result<Self, Status> {
+    ) -> Result<Self, ReachError> {
         let Self { io, reason } = self;
         let server = ServerName::try_from(name.to_owned())
-            .map_err(|_| unreachable(&format!("{name:?} is no name of a server")))?;
+            .map_err(|_| ReachError::Tls(format!("{name:?} is no name of a server")))?;
         let connecting = TlsConnector::from(config).connect(server, io);
         match tokio::time::timeout(PASSING_CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(tls)) => Ok(Self { io: Bytestream(Box::new(tls)), reason }),
-            Ok(Err(err)) => {
-                let why = reason.get().map(str::to_owned);
-                Err(unreachable(&why.unwrap_or_else(|| format!("tls: {}", distrust(&err, name)))))
-            }
-            Err(_) => Err(unreachable("it did not answer in time")),
+            Ok(Err(err)) => Err(match said(&reason) {
+                Some(why) => ReachError::Ended(why.to_owned()),
+                None => ReachError::Tls(distrust(&err, name)),
+            }),
+            Err(_) => Err(ReachError::Tls("handshake timeout".to_owned())),
         }
     }
+
+    /// The bytes, for whoever speaks HTTP on them by itself.
+    pub(crate) fn into_io(self) -> Bytestream {
+        self.io
+    }
+}
+
+/// What the node said when it ended the connection.
+fn said(reason: &Reason) -> Option<&str> {
+    let said = reason.get()?;
+    Some(said.strip_prefix("Internal error occurred: ").unwrap_or(said))
 }
 
 /// The body of an answer, as it comes; `held` goes with it. Where it breaks off, that is an error, and

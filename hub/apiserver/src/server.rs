@@ -115,6 +115,7 @@ impl ApiServer {
             shutdown_delay,
         } = config;
         let acceptor = TlsAcceptor::from(server_config(tls, registry.clone())?);
+        registry.call_through(&nodes);
         let parts =
             Parts { authentication, audit, authorizer, nodes, version, address, front_proxy };
         let shared = Shared::new(registry, parts);

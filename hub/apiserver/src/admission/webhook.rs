@@ -9,6 +9,7 @@ mod client;
 mod place;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -20,6 +21,7 @@ use super::expression::Conditions;
 use super::review::{self, Response};
 use super::{Attributes, matching};
 use crate::registry::Registry;
+use crate::streaming::NodeStreams;
 use client::CallError;
 pub(super) use client::Clients;
 pub(crate) use client::{authorities, distrust};
@@ -201,7 +203,8 @@ impl Registry {
         called.map_err(|why| format!("failed to call webhook: {why}"))
     }
 
-    /// Sends a body to where `clientConfig` says, and returns the body of the answer.
+    /// Sends a body to where `clientConfig` says, and returns the body of the answer. All of it, the
+    /// way there too, takes no longer than `seconds`.
     ///
     /// # Errors
     /// Why there is none, in Go's words.
@@ -211,12 +214,19 @@ impl Registry {
         seconds: u64,
         body: Bytes,
     ) -> Result<Bytes, String> {
-        let url = place::url(config);
-        let told = |err: CallError| format!("Post \"{url}?timeout={seconds}s\": {err}");
-        let deadline = std::time::Duration::from_secs(seconds);
-        let finding = tokio::time::timeout(deadline, place::find(self, config)).await;
-        let target = finding.unwrap_or(Err(CallError::Deadline)).map_err(told)?;
-        self.admission().webhooks.call(&target, seconds, body).await.map_err(told)
+        let calling = async {
+            let target = place::find(self, config).await?;
+            self.admission().webhooks.call(&target, seconds, body).await
+        };
+        let called = tokio::time::timeout(Duration::from_secs(seconds), calling).await;
+        called
+            .unwrap_or(Err(CallError::Deadline))
+            .map_err(|err| format!("Post \"{}?timeout={seconds}s\": {err}", place::url(config)))
+    }
+
+    /// From here on, webhooks in pods are called through these nodes.
+    pub(crate) fn call_through(&self, nodes: &Arc<dyn NodeStreams>) {
+        self.admission().webhooks.set_nodes(nodes);
     }
 }
 

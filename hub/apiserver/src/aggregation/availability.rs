@@ -14,13 +14,14 @@ use hub_storage::{Event, Prefix};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Absent, Aggregation, Api, GROUP, Heard, PLURAL};
+use super::{Aggregation, Api, GROUP, Heard, PLURAL};
 use crate::auth::MASTERS;
+use crate::backends::Absent;
 use crate::limits::{
     AGGREGATION_BATCH, AGGREGATION_CHECK, AGGREGATION_IDLE, AGGREGATION_RECHECK,
-    AGGREGATION_TIMEOUT, MAX_DISCOVERY,
+    AGGREGATION_TIMEOUT, MAX_DISCOVERY, PASSING_CONNECT_TIMEOUT,
 };
-use crate::passing::{Passage, passed_on};
+use crate::passing::{Passage, Reached, passed_on};
 use crate::registry::{ListOptions, Registry, WriteOptions};
 
 /// As whom the hub asks.
@@ -84,7 +85,7 @@ impl Aggregation {
     }
 
     async fn check(&self, registry: &Registry, passage: &Passage, api: &Arc<Api>) -> bool {
-        let verdict = match api.places(registry) {
+        let verdict = match api.backend().places(registry) {
             Err(absent) => missing(api, &absent),
             Ok(_) => {
                 let url = format!("https://{}:{}{}", api.host(), api.port, path_of(api));
@@ -171,21 +172,13 @@ impl Aggregation {
         registry: &Registry,
         passage: &Passage,
         api: &Api,
-    ) -> Result<crate::passing::Reached, Status> {
+    ) -> Result<Reached, Status> {
         let config = self.tls(api).map_err(Status::service_unavailable)?;
-        let places = api.places(registry);
+        let places = api.backend().places(registry);
         let places = places.map_err(|it| Status::service_unavailable(missing(api, &it).message))?;
-        let mut failed = Status::service_unavailable("service unavailable");
-        for place in places {
-            match passage.open(&place).await {
-                Err(err) => failed = err,
-                Ok(reached) => match reached.secured(config.clone(), &api.host()).await {
-                    Ok(secured) => return Ok(secured),
-                    Err(err) => failed = err,
-                },
-            }
-        }
-        Err(failed)
+        let (config, host) = (&config, api.host());
+        let reaching = passage.reach(&places, config, &host, PASSING_CONNECT_TIMEOUT);
+        reaching.await.map(|(_, reached)| reached).map_err(|err| err.to_status())
     }
 }
 

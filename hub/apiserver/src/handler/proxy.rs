@@ -64,10 +64,11 @@ pub(super) async fn serve(call: Call, mut request: Request<Incoming>) -> Result<
         .map_err(|_| Status::bad_request("could not pass on the path"))?;
     passed.headers_mut().insert(HeaderName::from_static("x-forwarded-uri"), forwarded);
     let passage = call.shared.passage();
-    let mut reached = passage.open(&place).await?;
+    let mut reached = passage.open(&place).await.map_err(|err| err.to_status())?;
     if target.secure {
         let config = trusting_client().map_err(|err| unreachable(&err.to_string()))?;
-        reached = reached.secured(config, &target.pod).await?;
+        let secured = reached.secured(config, &target.pod).await;
+        reached = secured.map_err(|err| err.to_status())?;
     }
     // What answers takes what time it likes, and so may its clients.
     passage.exchange(reached, passed, client, None, Open::new(call.shared)).await

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::harness::{Reply, World, registry};
 
-fn configmap(name: &str) -> Value {
+pub(crate) fn configmap(name: &str) -> Value {
     json!({"metadata": {"name": name}, "data": {"k": "v"}})
 }
 
@@ -29,10 +29,10 @@ fn pod(name: &str, container: Value) -> Value {
     json!({"metadata": {"name": name}, "spec": {"containers": [made]}})
 }
 
-const CONFIGMAPS: &str = "/api/v1/namespaces/default/configmaps";
+pub(crate) const CONFIGMAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
-fn message(reply: &Reply) -> String {
+pub(crate) fn message(reply: &Reply) -> String {
     object::text(&reply.json(), "message").to_owned()
 }
 
@@ -42,9 +42,10 @@ fn warnings(reply: &Reply) -> Vec<String> {
 }
 
 /// A webhook that answers as its path says.
-struct Webhook {
-    port: u16,
-    ca: String,
+pub(crate) struct Webhook {
+    pub(crate) port: u16,
+    /// PEM in base64.
+    pub(crate) ca: String,
     connections: Arc<AtomicUsize>,
     _serving: JoinSet<()>,
 }
@@ -72,8 +73,8 @@ pub(crate) fn issue(
 }
 
 impl Webhook {
-    async fn new() -> Self {
-        let (ca, config) = issue(vec!["localhost".to_owned()]);
+    pub(crate) async fn new() -> Self {
+        let (ca, config) = issue(vec!["localhost".to_owned(), "s.default.svc".to_owned()]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -96,7 +97,7 @@ impl Webhook {
         Self { port, ca: STANDARD.encode(ca.pem()), connections, _serving: serving }
     }
 
-    fn settings(&self, path: &str, more: Value) -> Value {
+    pub(crate) fn settings(&self, path: &str, more: Value) -> Value {
         let mut settings = json!({
             "name": "hook.example.com",
             "clientConfig": {"url": format!("https://localhost:{}/{path}", self.port), "caBundle": self.ca},
@@ -142,7 +143,7 @@ async fn answer(
     Ok(http::Response::new(Full::new(review.to_string().into())))
 }
 
-async fn configure(world: &mut World, kind: &str, settings: Value) -> Reply {
+pub(crate) async fn configure(world: &mut World, kind: &str, settings: Value) -> Reply {
     let path = format!("/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations");
     world.send("DELETE", &format!("{path}/w"), &[], "").await;
     let reply =

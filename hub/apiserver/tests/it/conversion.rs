@@ -17,26 +17,27 @@ use tokio_rustls::TlsAcceptor;
 use crate::admission::issue;
 use crate::harness::World;
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+pub(crate) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const DEFINITION: &str =
     "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/things.example.com";
-const V1: &str = "/apis/example.com/v1/namespaces/default/things";
-const V2: &str = "/apis/example.com/v2/namespaces/default/things";
+pub(crate) const V1: &str = "/apis/example.com/v1/namespaces/default/things";
+pub(crate) const V2: &str = "/apis/example.com/v2/namespaces/default/things";
 const MERGE: [(&str, &str); 1] = [("content-type", "application/merge-patch+json")];
 const APPLY: [(&str, &str); 1] = [("content-type", "application/apply-patch+yaml")];
 
 /// Joins and splits: `v1` says `hostPort: a:1`, `v2` says `host: a, port: "1"`.
-struct Converter {
-    port: u16,
-    ca: String,
+pub(crate) struct Converter {
+    pub(crate) port: u16,
+    /// PEM in base64.
+    pub(crate) ca: String,
     /// How many objects each request had.
     asked: Arc<Mutex<Vec<usize>>>,
     _serving: JoinSet<()>,
 }
 
 impl Converter {
-    async fn new() -> Self {
-        let (ca, config) = issue(vec!["localhost".to_owned()]);
+    pub(crate) async fn new() -> Self {
+        let (ca, config) = issue(vec!["localhost".to_owned(), "s.default.svc".to_owned()]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -63,7 +64,7 @@ impl Converter {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 
-    fn definition(&self, storage: &str, reviews: &[&str]) -> Value {
+    pub(crate) fn definition(&self, storage: &str, reviews: &[&str]) -> Value {
         let version = |name: &str, fields: &[&str]| {
             let fields: serde_json::Map<String, Value> =
                 fields.iter().map(|it| ((*it).to_owned(), json!({"type": "string"}))).collect();
@@ -129,7 +130,7 @@ async fn answer(
     Ok(http::Response::new(Full::new(review.to_string().into())))
 }
 
-fn thing(version: &str, name: &str, spec: Value) -> Value {
+pub(crate) fn thing(version: &str, name: &str, spec: Value) -> Value {
     json!({"apiVersion": format!("example.com/{version}"), "kind": "Thing",
         "metadata": {"name": name}, "spec": spec})
 }

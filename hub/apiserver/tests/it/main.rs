@@ -10,6 +10,7 @@ mod conversion;
 mod custom;
 mod forms;
 mod harness;
+mod hooks_in_pods;
 mod lists;
 mod node_tokens;
 mod objects;

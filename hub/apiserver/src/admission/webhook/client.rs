@@ -1,12 +1,10 @@
-//! Calls webhooks over HTTPS: one request, bounded in time and size, over connections that are
-//! kept for the next one.
+//! Calls webhooks over HTTPS: one request, bounded in size, over connections that are kept for the
+//! next one. Its caller bounds the time.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,13 +15,15 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::limits::{MAX_BODY, WEBHOOK_CONNECT_TIMEOUT, WEBHOOK_IDLE};
+use crate::passing::{Passage, Place, ReachError};
+use crate::streaming::{NoNodes, NodeStreams};
+use crate::tls::{Believed, client_config};
 
 type Sender = SendRequest<Full<Bytes>>;
 
@@ -42,9 +42,15 @@ pub(super) struct Target {
     /// Path, without the query.
     pub(super) path: String,
     /// Where to connect, in this order.
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) places: Vec<Place>,
     /// Who may have signed its certificate: PEM in base64. Empty trusts the machine's authorities.
     pub(super) ca: String,
+}
+
+impl Target {
+    fn key(&self) -> (String, String) {
+        (self.authority.clone(), self.ca.clone())
+    }
 }
 
 /// Why a webhook gave no answer, in Go's words.
@@ -52,12 +58,10 @@ pub(super) struct Target {
 pub(super) enum CallError {
     /// Nothing came in time.
     Deadline,
-    /// No connection.
-    Dial { address: SocketAddr, err: io::Error },
-    /// There is no address to connect to.
-    NoAddress(String),
-    /// Its certificate is not trusted, or TLS failed.
-    Tls(String),
+    /// No connection, or one to somebody who is not trusted.
+    Unreached(ReachError),
+    /// There is no place to connect to.
+    NoPlace(String),
     /// It answered with an error.
     Http(u16),
     /// The answer is larger than may be.
@@ -72,12 +76,8 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Deadline => f.write_str("context deadline exceeded"),
-            Self::Dial { address, err } if err.kind() == io::ErrorKind::ConnectionRefused => {
-                write!(f, "dial tcp {address}: connect: connection refused")
-            }
-            Self::Dial { address, err } => write!(f, "dial tcp {address}: {err}"),
-            Self::NoAddress(why) | Self::Config(why) => f.write_str(why),
-            Self::Tls(why) => write!(f, "tls: {why}"),
+            Self::Unreached(err) => write!(f, "{err}"),
+            Self::NoPlace(why) | Self::Config(why) => f.write_str(why),
             Self::Http(404) => f.write_str("the server could not find the requested resource"),
             Self::Http(code) => write!(f, "the server responded with the status code {code}"),
             Self::TooLarge => {
@@ -88,11 +88,20 @@ impl fmt::Display for CallError {
     }
 }
 
+/// A connection, and where it leads.
+struct Connection {
+    place: Place,
+    sender: Sender,
+}
+
 /// Connections and trust that are kept between calls.
 #[derive(Default)]
 pub(crate) struct Clients {
-    idle: Mutex<BTreeMap<String, Vec<Sender>>>,
+    /// By authority and bundle: who may use the same connections.
+    idle: Mutex<BTreeMap<(String, String), Vec<Connection>>>,
     trust: Mutex<BTreeMap<String, Arc<ClientConfig>>>,
+    /// The way into pods. Weak: what leads to nodes writes through the registry that has this.
+    nodes: Mutex<Option<Weak<dyn NodeStreams>>>,
     tasks: TaskTracker,
 }
 
@@ -103,35 +112,36 @@ impl fmt::Debug for Clients {
 }
 
 impl Clients {
-    /// Sends a review and returns the answer's body.
+    /// From here on, pods are reached through these nodes.
+    pub(super) fn set_nodes(&self, nodes: &Arc<dyn NodeStreams>) {
+        let mut known = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(Arc::downgrade(nodes));
+    }
+
+    fn passage(&self) -> Passage {
+        let known = self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let nodes = known.and_then(|it| it.upgrade()).unwrap_or_else(|| Arc::new(NoNodes));
+        // Never fires: calls have deadlines, and what is asked while the server stops is answered.
+        Passage { nodes, tasks: self.tasks.clone(), stopping: CancellationToken::new() }
+    }
+
+    /// Sends a review and returns the answer's body. `seconds` is how long the webhook is told that
+    /// the caller waits.
     pub(super) async fn call(
         &self,
         target: &Target,
         seconds: u64,
         body: Bytes,
     ) -> Result<Bytes, CallError> {
-        let calling = self.exchange(target, seconds, body);
-        match tokio::time::timeout(Duration::from_secs(seconds), calling).await {
-            Ok(answered) => answered,
-            Err(_) => Err(CallError::Deadline),
-        }
-    }
-
-    async fn exchange(
-        &self,
-        target: &Target,
-        seconds: u64,
-        body: Bytes,
-    ) -> Result<Bytes, CallError> {
         // A kept connection may have been closed meanwhile: then a new one is tried, once.
-        if let Some(sender) = self.take(target) {
-            match self.send(target, seconds, body.clone(), sender).await {
+        if let Some(kept) = self.take(target) {
+            match self.send(target, seconds, body.clone(), kept).await {
                 Err(CallError::Broken(_)) => {}
                 done => return done,
             }
         }
-        let sender = self.connect(target).await?;
-        self.send(target, seconds, body, sender).await
+        let fresh = self.connect(target).await?;
+        self.send(target, seconds, body, fresh).await
     }
 
     async fn send(
@@ -139,7 +149,7 @@ impl Clients {
         target: &Target,
         seconds: u64,
         body: Bytes,
-        mut sender: Sender,
+        mut connection: Connection,
     ) -> Result<Bytes, CallError> {
         let request = Request::post(format!("{}?timeout={seconds}s", target.path))
             .header(HOST, &target.authority)
@@ -149,8 +159,8 @@ impl Clients {
             .body(Full::new(body))
             .map_err(|err| CallError::Config(err.to_string()))?;
         let broken = |err: hyper::Error| CallError::Broken(err.to_string());
-        sender.ready().await.map_err(broken)?;
-        let answer = sender.send_request(request).await.map_err(broken)?;
+        connection.sender.ready().await.map_err(broken)?;
+        let answer = connection.sender.send_request(request).await.map_err(broken)?;
         let code = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), MAX_BODY).collect().await.map_err(|err| {
             match err.downcast_ref::<http_body_util::LengthLimitError>() {
@@ -161,46 +171,42 @@ impl Clients {
         if code != 200 {
             return Err(CallError::Http(code));
         }
-        self.keep(target, sender);
+        self.keep(target, connection);
         Ok(body.to_bytes())
     }
 
-    fn take(&self, target: &Target) -> Option<Sender> {
+    /// A kept connection to a place where the webhook still is.
+    fn take(&self, target: &Target) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let senders = idle.get_mut(&place(target))?;
-        senders.retain(|it| !it.is_closed());
-        senders.pop()
+        let kept = idle.get_mut(&target.key())?;
+        kept.retain(|it| !it.sender.is_closed() && target.places.contains(&it.place));
+        kept.pop()
     }
 
-    fn keep(&self, target: &Target, sender: Sender) {
+    fn keep(&self, target: &Target, connection: Connection) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|_, senders| {
-            senders.retain(|it| !it.is_closed());
-            !senders.is_empty()
+        idle.retain(|_, kept| {
+            kept.retain(|it| !it.sender.is_closed());
+            !kept.is_empty()
         });
-        let senders = idle.entry(place(target)).or_default();
-        if senders.len() < WEBHOOK_IDLE {
-            senders.push(sender);
+        let kept = idle.entry(target.key()).or_default();
+        if kept.len() < WEBHOOK_IDLE {
+            kept.push(connection);
         }
     }
 
-    async fn connect(&self, target: &Target) -> Result<Sender, CallError> {
-        let config = self.trust(&target.ca)?;
-        let stream = dial(target).await?;
-        let name = ServerName::try_from(target.host.clone())
-            .map_err(|err| CallError::Config(err.to_string()))?;
-        let tls = TlsConnector::from(config)
-            .connect(name, stream)
-            .await
-            .map_err(|err| CallError::Tls(distrust(&err, &target.host)))?;
-        let (sender, connection) = http1::handshake(TokioIo::new(tls))
+    async fn connect(&self, target: &Target) -> Result<Connection, CallError> {
+        let (tls, passage) = (self.trust(&target.ca)?, self.passage());
+        let reaching = passage.reach(&target.places, &tls, &target.host, WEBHOOK_CONNECT_TIMEOUT);
+        let (place, reached) = reaching.await.map_err(CallError::Unreached)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(reached.into_io()))
             .await
             .map_err(|err| CallError::Broken(err.to_string()))?;
         self.tasks.spawn(async move {
             // How a connection ends is seen by whoever uses it.
             let _ = connection.await;
         });
-        Ok(sender)
+        Ok(Connection { place: place.clone(), sender })
     }
 
     fn trust(&self, ca: &str) -> Result<Arc<ClientConfig>, CallError> {
@@ -208,45 +214,14 @@ impl Clients {
         if let Some(config) = trust.get(ca) {
             return Ok(config.clone());
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|err| CallError::Config(err.to_string()))?
-            .with_root_certificates(roots(ca)?)
-            .with_no_client_auth();
-        let config = Arc::new(config);
+        let config = client_config(Believed::Authorities(roots(ca)?), None)
+            .map_err(|err| CallError::Config(err.to_string()))?;
         if trust.len() >= MAX_TRUSTED {
             trust.clear();
         }
         trust.insert(ca.to_owned(), config.clone());
         Ok(config)
     }
-}
-
-/// Who may use the same connections.
-fn place(target: &Target) -> String {
-    format!("{} {:?} {}", target.authority, target.addresses, target.ca)
-}
-
-async fn dial(target: &Target) -> Result<TcpStream, CallError> {
-    let mut failed =
-        CallError::NoAddress(format!("no endpoints available for service \"{}\"", target.host));
-    for address in &target.addresses {
-        let dialing = TcpStream::connect(address);
-        match tokio::time::timeout(WEBHOOK_CONNECT_TIMEOUT, dialing).await {
-            Ok(Ok(stream)) => {
-                // Small requests must not wait for more.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Ok(Err(err)) => failed = CallError::Dial { address: *address, err },
-            Err(_) => {
-                let err = io::Error::new(io::ErrorKind::TimedOut, "i/o timeout");
-                failed = CallError::Dial { address: *address, err };
-            }
-        }
-    }
-    Err(failed)
 }
 
 /// The authorities in a bundle (PEM in base64), or the machine's.

@@ -1,4 +1,5 @@
-//! Where a webhook is: its URL, or the Service in front of it.
+//! Where a webhook is: its URL, which the hub itself reaches, or the Service in front of it, whose
+//! pods are reached through their nodes.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,7 +7,8 @@ use hub_api::object;
 use serde_json::Value;
 
 use super::client::{CallError, Target};
-use crate::admission::builtin::Lookup;
+use crate::backends::{Absent, ServicePort};
+use crate::passing::Place;
 use crate::registry::Registry;
 
 /// The address for people, without the query.
@@ -24,7 +26,7 @@ pub(super) fn url(config: &Value) -> String {
 /// Finds out where to connect.
 ///
 /// # Errors
-/// There is no such service, or its name has no address.
+/// There is no such service, nobody is ready behind it, or the URL's name has no address.
 pub(super) async fn find(registry: &Registry, config: &Value) -> Result<Target, CallError> {
     let ca = object::text(config, "caBundle").to_owned();
     let url = url(config);
@@ -34,12 +36,12 @@ pub(super) async fn find(registry: &Registry, config: &Value) -> Result<Target, 
         None => (rest, "/"),
     };
     let (host, port) = split(authority)?;
-    let addresses = match object::get(config, "service") {
-        Some(service) => of_service(registry, service, port).await?,
-        None => resolve(&host, port).await?,
+    let places = match object::get(config, "service") {
+        Some(service) => of_service(registry, service, port)?,
+        None => resolve(&host, port).await?.into_iter().map(Place::Address).collect(),
     };
     let (authority, path) = (authority.to_owned(), path.to_owned());
-    Ok(Target { host, authority, path, addresses, ca })
+    Ok(Target { host, authority, path, places, ca })
 }
 
 fn split(authority: &str) -> Result<(String, u16), CallError> {
@@ -60,66 +62,23 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, CallError> {
     let found = tokio::net::lookup_host((host, port)).await;
     match found {
         Ok(found) => Ok(found.collect()),
-        Err(_) => Err(CallError::NoAddress(format!("dial tcp: lookup {host}: no such host"))),
+        Err(_) => Err(CallError::NoPlace(format!("dial tcp: lookup {host}: no such host"))),
     }
 }
 
-/// The cluster address first: it knows which endpoints are ready. Behind it the endpoints
-/// themselves, for hubs on machines without a service proxy.
-async fn of_service(
-    registry: &Registry,
-    reference: &Value,
-    port: u16,
-) -> Result<Vec<SocketAddr>, CallError> {
-    let name = object::text(reference, "name");
-    let namespace = object::text(reference, "namespace");
-    let Some(service) = registry.find("", "services", Some(namespace), name) else {
-        return Err(CallError::NoAddress(format!("service \"{name}\" not found")));
-    };
-    if object::text(&service, "spec.type") == "ExternalName" {
-        return resolve(object::text(&service, "spec.externalName"), port).await;
-    }
-    let ports = object::list(&service, "spec.ports");
-    let number = |it: &Value| object::int(it, "port") == Some(i64::from(port));
-    let Some(wanted) = ports.iter().find(|it| number(it)) else {
-        let why = format!("no service port {port} found for service \"{name}\"");
-        return Err(CallError::NoAddress(why));
-    };
-    let mut out = Vec::new();
-    if let Ok(ip) = object::text(&service, "spec.clusterIP").parse() {
-        out.push(SocketAddr::new(ip, port));
-    }
-    out.extend(endpoints(registry, namespace, name, object::text(wanted, "name")));
-    if out.is_empty() {
-        let why = format!("no endpoints available for service \"{name}\"");
-        return Err(CallError::NoAddress(why));
-    }
-    Ok(out)
-}
-
-fn endpoints(registry: &Registry, namespace: &str, service: &str, port: &str) -> Vec<SocketAddr> {
-    let mut out = Vec::new();
-    for slice in registry.find_all("discovery.k8s.io", "endpointslices", Some(namespace)) {
-        if object::label(&slice, "kubernetes.io/service-name") != Some(service) {
-            continue;
-        }
-        let ports = object::list(&slice, "ports");
-        let number = ports
-            .iter()
-            .find(|it| object::text(it, "name") == port)
-            .and_then(|it| object::int(it, "port"))
-            .and_then(|it| u16::try_from(it).ok());
-        let Some(number) = number else { continue };
-        for endpoint in object::list(&slice, "endpoints") {
-            let ready = object::get(endpoint, "conditions.ready").and_then(Value::as_bool);
-            if ready == Some(false) {
-                continue;
+fn of_service(registry: &Registry, reference: &Value, port: u16) -> Result<Vec<Place>, CallError> {
+    let (namespace, service) =
+        (object::text(reference, "namespace"), object::text(reference, "name"));
+    let places = ServicePort { namespace, service, port }.places(registry);
+    places.map_err(|absent| {
+        CallError::NoPlace(match absent {
+            Absent::Service => format!("service \"{service}\" not found"),
+            Absent::Port => format!("no service port {port} found for service \"{service}\""),
+            Absent::Endpoints | Absent::Addresses { .. } => {
+                format!("no endpoints available for service \"{service}\"")
             }
-            let addresses = object::list(endpoint, "addresses").iter().filter_map(Value::as_str);
-            out.extend(addresses.filter_map(|it| Some(SocketAddr::new(it.parse().ok()?, number))));
-        }
-    }
-    out
+        })
+    })
 }
 
 #[cfg(test)]

@@ -7,12 +7,16 @@ use agent_sync::stream::{StreamKind, StreamRequest};
 use hub_api::{object, resources};
 use serde_json::Value;
 
-use super::Api;
 use crate::passing::Place;
 use crate::registry::{ListOptions, Registry};
 
-/// Places that are tried for one request.
-const MAX_PLACES: usize = 3;
+/// A port of a Service, by its number there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServicePort<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) service: &'a str,
+    pub(crate) port: u16,
+}
 
 /// Why there is nobody to pass a request on to.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,15 +31,15 @@ pub(crate) enum Absent {
     Addresses { port_name: String },
 }
 
-impl Api {
-    /// Where its server listens, in the order in which they are to be tried. The order changes from
-    /// call to call.
+impl ServicePort<'_> {
+    /// Where its servers listen, in the order in which they are to be tried. The order changes from
+    /// call to call. Never empty.
     ///
     /// # Errors
-    /// It listens nowhere.
+    /// Nobody listens.
     pub(crate) fn places(&self, registry: &Registry) -> Result<Vec<Place>, Absent> {
         let services = resources::find("", "v1", "services").ok_or(Absent::Service)?;
-        let service = registry.get(services, Some(&self.namespace), &self.service);
+        let service = registry.get(services, Some(self.namespace), self.service);
         let service = service.map_err(|_| Absent::Service)?;
         let service = service.value();
         if object::text(&service, "spec.type") == "ExternalName" {
@@ -55,26 +59,24 @@ impl Api {
         static TURN: AtomicUsize = AtomicUsize::new(0);
         let turn = TURN.fetch_add(1, Ordering::Relaxed) % places.len();
         places.rotate_left(turn);
-        places.truncate(MAX_PLACES);
         Ok(places)
     }
 
     /// What stands in the Service's EndpointSlices, or else in its Endpoints.
     fn endpoints(&self, registry: &Registry, port: &str) -> Result<Vec<Place>, Absent> {
-        let namespace = Some(self.namespace.as_str());
+        let namespace = Some(self.namespace);
         let slices = resources::find("discovery.k8s.io", "v1", "endpointslices");
         let slices = slices.ok_or(Absent::Endpoints)?;
         let all = registry.list(slices, namespace, &ListOptions::default());
         let all = all.map(|it| it.entries).unwrap_or_default();
-        let is_own = |it: &Value| {
-            object::label(it, "kubernetes.io/service-name") == Some(self.service.as_str())
-        };
+        let is_own =
+            |it: &Value| object::label(it, "kubernetes.io/service-name") == Some(self.service);
         let own: Vec<_> = all.iter().map(|it| it.value()).filter(|it| is_own(it)).collect();
         let place =
             |number: u16, pod: &Value, address: &str| self.place(registry, number, pod, address);
         if own.is_empty() {
             let endpoints = resources::find("", "v1", "endpoints").ok_or(Absent::Endpoints)?;
-            let endpoints = registry.get(endpoints, namespace, &self.service);
+            let endpoints = registry.get(endpoints, namespace, self.service);
             let endpoints = endpoints.map_err(|_| Absent::Endpoints)?;
             let endpoints = endpoints.value();
             let subsets = object::list(&endpoints, "subsets").iter();
@@ -117,11 +119,11 @@ impl Api {
         }
         let pods = resources::find("", "v1", "pods")?;
         let name = object::text(target, "name");
-        let pod = registry.get(pods, Some(&self.namespace), name).ok()?;
+        let pod = registry.get(pods, Some(self.namespace), name).ok()?;
         let pod = pod.value();
         let node = object::text(&pod, "spec.nodeName").to_owned();
         let request = StreamRequest {
-            pod_namespace: self.namespace.clone(),
+            pod_namespace: self.namespace.to_owned(),
             pod_name: name.to_owned(),
             pod_uid: object::uid(&pod).to_owned(),
             container: String::new(),
