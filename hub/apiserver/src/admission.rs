@@ -22,6 +22,7 @@ mod quota;
 mod requester;
 mod review;
 mod rights;
+mod view;
 mod webhook;
 
 use std::sync::atomic::AtomicBool;
@@ -62,14 +63,14 @@ impl Registry {
         if let Some(object) = object.as_deref_mut() {
             changed |= sign_request(attributes, object);
             changed |= builtin::mutate(self, attributes, object).await?;
-            changed |= self.apply_policies(attributes, object, false)?;
+            changed |= self.apply_policies(attributes, object, false).await?;
         }
         let (touched, eager) = self.call_mutating(attributes, object.as_deref_mut(), None).await?;
         if let Some(object) = object {
             if touched {
                 // Those who came before see what webhooks changed, once.
                 builtin::mutate(self, attributes, object).await?;
-                self.apply_policies(attributes, object, true)?;
+                self.apply_policies(attributes, object, true).await?;
                 self.call_mutating(attributes, Some(object), Some(&eager)).await?;
             }
             // Nobody else says who asks.
@@ -93,7 +94,7 @@ impl Registry {
         if let Some(object) = object {
             builtin::validate(self, attributes, object)?;
         }
-        self.check_policies(attributes, object)?;
+        self.check_policies(attributes, object).await?;
         self.call_validating(attributes, object).await?;
         if let Some(object) = object {
             // Last: what others refuse must not be charged for.
@@ -119,6 +120,7 @@ impl Registry {
         let attributes = Attributes {
             operation: Operation::Connect,
             resource,
+            requested: resource,
             subresource: Some(subresource),
             namespace,
             name,

@@ -47,7 +47,10 @@ pub(crate) enum RequestOptions<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attributes<'a> {
     pub(crate) operation: Operation,
+    /// The row whose version the objects are in.
     pub(crate) resource: &'a Resource,
+    /// The row that the request names: the same, or another version of it.
+    pub(crate) requested: &'a Resource,
     pub(crate) subresource: Option<&'a str>,
     pub(crate) namespace: Option<&'a str>,
     /// Empty where the server is to make it from `generateName`.

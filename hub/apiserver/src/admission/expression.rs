@@ -8,6 +8,7 @@ use hub_api::object;
 use serde_json::Value;
 
 use super::Attributes;
+use super::view::View;
 use crate::auth::{Attributes as Asking, Authorizer, Decision, Guard, User, groups_of};
 use crate::registry::Registry;
 
@@ -89,8 +90,8 @@ fn authorizer(registry: &Registry, attributes: &Attributes<'_>) -> [(&'static st
     };
     let asked: Arc<dyn cel::Asked> = Arc::new(rights);
     let request = cel::Question {
-        group: attributes.resource.group.to_string(),
-        resource: attributes.resource.plural.to_string(),
+        group: attributes.requested.group.to_string(),
+        resource: attributes.requested.plural.to_string(),
         subresource: attributes.subresource.unwrap_or_default().to_owned(),
         namespace: attributes.namespace.unwrap_or_default().to_owned(),
         name: attributes.name.to_owned(),
@@ -111,14 +112,14 @@ impl<'a> Conditions<'a> {
     pub(super) fn of_webhook(
         registry: &'a Registry,
         attributes: &Attributes<'_>,
-        object: Option<&Value>,
+        view: &View<'_>,
         request: &Value,
     ) -> Self {
-        let shown: Vec<&Value> =
-            [object, attributes.old, Some(request)].into_iter().flatten().collect();
+        let (object, old) = (view.object(), view.old());
+        let shown: Vec<&Value> = [object, old, Some(request)].into_iter().flatten().collect();
         let mut out = Self { registry, session: Session::new(&shown), variables: BTreeMap::new() };
         out.set("object", object);
-        out.set("oldObject", attributes.old);
+        out.set("oldObject", old);
         out.set("request", Some(request));
         for (name, value) in authorizer(registry, attributes) {
             out.set_value(name, value);

@@ -17,13 +17,14 @@ pub(super) fn is_exempt(attributes: &Attributes<'_>) -> bool {
 
 /// The row of the version in which a webhook or policy wants to see the object: `None` if its
 /// rules do not name the request. `rules` are `RuleWithOperations`, some with names of objects.
+/// The version of the request counts before all others.
 pub(super) fn matching_row(
     registry: &Registry,
     attributes: &Attributes<'_>,
     rules: &[Value],
     policy: &str,
 ) -> Option<Arc<Resource>> {
-    let own = attributes.resource;
+    let own = attributes.requested;
     if rules.is_empty() {
         return None;
     }
@@ -33,11 +34,14 @@ pub(super) fn matching_row(
     if policy == "Exact" {
         return None;
     }
-    // Other versions of the same objects are the same objects.
+    // Other versions of the same objects are the same objects, where they have the same below them.
     let catalog = registry.catalog();
+    let stored = own.stored();
     let same = |row: &&Arc<Resource>| {
-        let stored = row.stored();
-        stored.group == own.group && stored.plural == own.plural && stored.version == own.version
+        let other = row.stored();
+        other.group == stored.group
+            && other.plural == stored.plural
+            && attributes.subresource.is_none_or(|it| row.subresource(it).is_some())
     };
     let mut others = catalog.shared().iter().filter(same);
     others.find(|row| rules.iter().any(|it| rule_matches(it, attributes, row))).cloned()

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::builtin::refuse;
 use super::expression::Conditions;
+use super::view::{self, View, Views};
 use super::{Attributes, matching, review};
 use crate::registry::Registry;
 use bound::Bound;
@@ -28,7 +29,7 @@ struct Failure {
 
 impl Registry {
     /// Evaluates the validating policies that are bound to the request.
-    pub(super) fn check_policies(
+    pub(super) async fn check_policies(
         &self,
         attributes: &Attributes<'_>,
         object: Option<&Value>,
@@ -40,8 +41,16 @@ impl Registry {
         }
         let mut noted = Vec::new();
         let mut denied = None;
-        for bound in self.bound_policies(attributes, object, PLURALS)? {
-            let failures = validate(self, attributes, object, &bound);
+        let mut views = Views::new(attributes, object);
+        for mut bound in self.bound_policies(attributes, object, PLURALS)? {
+            let view = match views.of(self, &bound.row).await {
+                Ok(view) => Some(view),
+                Err(status) => {
+                    bound.wrong.get_or_insert_with(|| unconverted(&status));
+                    None
+                }
+            };
+            let failures = validate(self, attributes, view.as_deref(), &bound);
             for failure in failures {
                 act(attributes, &bound, failure, &mut noted, &mut denied);
             }
@@ -71,7 +80,7 @@ impl Registry {
 
     /// Applies the mutating policies that are bound to the request. Returns whether they changed
     /// the object; `again` asks only those that want to look again after others.
-    pub(super) fn apply_policies(
+    pub(super) async fn apply_policies(
         &self,
         attributes: &Attributes<'_>,
         object: &mut Value,
@@ -86,8 +95,9 @@ impl Registry {
             if again && object::text(&bound.policy, "spec.reinvocationPolicy") != "IfNeeded" {
                 continue;
             }
-            match mutate(self, attributes, object, &bound) {
-                Ok(next) => *object = next,
+            match mutate(self, attributes, object, &bound).await {
+                Ok(Some(next)) => *object = next,
+                Ok(None) => {}
                 Err(why) if bound.fails_closed() => {
                     let message = format!(
                         "MutatingAdmissionPolicy '{}' with binding '{}' denied request: {why}",
@@ -104,6 +114,10 @@ impl Registry {
         }
         Ok(*object != before)
     }
+}
+
+fn unconverted(status: &Status) -> String {
+    format!("failed to convert object version: {}", status.message)
 }
 
 /// Denies, warns or notes, as the binding says.
@@ -149,13 +163,12 @@ impl<'a> Scope<'a> {
     fn new(
         registry: &'a Registry,
         attributes: &Attributes<'_>,
-        object: Option<&Value>,
+        view: &View<'_>,
         bound: &Bound,
     ) -> Self {
-        let request = review::request(attributes, &bound.row, object, "");
-        let shown = object.map(|it| bound.row.show(it.clone()));
-        let mut conditions = Conditions::of_webhook(registry, attributes, shown.as_ref(), &request);
-        let namespace = matching::namespace_object(registry, attributes, object);
+        let request = review::request(attributes, &bound.row, view.object(), "");
+        let mut conditions = Conditions::of_webhook(registry, attributes, view, &request);
+        let namespace = matching::namespace_object(registry, attributes, view.object());
         conditions.set("namespaceObject", namespace.ok().flatten().as_ref());
         conditions.set("params", bound.param.as_ref());
         conditions.set_value("variables", cel::map(std::iter::empty()));
@@ -190,18 +203,19 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// All validations that do not hold.
+/// All validations that do not hold. There is no view where the policy cannot be evaluated.
 fn validate(
     registry: &Registry,
     attributes: &Attributes<'_>,
-    object: Option<&Value>,
+    view: Option<&View<'_>>,
     bound: &Bound,
 ) -> Vec<Failure> {
     let fail = |message: String| Failure { message, reason: "Invalid", index: 0 };
-    if let Some(why) = &bound.wrong {
-        return if bound.fails_closed() { vec![fail(why.clone())] } else { Vec::new() };
-    }
-    let mut scope = Scope::new(registry, attributes, object, bound);
+    let (None, Some(view)) = (&bound.wrong, view) else {
+        let why = bound.wrong.clone().unwrap_or_default();
+        return if bound.fails_closed() { vec![fail(why)] } else { Vec::new() };
+    };
+    let mut scope = Scope::new(registry, attributes, view, bound);
     match scope.conditions.all(object::list(&bound.policy, "spec.matchConditions")) {
         Ok(true) => {}
         Ok(false) => return Vec::new(),
@@ -269,22 +283,38 @@ fn annotate(attributes: &Attributes<'_>, scope: &Scope<'_>, bound: &Bound) {
     }
 }
 
-/// The object as a policy wants it.
-fn mutate(
+/// The object as a policy wants it, if its conditions hold.
+async fn mutate(
     registry: &Registry,
     attributes: &Attributes<'_>,
     object: &Value,
     bound: &Bound,
-) -> Result<Value, String> {
+) -> Result<Option<Value>, String> {
     if let Some(why) = &bound.wrong {
         return Err(why.clone());
     }
-    let mut scope = Scope::new(registry, attributes, Some(object), bound);
+    let view = Views::new(attributes, Some(object)).of(registry, &bound.row).await;
+    let view = view.map_err(|status| unconverted(&status))?;
+    let Some(made) = mutated(registry, attributes, &view, bound)? else { return Ok(None) };
+    let next = view::taken_back(registry, attributes, &bound.row, made).await;
+    let mut next = next.map_err(|status| unconverted(&status))?;
+    super::keep_managed_fields(object, &mut next);
+    Ok(Some(next))
+}
+
+/// As [`mutate`], in the version that the policy sees.
+fn mutated(
+    registry: &Registry,
+    attributes: &Attributes<'_>,
+    view: &View<'_>,
+    bound: &Bound,
+) -> Result<Option<Value>, String> {
+    let mut scope = Scope::new(registry, attributes, view, bound);
     if !scope.conditions.all(object::list(&bound.policy, "spec.matchConditions"))? {
-        return Ok(object.clone());
+        return Ok(None);
     }
     scope.define(&bound.policy);
-    let mut shown = bound.row.show(object.clone());
+    let mut shown = view.object().cloned().unwrap_or_default();
     for mutation in object::list(&bound.policy, "spec.mutations") {
         let applies = object::text(mutation, "patchType") == "ApplyConfiguration";
         let source = if applies {
@@ -305,9 +335,7 @@ fn mutate(
         // The next mutation sees what this one did.
         scope.conditions.set("object", Some(&shown));
     }
-    let mut next = bound.row.store(shown);
-    super::keep_managed_fields(object, &mut next);
-    Ok(next)
+    Ok(Some(shown))
 }
 
 /// Merges what an apply configuration says: maps by key, lists by the keys of their items.

@@ -65,6 +65,7 @@ impl Registry {
         let attributes = Attributes {
             operation: Operation::Create,
             resource,
+            requested: resource,
             subresource: Some("token"),
             namespace,
             name,

@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use hub_api::{Resource, Status, object, patch};
+use hub_api::{Status, object, patch};
 use serde_json::Value;
 
 use super::builtin::{Lookup, refuse};
 use super::expression::Conditions;
 use super::review::{self, Response};
+use super::view::{self, View, Views};
 use super::{Attributes, matching};
 use crate::registry::Registry;
 use crate::streaming::NodeStreams;
@@ -28,15 +29,15 @@ pub(crate) use client::{authorities, distrust};
 
 const GROUP: &str = "admissionregistration.k8s.io";
 
-/// A webhook that is to be asked, and the version in which it wants to see the object.
-struct Hook {
+/// A webhook that is to be asked, and what it sees of the request.
+struct Hook<'a> {
     /// Configuration and place: what tells it from all others.
     id: String,
     settings: Value,
-    row: Arc<Resource>,
+    view: Arc<View<'a>>,
 }
 
-impl Hook {
+impl Hook<'_> {
     fn name(&self) -> &str {
         object::text(&self.settings, "name")
     }
@@ -71,23 +72,27 @@ impl Registry {
             if again.is_some_and(|again| !again.contains(&id)) {
                 continue;
             }
-            let Some(hook) = self.hook(attributes, object.as_deref(), id, settings)? else {
-                continue;
-            };
-            let response = match self.ask(attributes, object.as_deref(), &hook).await {
+            let mut views = Views::new(attributes, object.as_deref());
+            let hook = self.hook(attributes, object.as_deref(), &mut views, id, settings).await?;
+            let Some(hook) = hook else { continue };
+            let response = match self.ask(attributes, &hook).await {
                 Ok(response) => response,
                 Err(refusal) => {
                     survive(&hook, refusal)?;
                     continue;
                 }
             };
-            if let (Some(object), Some(operations)) = (object.as_deref_mut(), &response.patch) {
-                let next = patched(&hook, object, operations)?;
+            let next = match &response.patch {
+                Some(operations) => self.patched(attributes, &hook, operations).await?,
+                None => None,
+            };
+            if object::text(&hook.settings, "reinvocationPolicy") == "IfNeeded" {
+                eager.push(hook.id.clone());
+            }
+            if let (Some(object), Some(mut next)) = (object.as_deref_mut(), next) {
+                super::keep_managed_fields(object, &mut next);
                 changed |= next != *object;
                 *object = next;
-            }
-            if object::text(&hook.settings, "reinvocationPolicy") == "IfNeeded" {
-                eager.push(hook.id);
             }
         }
         Ok((changed, eager))
@@ -102,11 +107,11 @@ impl Registry {
         if matching::is_exempt(attributes) {
             return Ok(());
         }
-        let mut hooks = Vec::new();
+        let (mut hooks, mut views) = (Vec::new(), Views::new(attributes, object));
         for (id, settings) in self.webhooks("validatingwebhookconfigurations") {
-            hooks.extend(self.hook(attributes, object, id, settings)?);
+            hooks.extend(self.hook(attributes, object, &mut views, id, settings).await?);
         }
-        let asked = join_all(hooks.iter().map(|hook| self.ask(attributes, object, hook))).await;
+        let asked = join_all(hooks.iter().map(|hook| self.ask(attributes, hook))).await;
         for (hook, answer) in hooks.iter().zip(asked) {
             if let Err(refusal) = answer {
                 survive(hook, refusal)?;
@@ -128,13 +133,14 @@ impl Registry {
     }
 
     /// The webhook, if it is to be asked about the request.
-    fn hook(
+    async fn hook<'a>(
         &self,
         attributes: &Attributes<'_>,
         object: Option<&Value>,
+        views: &mut Views<'a>,
         id: String,
         settings: Value,
-    ) -> Result<Option<Hook>, Status> {
+    ) -> Result<Option<Hook<'a>>, Status> {
         let policy = object::text(&settings, "matchPolicy");
         let rules = object::list(&settings, "rules");
         let Some(row) = matching::matching_row(self, attributes, rules, policy) else {
@@ -143,13 +149,15 @@ impl Registry {
         if !matching::selected(self, attributes, object, &settings)? {
             return Ok(None);
         }
-        let hook = Hook { id, settings, row };
+        // Not what `failurePolicy` is about: nothing is known of the webhook yet.
+        let view = views.of(self, &row).await.map_err(|it| Status::internal(it.message))?;
+        let hook = Hook { id, settings, view };
         let conditions = object::list(&hook.settings, "matchConditions");
         if conditions.is_empty() {
             return Ok(Some(hook));
         }
-        let request = review::request(attributes, &hook.row, object, "");
-        match Conditions::of_webhook(self, attributes, object, &request).all(conditions) {
+        let request = review::request(attributes, &row, object, "");
+        match Conditions::of_webhook(self, attributes, &hook.view, &request).all(conditions) {
             Ok(true) => Ok(Some(hook)),
             Ok(false) => Ok(None),
             Err(why) if hook.fails_closed() => Err(refuse(attributes, object, &why)),
@@ -160,12 +168,7 @@ impl Registry {
         }
     }
 
-    async fn ask(
-        &self,
-        attributes: &Attributes<'_>,
-        object: Option<&Value>,
-        hook: &Hook,
-    ) -> Result<Response, Refusal> {
+    async fn ask(&self, attributes: &Attributes<'_>, hook: &Hook<'_>) -> Result<Response, Refusal> {
         let effects = object::text(&hook.settings, "sideEffects");
         if attributes.dry_run && !matches!(effects, "None" | "NoneOnDryRun") {
             let why = format!("admission webhook \"{}\" does not support dry run", hook.name());
@@ -175,10 +178,9 @@ impl Registry {
         let known = |it: &&Value| *it == "v1" || *it == "v1beta1";
         let version = versions.iter().find(known).and_then(Value::as_str).unwrap_or("v1");
         let uid = uuid::Uuid::new_v4().to_string();
-        let shown = object.map(|it| hook.row.show(it.clone()));
-        let old = attributes.old.map(|it| hook.row.show(it.clone()));
-        let request = review::request(attributes, &hook.row, object, &uid);
-        let review = review::review(request, shown.as_ref(), old.as_ref(), version);
+        let view = &hook.view;
+        let request = review::request(attributes, &view.row, view.object(), &uid);
+        let review = review::review(request, view.object(), view.old(), version);
         let body = Bytes::from(serde_json::to_vec(&review).unwrap_or_default());
         let bytes = self.send(hook, body).await.map_err(Refusal::Failed)?;
         let response = review::read(&bytes, &uid, version)
@@ -196,7 +198,31 @@ impl Registry {
         Err(Refusal::Final(review::denied(hook.name(), &response.status)))
     }
 
-    async fn send(&self, hook: &Hook, body: Bytes) -> Result<Bytes, String> {
+    /// The object as a webhook wants it, if there is one.
+    async fn patched(
+        &self,
+        attributes: &Attributes<'_>,
+        hook: &Hook<'_>,
+        operations: &Value,
+    ) -> Result<Option<Value>, Status> {
+        let Some(shown) = hook.view.object() else { return Ok(None) };
+        let made = patch::json(shown, operations).map_err(|status| {
+            let why = format!(
+                "webhook \"{}\" returned a patch that does not apply: {}",
+                hook.name(),
+                status.message
+            );
+            Status::internal(why)
+        })?;
+        if !made.is_object() {
+            let why = format!("webhook \"{}\" made no object of it", hook.name());
+            return Err(Status::internal(why));
+        }
+        let next = view::taken_back(self, attributes, &hook.view.row, made).await;
+        next.map(Some).map_err(|it| Status::internal(it.message))
+    }
+
+    async fn send(&self, hook: &Hook<'_>, body: Bytes) -> Result<Bytes, String> {
         let seconds = object::int(&hook.settings, "timeoutSeconds").unwrap_or(10);
         let seconds = u64::try_from(seconds.clamp(1, 30)).unwrap_or(10);
         let called = self.post_to_webhook(&hook.settings["clientConfig"], seconds, body).await;
@@ -231,7 +257,7 @@ impl Registry {
 }
 
 /// Goes on without a webhook that could not be asked, if its policy is to.
-fn survive(hook: &Hook, refusal: Refusal) -> Result<(), Status> {
+fn survive(hook: &Hook<'_>, refusal: Refusal) -> Result<(), Status> {
     match refusal {
         Refusal::Final(status) => Err(status),
         Refusal::Failed(why) => {
@@ -243,24 +269,4 @@ fn survive(hook: &Hook, refusal: Refusal) -> Result<(), Status> {
             Ok(())
         }
     }
-}
-
-/// The object as a webhook wants it. What it may not change stays.
-fn patched(hook: &Hook, object: &Value, operations: &Value) -> Result<Value, Status> {
-    let shown = hook.row.show(object.clone());
-    let next = patch::json(&shown, operations).map_err(|status| {
-        let why = format!(
-            "webhook \"{}\" returned a patch that does not apply: {}",
-            hook.name(),
-            status.message
-        );
-        Status::internal(why)
-    })?;
-    if !next.is_object() {
-        let why = format!("webhook \"{}\" made no object of it", hook.name());
-        return Err(Status::internal(why));
-    }
-    let mut next = hook.row.store(next);
-    super::keep_managed_fields(object, &mut next);
-    Ok(next)
 }

@@ -179,6 +179,26 @@ impl Registry {
         self.in_version(definition, object, &wanted).await
     }
 
+    /// An object of one version of a resource in another one.
+    ///
+    /// # Errors
+    /// Whatever its conversion can come to.
+    pub(crate) async fn in_row<'a>(
+        &self,
+        from: &Resource,
+        to: &Resource,
+        object: &'a Value,
+    ) -> Result<Cow<'a, Value>, Status> {
+        let wanted = to.api_version();
+        if from.api_version() == wanted {
+            return Ok(Cow::Borrowed(object));
+        }
+        match custom::converting(from) {
+            Some(definition) => self.in_version(definition, object, &wanted).await,
+            None => Ok(Cow::Owned(custom::in_row(from, to, object))),
+        }
+    }
+
     /// An object in another version of its definition.
     pub(super) async fn in_version<'a>(
         &self,

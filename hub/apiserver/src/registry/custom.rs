@@ -44,6 +44,16 @@ pub(super) fn shown(resource: &Resource, entry: Arc<Entry>) -> Arc<Entry> {
     entry.in_form(&object)
 }
 
+/// An object of one version of a resource in another one, where no webhook has to be asked for it.
+pub(super) fn in_row(from: &Resource, to: &Resource, object: &Value) -> Value {
+    let mut object = to.show(from.store(object.clone()));
+    if to.custom.is_some() {
+        // Versions of a definition differ in their name alone.
+        object["apiVersion"] = to.api_version().into();
+    }
+    object
+}
+
 /// An object of the resource's version as it is stored.
 pub(super) fn stored<'a>(resource: &Resource, object: &'a Value) -> Cow<'a, Value> {
     let Some(custom) = &resource.custom else { return Cow::Borrowed(object) };

@@ -36,7 +36,6 @@ impl Registry {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Deleted, Status> {
-        let resource = resource.stored();
         if resource.group.is_empty() && resource.plural == "namespaces" && PROTECTED.contains(&name)
         {
             let why = "this namespace may not be deleted";
@@ -49,12 +48,13 @@ impl Registry {
     /// about what causes it.
     pub(super) async fn delete_with(
         &self,
-        resource: &Resource,
+        requested: &Resource,
         namespace: Option<&str>,
         name: &str,
         options: &DeleteOptions,
         asks: bool,
     ) -> Result<Deleted, Status> {
+        let resource = requested.stored();
         for _ in 0..MAX_CONFLICT_RETRIES {
             let current = self.read(resource, namespace, name).await?;
             let fresh = Fresh::draw();
@@ -64,7 +64,7 @@ impl Registry {
                 return Ok(Deleted::Marked(Written::Stored(current)));
             }
             let companions = if asks {
-                self.admit_deletion(resource, namespace, name, &current.value(), options).await?
+                self.admit_deletion(requested, namespace, name, &current.value(), options).await?
             } else {
                 Companions::default()
             };
@@ -91,7 +91,7 @@ impl Registry {
 
     async fn admit_deletion(
         &self,
-        resource: &Resource,
+        requested: &Resource,
         namespace: Option<&str>,
         name: &str,
         old: &Value,
@@ -99,7 +99,8 @@ impl Registry {
     ) -> Result<Companions, Status> {
         let attributes = Attributes {
             operation: Operation::Delete,
-            resource,
+            resource: requested.stored(),
+            requested,
             subresource: None,
             namespace,
             name,

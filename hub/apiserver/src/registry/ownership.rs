@@ -108,12 +108,7 @@ impl Versions for Served<'_> {
         }
         let from = self.find(from).ok_or_else(|| unknown(from))?;
         let to = self.find(api_version).ok_or_else(|| unknown(api_version))?;
-        let mut object = to.show(from.store(object.clone()));
-        if to.custom.is_some() {
-            // Versions of a definition differ in their name alone.
-            object["apiVersion"] = api_version.into();
-        }
-        Ok(Cow::Owned(object))
+        Ok(Cow::Owned(custom::in_row(from, to, object)))
     }
 }
 

@@ -60,6 +60,7 @@ impl Registry {
         Ok(Attributes {
             operation: Operation::Create,
             resource: pods()?,
+            requested: pods()?,
             subresource: Some(subresource),
             namespace: Some(namespace),
             name: pod,

@@ -120,7 +120,7 @@ impl Registry {
             self.settle_definition(resource, &mut made);
             // Before anything is held that others wait for: a webhook may be asked.
             let wanted = self.to_stored(resource, &made).await?;
-            let attributes = self.creation(resource, namespace, &name, options);
+            let attributes = self.creation(requested, namespace, &name, options);
             let mut companions = self.admit_validating(&attributes, Some(&made)).await?;
             companions.add(allocated);
             if options.dry_run {
@@ -173,7 +173,7 @@ impl Registry {
         }
         let entries = object::get(&prepared, "metadata.managedFields").cloned();
         let name = object::name(&prepared).to_owned();
-        let attributes = self.creation(resource, namespace, &name, options);
+        let attributes = self.creation(requested, namespace, &name, options);
         if self.admit_mutating(&attributes, Some(&mut prepared)).await? {
             write::after_admission(&mut prepared, None, &context);
             self.keep_entries(&mut prepared, entries);
@@ -183,14 +183,15 @@ impl Registry {
 
     fn creation<'a>(
         &'a self,
-        resource: &'a Resource,
+        requested: &'a Resource,
         namespace: Option<&'a str>,
         name: &'a str,
         options: &'a WriteOptions,
     ) -> Attributes<'a> {
         Attributes {
             operation: Operation::Create,
-            resource,
+            resource: requested.stored(),
+            requested,
             subresource: None,
             namespace,
             name,
@@ -312,6 +313,7 @@ impl Registry {
         let attributes = Attributes {
             operation: Operation::Update,
             resource,
+            requested,
             subresource,
             namespace,
             name,

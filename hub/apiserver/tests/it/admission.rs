@@ -133,6 +133,22 @@ async fn answer(
             response["patchType"] = json!("JSONPatch");
             response["patch"] = json!(STANDARD.encode(patch.to_string()));
         }
+        "/tell" => {
+            let seen = json!([
+                asked["resource"]["version"],
+                asked["requestResource"]["version"],
+                asked["object"]["apiVersion"],
+                asked["object"]["spec"],
+                asked["oldObject"]["spec"],
+            ]);
+            response["allowed"] = json!(false);
+            response["status"] = json!({"message": seen.to_string(), "code": 403});
+        }
+        "/move" => {
+            let patch = json!([{"op": "replace", "path": "/spec/hostPort", "value": "b:2"}]);
+            response["patchType"] = json!("JSONPatch");
+            response["patch"] = json!(STANDARD.encode(patch.to_string()));
+        }
         "/needs-old" => response["allowed"] = json!(asked["oldObject"]["data"]["k"] == "v"),
         "/hang" => std::future::pending().await,
         "/big" => return Ok(http::Response::new(Full::new(vec![b' '; 4 << 20].into()))),

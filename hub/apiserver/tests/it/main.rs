@@ -8,6 +8,7 @@ mod apply;
 mod auth;
 mod conversion;
 mod custom;
+mod equivalent;
 mod forms;
 mod harness;
 mod hooks_in_pods;

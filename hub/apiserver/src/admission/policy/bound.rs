@@ -80,7 +80,7 @@ impl Registry {
         }
         let rules = object::list(constraints, "resourceRules");
         let row = if open && rules.is_empty() {
-            Some(Arc::new(attributes.resource.clone()))
+            Some(Arc::new(attributes.requested.clone()))
         } else {
             matching::matching_row(self, attributes, rules, kind)
         };
