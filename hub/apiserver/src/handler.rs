@@ -577,6 +577,9 @@ fn attributes<'a>(
     path: &'a ResourcePath,
     query: &'a Query,
 ) -> Attributes<'a> {
+    // Whoever does something else does it to all that they name.
+    let selects = matches!(verb, "list" | "watch" | "deletecollection");
+    let (fields, labels) = (query.first("fieldSelector"), query.first("labelSelector"));
     Attributes {
         user,
         verb,
@@ -587,7 +590,8 @@ fn attributes<'a>(
         namespace: path.namespace.as_deref().unwrap_or_default(),
         name: path.name.as_deref().unwrap_or_default(),
         path: "",
-        field_selector: query.first("fieldSelector").unwrap_or_default(),
+        field_selector: fields.filter(|_| selects).unwrap_or_default(),
+        label_selector: labels.filter(|_| selects).unwrap_or_default(),
     }
 }
 

@@ -12,11 +12,14 @@ use kube_cel::cel::{Context, ExecutionError, FunctionContext, Value};
 
 use super::session::Meter;
 use crate::names;
+use crate::selector::{FieldSelector, LabelSelector};
 
 /// The variable that `authorizer.requestResource` becomes.
 pub(super) const REQUEST_RESOURCE: &str = "@authorizer.requestResource";
 /// What one question costs, as upstream has it.
 const QUESTION_COST: u64 = 350_000;
+/// Bytes of a selector that are parsed for a cost of one.
+const SELECTOR_PER_COST: usize = 10;
 
 /// What an expression asks.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -37,8 +40,10 @@ pub struct Question {
     pub name: String,
     /// A path that is no resource; empty for resources.
     pub path: String,
-    /// As in a query; empty if none.
+    /// As in a query; empty if none, or one that cannot be parsed.
     pub field_selector: String,
+    /// As in a query; empty if none, or one that cannot be parsed.
+    pub label_selector: String,
 }
 
 /// What it is answered.
@@ -121,7 +126,7 @@ pub fn authorizer(asked: &Arc<dyn Asked>, request: Question) -> [(&'static str, 
 /// The functions of the library.
 pub(super) fn add_functions(context: &mut Context<'static>, meter: &Arc<Meter>) {
     context.add_function("path", |ftx: &Ftx<'_, '_>, This(it): This<Value>, path: Arc<String>| {
-        if path.is_empty() {
+        if path.trim().is_empty() {
             return Err(ftx.error("path must not be empty"));
         }
         then(ftx, &it, Stage::Authorizer, Stage::Path, |it| path.as_str().clone_into(&mut it.path))
@@ -146,6 +151,9 @@ pub(super) fn add_functions(context: &mut Context<'static>, meter: &Arc<Meter>) 
     context.add_function(
         "resource",
         |ftx: &Ftx<'_, '_>, This(it): This<Value>, to: Arc<String>| {
+            if to.trim().is_empty() {
+                return Err(ftx.error("resource must not be empty"));
+            }
             then(ftx, &it, Stage::Group, Stage::Resource, |it| {
                 to.as_str().clone_into(&mut it.resource);
             })
@@ -154,14 +162,10 @@ pub(super) fn add_functions(context: &mut Context<'static>, meter: &Arc<Meter>) 
     add_part(context, "subresource", |it| &mut it.subresource);
     add_part(context, "namespace", |it| &mut it.namespace);
     add_part(context, "name", |it| &mut it.name);
-    add_part(context, "fieldSelector", |it| &mut it.field_selector);
-    // No rule here knows label selectors: they narrow nothing.
-    context.add_function(
-        "labelSelector",
-        |ftx: &Ftx<'_, '_>, This(it): This<Value>, _selector: Arc<String>| {
-            then(ftx, &it, Stage::Resource, Stage::Resource, |_| ())
-        },
-    );
+    let parses: fn(&str) -> bool = FieldSelector::parses;
+    add_selector(context, meter, "fieldSelector", parses, |it| &mut it.field_selector);
+    let parses: fn(&str) -> bool = |it| LabelSelector::parse(it).is_ok();
+    add_selector(context, meter, "labelSelector", parses, |it| &mut it.label_selector);
     let meter = meter.clone();
     context.add_function(
         "check",
@@ -196,6 +200,31 @@ fn add_part(
             to.as_str().clone_into(part(it));
         })
     });
+}
+
+/// A function that narrows a question to what a selector selects. One that cannot be parsed narrows
+/// nothing: then the question is about more, and a yes to it is one to less as well.
+fn add_selector(
+    context: &mut Context<'static>,
+    meter: &Arc<Meter>,
+    name: &'static str,
+    parses: fn(&str) -> bool,
+    part: fn(&mut Question) -> &mut String,
+) {
+    let meter = meter.clone();
+    context.add_function(
+        name,
+        move |ftx: &Ftx<'_, '_>, This(it): This<Value>, selector: Arc<String>| {
+            let cost = u64::try_from(selector.len() / SELECTOR_PER_COST).unwrap_or(u64::MAX);
+            if !meter.spend(cost) {
+                return Err(ftx.error("cost limit exceeded"));
+            }
+            then(ftx, &it, Stage::Resource, Stage::Resource, |it| {
+                let selector = if parses(&selector) { selector.as_str() } else { "" };
+                selector.clone_into(part(it));
+            })
+        },
+    );
 }
 
 fn add_answer(context: &mut Context<'static>, name: &'static str, read: fn(&Answer) -> Value) {
@@ -243,7 +272,11 @@ mod tests {
                 .map_or(String::new(), |(ns, name)| format!("{ns}/{name} "));
             let what = if it.path.is_empty() {
                 let Question { group, resource, subresource, namespace, name, .. } = it;
-                format!("{group}/{resource}/{subresource} {namespace}/{name}")
+                let selectors = match (&*it.field_selector, &*it.label_selector) {
+                    ("", "") => String::new(),
+                    (fields, labels) => format!(" [{fields}] [{labels}]"),
+                };
+                format!("{group}/{resource}/{subresource} {namespace}/{name}{selectors}")
             } else {
                 it.path.clone()
             };
@@ -276,6 +309,15 @@ mod tests {
                 "n/sa list /pods/ /",
             ),
             ("authorizer.requestResource.check('custom').reason()", "custom /pods/ d/p"),
+            (
+                "authorizer.group('').resource('pods').fieldSelector('spec.nodeName=n').labelSelector('a in (b,c)').check('list').reason()",
+                "list /pods/ / [spec.nodeName=n] [a in (b,c)]",
+            ),
+            // What cannot be parsed narrows nothing, and the last word counts.
+            (
+                "authorizer.requestResource.fieldSelector('a=b').fieldSelector('what?').labelSelector('x=y').labelSelector('in in').check('list').reason()",
+                "list /pods/ d/p",
+            ),
         ] {
             assert_eq!(
                 evaluate(source),
@@ -295,6 +337,10 @@ mod tests {
             "authorizer.check('get').allowed()",
             "authorizer.resource('pods').check('get').allowed()",
             "authorizer.path('').check('get').allowed()",
+            "authorizer.path(' ').check('get').allowed()",
+            "authorizer.group('').resource('').check('get').allowed()",
+            "authorizer.group('').fieldSelector('a=b').resource('pods').check('get').allowed()",
+            "authorizer.path('/a').labelSelector('a=b').check('get').allowed()",
             "authorizer.serviceAccount('N', 'sa').path('/a').check('get').allowed()",
             "'text'.check('get').allowed()",
         ] {

@@ -80,15 +80,20 @@ impl FieldSelector {
     /// The value that a `fieldSelector` asks a field for, whatever the resource: rights may depend on it before it is
     /// known whether there is such a resource. Nothing if it does not, or is malformed.
     pub fn value_wanted(text: &str, label: &str) -> Option<String> {
-        let mut wanted = None;
-        for term in split_terms(text).into_iter().filter(|it| !it.is_empty()) {
-            let (found, equal, value) = split_term(term)?;
-            let value = unescape(value).ok()?;
-            if equal && found == label && wanted.is_none() {
-                wanted = Some(value);
-            }
-        }
-        wanted
+        let mut terms = terms(text)?.into_iter();
+        terms.find(|(found, equal, _)| *equal && *found == label).map(|(_, _, value)| value)
+    }
+
+    /// Whether a text is a `fieldSelector`, whatever the resource and its fields.
+    pub fn parses(text: &str) -> bool {
+        terms(text).is_some()
+    }
+
+    /// A comparison as it stands in a `fieldSelector`.
+    pub fn term(label: &str, equal: bool, value: &str) -> String {
+        let operator = if equal { "=" } else { "!=" };
+        let value = value.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
+        format!("{label}{operator}{value}")
     }
 
     /// Whether every object matches.
@@ -113,9 +118,7 @@ impl fmt::Display for FieldSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, term) in self.terms.iter().enumerate() {
             let comma = if i > 0 { "," } else { "" };
-            let operator = if term.equal { "=" } else { "!=" };
-            let value = term.value.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
-            write!(f, "{comma}{}{operator}{value}", term.field.label)?;
+            write!(f, "{comma}{}", Self::term(&term.field.label, term.equal, &term.value))?;
         }
         Ok(())
     }
@@ -127,6 +130,16 @@ fn text_of<'a>(object: &'a Value, field: &Field) -> Cow<'a, str> {
         Some(Value::String(text)) => Cow::Borrowed(text),
         Some(other) => Cow::Owned(other.to_string()),
     }
+}
+
+/// The comparisons of a text: label, whether equality is wanted, and value. `None` if it is malformed.
+fn terms(text: &str) -> Option<Vec<(&str, bool, String)>> {
+    let parts = split_terms(text).into_iter().filter(|it| !it.is_empty());
+    let term = |part| {
+        let (label, equal, value) = split_term(part)?;
+        Some((label, equal, unescape(value).ok()?))
+    };
+    parts.map(term).collect()
 }
 
 /// Splits at commas that no backslash escapes.

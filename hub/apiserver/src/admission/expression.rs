@@ -74,6 +74,7 @@ impl cel::Asked for Rights {
             name: &it.name,
             path: &it.path,
             field_selector: &it.field_selector,
+            label_selector: &it.label_selector,
         });
         let allowed = decision.is_allowed();
         let (Decision::Allow { reason }
@@ -162,5 +163,53 @@ impl<'a> Conditions<'a> {
             }
         }
         if failed.is_empty() { Ok(true) } else { Err(failed.join(", ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Rules;
+
+    /// Says no, and what it was asked.
+    struct Told;
+
+    impl Authorizer for Told {
+        fn authorize(&self, it: &Asking<'_>) -> Decision {
+            let Asking { user, verb, group, resource, field_selector, label_selector, .. } = it;
+            let reason = format!(
+                "{} {verb} {group}/{resource} [{field_selector}] [{label_selector}]",
+                user.name
+            );
+            Decision::NoOpinion { reason }
+        }
+
+        fn rules(&self, _user: &User, _namespace: &str) -> Rules {
+            Rules::default()
+        }
+    }
+
+    #[test]
+    fn the_authorizer_hears_what_an_expression_selects() {
+        let authorizer: Arc<dyn Authorizer> = Arc::new(Told);
+        let rights = Rights { authorizer: Some(authorizer), user: Arc::new(User::named("anna")) };
+        let asked: Arc<dyn cel::Asked> = Arc::new(rights);
+        let variables = cel::authorizer(&asked, cel::Question::default());
+        let programs = Programs::default();
+        for (selectors, expected) in [
+            ("", "anna list apps/deployments [] []"),
+            (
+                ".fieldSelector('metadata.name=d').labelSelector('app')",
+                "anna list apps/deployments [metadata.name=d] [app]",
+            ),
+            (".labelSelector('!=')", "anna list apps/deployments [] []"),
+        ] {
+            let source = format!(
+                "authorizer.group('apps').resource('deployments'){selectors}.check('list').reason()"
+            );
+            let program = programs.get(&source).unwrap();
+            let reason = Session::new(&[]).evaluate(&program, &variables).unwrap();
+            assert_eq!(reason, cel::Value::String(Arc::new(expected.to_owned())), "{source}");
+        }
     }
 }

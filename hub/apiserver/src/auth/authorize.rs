@@ -29,8 +29,10 @@ pub struct Attributes<'a> {
     pub name: &'a str,
     /// The path, for those that are no resource; empty for those that are.
     pub path: &'a str,
-    /// The field selector of a list or watch as it stands in the query; empty if none.
+    /// The field selector of a list, watch or deletion of many as it stands in the query; empty if none.
     pub field_selector: &'a str,
+    /// Their label selector; empty if none. It can only narrow: who understands none leaves it out.
+    pub label_selector: &'a str,
 }
 
 impl<'a> Attributes<'a> {
@@ -47,6 +49,7 @@ impl<'a> Attributes<'a> {
             name: "",
             path: "",
             field_selector: "",
+            label_selector: "",
         }
     }
 
