@@ -2,6 +2,7 @@
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Request, StatusCode};
+use hub_api::selector::{FieldSelector, LabelSelector};
 use hub_api::{FieldError, Resource, Status, decode, object};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
@@ -86,7 +87,9 @@ fn access_review(call: &Call, review: &Value) -> Result<Value, Status> {
     let user = if is_self { (*call.user).clone() } else { subject(spec) };
     let verb = |of: &str| object::text(spec, &format!("{of}.verb")).to_owned();
     let decision = if spec["resourceAttributes"].is_object() {
-        let text = |field: &str| object::text(&spec["resourceAttributes"], field);
+        let wanted = &spec["resourceAttributes"];
+        let text = |field: &str| object::text(wanted, field);
+        let (fields, labels) = (field_selector(wanted), label_selector(wanted));
         call.shared.authorizer.authorize(&Attributes {
             group: text("group"),
             version: text("version"),
@@ -94,6 +97,8 @@ fn access_review(call: &Call, review: &Value) -> Result<Value, Status> {
             subresource: text("subresource"),
             namespace: text("namespace"),
             name: text("name"),
+            field_selector: &fields,
+            label_selector: &labels,
             ..Attributes::of_user(&user, &verb("resourceAttributes"))
         })
     } else {
@@ -104,6 +109,61 @@ fn access_review(call: &Call, review: &Value) -> Result<Value, Status> {
         call.shared.authorizer.authorize(&Attributes::of_path(&user, &verb, path))
     };
     Ok(decided(decision))
+}
+
+/// The field selector of a question, as it stands in a query. What no query can say, or what cannot
+/// be parsed, narrows nothing.
+fn field_selector(attributes: &Value) -> String {
+    let raw = object::text(attributes, "fieldSelector.rawSelector");
+    if FieldSelector::parses(raw) && !raw.is_empty() {
+        return raw.to_owned();
+    }
+    let terms = object::list(attributes, "fieldSelector.requirements").iter().filter_map(|it| {
+        let [value] = object::list(it, "values") else { return None };
+        let equal = match object::text(it, "operator") {
+            "In" => true,
+            "NotIn" => false,
+            _ => return None,
+        };
+        Some(FieldSelector::term(object::text(it, "key"), equal, value.as_str()?))
+    });
+    terms.collect::<Vec<_>>().join(",")
+}
+
+/// As [`field_selector`], of labels.
+fn label_selector(attributes: &Value) -> String {
+    let raw = object::text(attributes, "labelSelector.rawSelector");
+    if LabelSelector::parse(raw).is_ok() && !raw.is_empty() {
+        return raw.to_owned();
+    }
+    let requirements = object::list(attributes, "labelSelector.requirements");
+    let selector = LabelSelector::from_value(&json!({"matchExpressions": requirements}));
+    selector.map(|it| it.to_string()).unwrap_or_default()
+}
+
+/// What is wrong with the selectors of a question.
+fn wrong_selectors(spec: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for kind in ["fieldSelector", "labelSelector"] {
+        let path = format!("spec.resourceAttributes.{kind}");
+        let Some(selector) = object::get(spec, &format!("resourceAttributes.{kind}")) else {
+            continue;
+        };
+        let raw = object::text(selector, "rawSelector");
+        match (raw.is_empty(), object::list(selector, "requirements").is_empty()) {
+            (true, true) => {
+                let detail =
+                    format!("when {path} is specified, requirements or rawSelector is required");
+                errors.push(FieldError::required(format!("{path}.requirements"), detail));
+            }
+            (false, false) => {
+                let detail = "may not specified at the same time as requirements";
+                errors.push(FieldError::invalid(format!("{path}.rawSelector"), raw, detail));
+            }
+            (true, false) | (false, true) => {}
+        }
+    }
+    errors
 }
 
 /// What is wrong with the question.
@@ -125,6 +185,7 @@ fn wrong_spec(kind: &str, review: &Value) -> Vec<FieldError> {
         )),
         (true, false) | (false, true) => {}
     }
+    errors.extend(wrong_selectors(spec));
     let is_nobody = object::text(spec, "user").is_empty() && texts(&spec["groups"]).is_empty();
     if kind != "SelfSubjectAccessReview" && is_nobody {
         let detail = "at least one of user or group must be specified";

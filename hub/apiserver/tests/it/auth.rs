@@ -221,6 +221,39 @@ async fn questions_are_answered_and_not_stored() {
 }
 
 #[tokio::test]
+async fn questions_about_a_selection_are_about_no_more_than_that() {
+    let mut world = World::new().await;
+    let reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let both = json!({"rawSelector": "spec.nodeName=n1",
+        "requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n1"]}]});
+    let own = |operator: &str, values: &[&str]| json!({"requirements": [{"key": "spec.nodeName", "operator": operator, "values": values}]});
+    for (fields, code, allowed) in [
+        (Value::Null, 201, false),
+        (json!({"rawSelector": "spec.nodeName=n1"}), 201, true),
+        (json!({"rawSelector": "spec.nodeName=n2"}), 201, false),
+        (json!({"rawSelector": "spec.nodeName=n1,what"}), 201, false),
+        (own("In", &["n1"]), 201, true),
+        (own("In", &["n1", "n2"]), 201, false),
+        (own("NotIn", &["n1"]), 201, false),
+        (both, 422, false),
+        (json!({}), 422, false),
+    ] {
+        let mut body = json!({"spec": {"user": "system:node:n1", "groups": ["system:nodes"],
+            "resourceAttributes": {"verb": "list", "resource": "pods",
+                "labelSelector": {"rawSelector": "app"}}}});
+        if !fields.is_null() {
+            body["spec"]["resourceAttributes"]["fieldSelector"] = fields;
+        }
+        let reply = world.post(reviews, &body).await;
+        assert_eq!(reply.code, code, "{body}: {}", reply.json());
+        if code == 201 {
+            assert_eq!(reply.json()["status"]["allowed"], allowed, "{body}: {}", reply.json());
+        }
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn acting_as_others_needs_each_part_of_them() {
     let mut world = World::new().await;
     let role = json!({
