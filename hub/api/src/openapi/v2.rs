@@ -120,21 +120,22 @@ fn json_message(schema: &Value, depth: u8) -> Message {
             message.text(number, text);
         }
     }
-    for (number, key) in [(8, "maximum"), (10, "minimum")] {
+    for (number, key) in [(7, "maximum"), (9, "minimum")] {
         if let Some(value) = schema.get(key).and_then(Value::as_f64).filter(|it| *it != 0.0) {
             message.double(number, value);
         }
     }
-    for (number, key) in [(9, "exclusiveMaximum"), (11, "exclusiveMinimum")] {
+    for (number, key) in [(8, "exclusiveMaximum"), (10, "exclusiveMinimum"), (16, "uniqueItems")] {
         if schema.get(key) == Some(&Value::Bool(true)) {
             message.flag(number);
         }
     }
     let counts = [
-        (12, "maxLength"),
-        (13, "minLength"),
-        (15, "maxItems"),
-        (16, "minItems"),
+        (11, "maxLength"),
+        (12, "minLength"),
+        (14, "maxItems"),
+        (15, "minItems"),
+        (17, "maxProperties"),
         (18, "minProperties"),
     ];
     for (number, key) in counts {
@@ -143,7 +144,7 @@ fn json_message(schema: &Value, depth: u8) -> Message {
         }
     }
     if let Some(pattern) = text("pattern") {
-        message.text(14, pattern);
+        message.text(13, pattern);
     }
     let items = |key: &str| schema.get(key).and_then(Value::as_array).into_iter().flatten();
     for name in items("required").filter_map(Value::as_str) {
@@ -255,5 +256,30 @@ impl Message {
             value >>= 7;
         }
         self.0.push(value.to_le_bytes()[0]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_bounds_a_schema_has_the_numbers_of_gnostic() {
+        for (schema, expected) in [
+            (json!({"maximum": 2.0}), &[7 << 3 | 1, 0, 0, 0, 0, 0, 0, 0, 64][..]),
+            (json!({"exclusiveMaximum": true}), &[8 << 3, 1]),
+            (json!({"minimum": 2.0}), &[9 << 3 | 1, 0, 0, 0, 0, 0, 0, 0, 64]),
+            (json!({"exclusiveMinimum": true}), &[10 << 3, 1]),
+            (json!({"maxLength": 9}), &[11 << 3, 9]),
+            (json!({"minLength": 9}), &[12 << 3, 9]),
+            (json!({"pattern": "a"}), &[13 << 3 | 2, 1, b'a']),
+            (json!({"maxItems": 9}), &[14 << 3, 9]),
+            (json!({"minItems": 9}), &[15 << 3, 9]),
+            (json!({"uniqueItems": true}), &[0x80, 1, 1]),
+            (json!({"maxProperties": 9}), &[0x88, 1, 9]),
+            (json!({"minProperties": 9}), &[0x90, 1, 9]),
+        ] {
+            assert_eq!(json_message(&schema, 0).0, expected, "{schema}");
+        }
     }
 }
