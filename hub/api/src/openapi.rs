@@ -6,6 +6,7 @@
 //! The documents change only with the rows: make them once and keep them.
 
 mod descriptions;
+mod others;
 mod v2;
 mod v3;
 
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use crate::resource::Resource;
 use crate::schema::{self, Schema};
 
+pub use others::Part as V2Part;
 pub use v2::document as v2_protobuf;
 pub use v3::{document as v3_document, index as v3_index};
 

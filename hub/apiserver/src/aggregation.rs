@@ -8,6 +8,7 @@
 //! that no request for discovery waits for a server.
 
 mod availability;
+mod documents;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,10 +16,12 @@ use std::time::Duration;
 
 use hub_api::discovery::Served;
 use hub_api::object;
+use hub_api::openapi::V2Part;
 use hub_storage::{Entry, Event, ListRequest, Prefix, Storage, Watch};
 use jiff::Timestamp;
 use rustls::ClientConfig;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::admission::authorities;
 use crate::backends::ServicePort;
@@ -32,6 +35,8 @@ const MAX_CONFIGS: usize = 256;
 /// The group versions that others serve.
 pub(crate) struct Aggregation {
     state: Mutex<State>,
+    /// A server said something else of itself.
+    news: Notify,
     /// Who the hub is to the others.
     identity: Option<Arc<ServerCertificate>>,
     configs: Mutex<BTreeMap<(String, bool), Arc<ClientConfig>>>,
@@ -102,8 +107,7 @@ struct State {
     /// By name of the object.
     apis: BTreeMap<String, Arc<Api>>,
     heard: BTreeMap<String, Heard>,
-    /// When their conditions were last written by this hub.
-    told: BTreeMap<String, Timestamp>,
+    documents: BTreeMap<String, Document>,
     /// Counts changes of what discovery shows.
     number: u64,
     shown: Option<Arc<Others>>,
@@ -117,6 +121,16 @@ struct Heard {
     openapi: Option<String>,
 }
 
+/// What became part of our OpenAPI document of version 2 of a server's.
+#[derive(Debug)]
+struct Document {
+    /// Whether the server should be asked for it again.
+    is_stale: bool,
+    /// By which the server knows its last answer; empty if it gave none.
+    tag: String,
+    part: Option<Arc<V2Part>>,
+}
+
 /// What others serve, as discovery shows it.
 #[derive(Debug, Default)]
 pub(crate) struct Others {
@@ -125,11 +139,13 @@ pub(crate) struct Others {
     pub(crate) served: Vec<Served>,
     /// Paths of OpenAPI documents, each with the hash of its content.
     pub(crate) openapi: BTreeMap<String, String>,
+    /// Their parts of the OpenAPI document of version 2.
+    pub(crate) openapi_v2: Vec<Arc<V2Part>>,
 }
 
 impl Aggregation {
     pub(crate) fn new(identity: Option<Arc<ServerCertificate>>) -> Self {
-        Self { state: Mutex::default(), identity, configs: Mutex::default() }
+        Self { state: Mutex::default(), news: Notify::new(), identity, configs: Mutex::default() }
     }
 
     fn follow(&self, storage: &dyn Storage) -> MutexGuard<'_, State> {
@@ -170,7 +186,11 @@ impl Aggregation {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.heard.get(&api.name) != Some(&heard) {
             state.heard.insert(api.name.clone(), heard);
+            if let Some(document) = state.documents.get_mut(&api.name) {
+                document.is_stale = true;
+            }
             state.change();
+            self.news.notify_one();
         }
     }
 
@@ -238,7 +258,7 @@ impl State {
             Event::Delete { key, .. } => {
                 if self.apis.remove(key.name()).is_some() {
                     self.heard.remove(key.name());
-                    self.told.remove(key.name());
+                    self.documents.remove(key.name());
                     self.change();
                 }
             }
@@ -291,6 +311,49 @@ impl State {
             let path = format!("apis/{}/{}", api.group, api.version);
             Some((path, heard?.openapi.clone()?))
         });
-        Others { number: self.number, served: served.collect(), openapi: openapi.collect() }
+        let available = apis().filter(|(api, _)| api.is_available);
+        let openapi_v2 =
+            available.filter_map(|(api, _)| self.documents.get(&api.name)?.part.clone());
+        Others {
+            number: self.number,
+            served: served.collect(),
+            openapi: openapi.collect(),
+            openapi_v2: openapi_v2.collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api(is_available: bool) -> Arc<Api> {
+        Arc::new(Api {
+            name: "v1.a.test".to_owned(),
+            group: "a.test".to_owned(),
+            version: "v1".to_owned(),
+            namespace: "default".to_owned(),
+            service: "s".to_owned(),
+            port: 443,
+            ca: String::new(),
+            is_insecure: false,
+            group_priority: 1,
+            version_priority: 1,
+            is_available,
+        })
+    }
+
+    #[test]
+    fn what_a_server_said_of_its_paths_is_shown_while_it_answers() {
+        let document = br#"{"swagger": "2.0", "paths": {"/apis/a.test/v1/things": {}}}"#;
+        let part = V2Part::of(document, "a.test", "v1").map(Arc::new);
+        let document = Document { is_stale: false, tag: String::new(), part };
+        let mut state = State::default();
+        state.documents.insert("v1.a.test".to_owned(), document);
+        for (is_there, is_available, n) in [(true, true, 1), (true, false, 0), (false, true, 0)] {
+            state.apis =
+                is_there.then(|| ("v1.a.test".to_owned(), api(is_available))).into_iter().collect();
+            assert_eq!(state.show().openapi_v2.len(), n, "{is_there} {is_available}");
+        }
     }
 }

@@ -96,6 +96,12 @@ pub const AGGREGATION_REWORD: Duration = Duration::from_mins(1);
 pub const AGGREGATION_IDLE: Duration = Duration::from_mins(5);
 /// Changes of APIServices that come within this time are looked at together.
 pub const AGGREGATION_BATCH: Duration = Duration::from_millis(100);
+/// Time for the server of an aggregated API to send its OpenAPI document.
+pub const AGGREGATION_DOCUMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// OpenAPI documents of others are asked for this often, should one have changed unnoticed.
+pub const AGGREGATION_DOCUMENT_LIFE: Duration = Duration::from_mins(5);
+/// Largest OpenAPI document that is taken from another server.
+pub const MAX_OPENAPI: usize = 4 << 20;
 /// Largest document of discovery that is taken from another server.
 pub const MAX_DISCOVERY: usize = 2 << 20;
 /// Time for a node to answer with a page of its own.

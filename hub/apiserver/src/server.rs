@@ -167,6 +167,7 @@ impl ApiServer {
             () = self.shared.flows.follow(&self.shared.registry) => {}
             () = self.shared.registry.follow_quotas() => {}
             () = self.shared.aggregation.follow_servers(&self.shared.registry, &passage) => {}
+            () = self.shared.aggregation.follow_documents(&self.shared.registry, &passage) => {}
         }
         drop(listener);
         self.shared.stop();

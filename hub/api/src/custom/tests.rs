@@ -600,7 +600,7 @@ fn schemas_are_published_in_both_forms() {
         let name = reference.split('"').next().unwrap();
         assert!(schemas.contains_key(name), "{name}");
     }
-    assert!(!crate::openapi::v2_protobuf(&rows).is_empty());
+    assert!(!crate::openapi::v2_protobuf(&rows, &[]).is_empty());
 }
 
 #[test]

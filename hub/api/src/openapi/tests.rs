@@ -1,6 +1,7 @@
 //! The documents as kubectl reads them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::*;
 use crate::protobuf::wire::{Fields, Wire};
@@ -82,7 +83,7 @@ fn the_index_changes_its_addresses_with_the_documents() {
 
 #[test]
 fn version_2_is_a_gnostic_document() {
-    let document = v2_protobuf(resources::builtin());
+    let document = v2_protobuf(resources::builtin(), &[]);
     assert_eq!(text(first(&document, 1)), "2.0");
     let paths = names(first(&document, 8), 2);
     let item = paths["/api/v1/nodes/{name}"];
@@ -107,6 +108,49 @@ fn version_2_is_a_gnostic_document() {
     assert_eq!(text(first(items, 1)), "#/definitions/io.k8s.api.core.v1.ContainerPort");
     let key = names(ports, 31)["x-kubernetes-patch-merge-key"];
     assert_eq!(text(first(first(key, 2), 2)), r#""containerPort""#);
+}
+
+#[test]
+fn version_2_has_what_other_servers_say_of_theirs() {
+    let meta = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+    let query = json!({"name": "force", "in": "query", "type": "boolean", "uniqueItems": true});
+    let path = json!({"name": "name", "in": "path", "type": "string", "required": true});
+    let body = json!({"name": "body", "in": "body", "schema": {"$ref": "#/definitions/Thing"}});
+    let put = json!({
+        "operationId": "putThing", "consumes": ["a/b"], "parameters": [query, path, body],
+        "responses": {"200": {"description": "OK", "schema": {"$ref": "#/definitions/Thing"}}},
+        "x-kubernetes-action": "put",
+    });
+    let other = json!({
+        "swagger": "2.0",
+        "paths": {"/apis/a.test/v1/things/{name}": {"put": put}},
+        "definitions": {
+            "Thing": {"type": "object", "properties": {"metadata": {"$ref": format!("#/definitions/{meta}")}}},
+            meta: {"description": "of another time"},
+        },
+    });
+    let part = V2Part::of(other.to_string().as_bytes(), "a.test", "v1").unwrap();
+    let document = v2_protobuf(resources::builtin(), &[Arc::new(part)]);
+    let paths = names(first(&document, 8), 2);
+    assert!(paths.contains_key("/api/v1/nodes/{name}"));
+    let put = first(first(paths["/apis/a.test/v1/things/{name}"], 2), 3);
+    assert_eq!(text(first(put, 5)), "putThing");
+    assert_eq!(text(first(put, 7)), "a/b");
+    let parameters: Vec<&[u8]> = all(put, 8).map(|it| first(it, 1)).collect();
+    let [query, path, body] = parameters[..] else { panic!("{parameters:?}") };
+    let query = first(first(query, 2), 3);
+    assert_eq!((text(first(query, 4)), text(first(query, 6))), ("force".into(), "boolean".into()));
+    let path = first(first(path, 2), 4);
+    assert_eq!((text(first(path, 4)), text(first(path, 5))), ("name".into(), "string".into()));
+    let body = first(first(body, 1), 5);
+    assert_eq!(text(first(body, 1)), "#/definitions/Thing");
+    let ok = first(names(first(put, 9), 1)["200"], 2);
+    assert_eq!(text(first(first(ok, 1), 1)), "OK");
+    assert_eq!(text(first(first(first(first(ok, 1), 2), 1), 1)), "#/definitions/Thing");
+    assert!(names(put, 13).contains_key("x-kubernetes-action"));
+    let found: Vec<String> = all(first(&document, 9), 1).map(|it| text(first(it, 1))).collect();
+    let count = |name: &str| found.iter().filter(|it| *it == name).count();
+    assert_eq!((count("Thing"), count(meta)), (1, 1), "ours come first");
 }
 
 fn all(message: &[u8], wanted: u32) -> impl Iterator<Item = &[u8]> {

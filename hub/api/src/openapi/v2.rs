@@ -3,9 +3,15 @@
 //! Field numbers are those of
 //! <https://github.com/google/gnostic-models/blob/main/openapiv2/OpenAPIv2.proto>.
 
+mod item;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::descriptions::Descriptions;
+use super::others::{Part, merged};
 use super::v3::type_name;
 use super::{
     KUBERNETES_VERSION, PATCH_PARAMETERS, definitions, extensions, gvk, object_path, patch_types,
@@ -14,8 +20,8 @@ use crate::custom::publish;
 use crate::resource::Resource;
 use crate::schema::{self, Schema};
 
-/// The document of all rows.
-pub fn document(rows: &[Resource]) -> Vec<u8> {
+/// The document of all rows, with what other servers say of theirs.
+pub fn document(rows: &[Resource], others: &[Arc<Part>]) -> Vec<u8> {
     let mut paths = Message::default();
     for row in rows.iter().filter(|it| it.has_verb("patch")) {
         let mut item = Message::default();
@@ -24,18 +30,27 @@ pub fn document(rows: &[Resource]) -> Vec<u8> {
     }
     let mut all = Message::default();
     let descriptions = Descriptions::unpack();
-    for name in definitions(rows.iter()) {
+    let mut known: BTreeSet<&str> = definitions(rows.iter());
+    for name in &known {
         if let Some(definition) = schema::lookup(name) {
             let mut message = schema_message(definition, |it| descriptions.of_field(name, it));
             message.description(descriptions.of(name));
             all.named(1, name, &message);
         }
     }
-    for row in rows {
-        let Some(custom) = &row.custom else { continue };
-        for (name, schema) in publish::schemas(row, custom, publish::Form::V2) {
-            all.named(1, &name, &json_message(&schema, 0));
-        }
+    let custom = rows.iter().filter_map(|row| Some((row, row.custom.as_ref()?)));
+    let custom: Vec<(String, Value)> =
+        custom.flat_map(|(row, it)| publish::schemas(row, it, publish::Form::V2)).collect();
+    for (name, schema) in &custom {
+        all.named(1, name, &json_message(schema, 0));
+        known.insert(name);
+    }
+    let others = merged(others, &known);
+    for (path, item) in &others.paths {
+        paths.named(2, path, &item::path_item(item));
+    }
+    for (name, schema) in &others.definitions {
+        all.named(1, name, &json_message(schema, 0));
     }
     let mut info = Message::default();
     info.text(1, "Kubernetes");
@@ -173,11 +188,7 @@ fn json_message(schema: &Value, depth: u8) -> Message {
         }
         message.message(25, &properties);
     }
-    for (name, value) in schema.as_object().into_iter().flatten() {
-        if name.starts_with("x-") {
-            message.extension(31, name, value);
-        }
-    }
+    message.extensions(31, schema);
     message
 }
 
@@ -241,6 +252,15 @@ impl Message {
         let mut any = Self::default();
         any.text(2, &value.to_string());
         self.named(number, name, &any);
+    }
+
+    /// Adds the vendor extensions of something written as JSON.
+    fn extensions(&mut self, number: u32, it: &Value) {
+        for (name, value) in it.as_object().into_iter().flatten() {
+            if name.starts_with("x-") {
+                self.extension(number, name, value);
+            }
+        }
     }
 
     /// Makes this the only field of another message.

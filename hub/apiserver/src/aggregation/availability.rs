@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::header::{ACCEPT, HOST, USER_AGENT};
-use http::{Request, StatusCode};
+use http::header::{ACCEPT, HOST, IF_NONE_MATCH, USER_AGENT};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hub_api::{Status, discovery, object, resources, time};
 use hub_storage::{Event, Prefix};
@@ -26,6 +26,17 @@ use crate::registry::{ListOptions, Registry, WriteOptions};
 
 /// As whom the hub asks.
 const USER: &str = "system:kube-aggregator";
+
+/// What a server is asked for.
+pub(super) struct Asked<'a> {
+    pub(super) path: &'a str,
+    /// Of the answer that is known already; empty if there is none.
+    pub(super) tag: &'a str,
+    /// Bytes of the largest answer.
+    pub(super) limit: usize,
+    /// Time for all of it.
+    pub(super) patience: Duration,
+}
 
 /// What a condition is to say.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -137,27 +148,45 @@ impl Aggregation {
         api: &Api,
         path: &str,
     ) -> Result<Bytes, String> {
+        let asked = Asked { path, tag: "", limit: MAX_DISCOVERY, patience: AGGREGATION_TIMEOUT };
+        let answer = self.ask(registry, passage, api, &asked).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(format!("bad status: {}", answer.status().as_u16()));
+        }
+        Ok(answer.into_body())
+    }
+
+    /// Asks a server for something of its own.
+    ///
+    /// # Errors
+    /// It does not answer in time, or with more than may be.
+    pub(super) async fn ask(
+        &self,
+        registry: &Registry,
+        passage: &Passage,
+        api: &Api,
+        asked: &Asked<'_>,
+    ) -> Result<Response<Bytes>, String> {
         let asking = async {
-            let request = Request::get("/")
+            let mut request = Request::get("/")
                 .header(ACCEPT, "application/json")
                 .header(USER_AGENT, "kube-aggregator")
                 .header("x-remote-user", USER)
                 .header("x-remote-group", MASTERS)
-                .header(HOST, api.host())
-                .body(Empty::<Bytes>::new())
-                .map_err(|err| err.to_string())?;
-            let request = passed_on(request, path, &api.host()).map_err(|it| it.message)?;
-            let reached = self.reach(registry, passage, api).await.map_err(|it| it.message)?;
-            let patience = Some(AGGREGATION_TIMEOUT);
-            let answer = passage.exchange(reached, request, None, patience, ()).await;
-            let answer = answer.map_err(|it| it.message)?;
-            if answer.status() != StatusCode::OK {
-                return Err(format!("bad status: {}", answer.status().as_u16()));
+                .header(HOST, api.host());
+            if !asked.tag.is_empty() {
+                request = request.header(IF_NONE_MATCH, asked.tag);
             }
-            let body = Limited::new(answer.into_body(), MAX_DISCOVERY).collect().await;
-            body.map(|it| it.to_bytes()).map_err(|err| err.to_string())
+            let request = request.body(Empty::<Bytes>::new()).map_err(|err| err.to_string())?;
+            let request = passed_on(request, asked.path, &api.host()).map_err(|it| it.message)?;
+            let reached = self.reach(registry, passage, api).await.map_err(|it| it.message)?;
+            let answer = passage.exchange(reached, request, None, ()).await;
+            let (head, body) = answer.map_err(|it| it.message)?.into_parts();
+            let body = Limited::new(body, asked.limit).collect().await;
+            let body = body.map_err(|err| err.to_string())?.to_bytes();
+            Ok::<_, String>(Response::from_parts(head, body))
         };
-        match tokio::time::timeout(AGGREGATION_TIMEOUT, asking).await {
+        match tokio::time::timeout(asked.patience, asking).await {
             Ok(answered) => answered,
             Err(_) => Err("context deadline exceeded".to_owned()),
         }

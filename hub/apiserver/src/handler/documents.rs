@@ -180,7 +180,7 @@ impl DocumentSet {
         if !(accept.contains("protobuf") || accept.contains("*/*")) {
             return Err(Status::not_acceptable());
         }
-        let make = || Document::new(openapi::v2_protobuf(self.rows()));
+        let make = || Document::new(openapi::v2_protobuf(self.rows(), &self.others.openapi_v2));
         Ok(self.openapi_v2.get_or_init(make).answer(OPENAPI_V2, headers))
     }
 
