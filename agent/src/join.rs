@@ -69,7 +69,7 @@ async fn ask_one(
     tls: impl Fn() -> Result<quinn::ClientConfig, DialError>,
     request: &JoinRequest,
 ) -> Result<(String, String), DialError> {
-    let mut failures = Vec::new();
+    let mut failures: Vec<(&str, DialError)> = Vec::new();
     for hub in link::hubs(hubs) {
         match link::exchange(hub, tls()?, request).await {
             Ok(answer) => {

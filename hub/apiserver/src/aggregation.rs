@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 
 use crate::admission::authorities;
 use crate::backends::ServicePort;
+use crate::limits::AGGREGATION_REWORD;
 use crate::tls::{Believed, ServerCertificate, client_config};
 
 const GROUP: &str = "apiregistration.k8s.io";
@@ -107,6 +108,8 @@ struct State {
     /// By name of the object.
     apis: BTreeMap<String, Arc<Api>>,
     heard: BTreeMap<String, Heard>,
+    /// When their conditions were last written by this hub.
+    told: BTreeMap<String, Timestamp>,
     documents: BTreeMap<String, Document>,
     /// Counts changes of what discovery shows.
     number: u64,
@@ -258,6 +261,7 @@ impl State {
             Event::Delete { key, .. } => {
                 if self.apis.remove(key.name()).is_some() {
                     self.heard.remove(key.name());
+                    self.told.remove(key.name());
                     self.documents.remove(key.name());
                     self.change();
                 }

@@ -1,10 +1,10 @@
 //! Passing requests on to servers in pods and elsewhere. Pods are reached through the sessions of
 //! their nodes: the hub itself has no way into the pod network.
 
+mod patience;
 #[cfg(test)]
 mod tests;
 
-use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -34,8 +34,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::distrust;
-use crate::limits::{PASSING_CONNECT_TIMEOUT, PROXY_ANSWER_TIMEOUT, STREAM_OPEN_TIMEOUT};
-use crate::response::{self, Answer};
+use crate::limits::{PASSING_CONNECT_TIMEOUT, STREAM_OPEN_TIMEOUT};
+use crate::response::{Answer, Body as AnswerBody};
 use crate::streaming::connection::{Reason, connection};
 use crate::streaming::{NodeStreams, OpenError};
 
@@ -81,7 +81,7 @@ impl fmt::Display for Place {
         match self {
             Self::Pod { request, .. } => {
                 write!(f, "pod {}/{}", request.pod_namespace, request.pod_name)?;
-                if let StreamKind::PortForward { port } = request.kind {
+                if let StreamKind::Connect { port } = request.kind {
                     write!(f, ":{port}")?;
                 }
                 Ok(())

@@ -13,8 +13,8 @@ use hub_apiserver::{
     auth::{ServiceAccountTokens, TokenKey},
 };
 use hub_storage::{
-    Backup, CatchUpError, Committed, Entry, Key, List, ListError, ListRequest, Prefix, Revision,
-    SledStorage, Storage, StorageEpoch, Txn, TxnError, Watch, WatchError,
+    Backup, CatchUpError, Committed, Revision, SledStorage, Storage, StorageEpoch, Txn, TxnError,
+    WatchCache,
 };
 use quinn::Endpoint;
 use rustls::RootCertStore;
@@ -60,16 +60,8 @@ impl HubStore {
 }
 
 impl Storage for HubStore {
-    fn get(&self, key: &Key) -> Option<Arc<Entry>> {
-        self.store.get(key)
-    }
-
-    fn list(&self, request: &ListRequest) -> Result<List, ListError> {
-        self.store.list(request)
-    }
-
-    fn watch(&self, prefix: &Prefix, after: Revision) -> Result<Watch, WatchError> {
-        self.store.watch(prefix, after)
+    fn cache(&self) -> &Arc<WatchCache> {
+        self.store.cache()
     }
 
     fn txn(&self, txn: Txn) -> BoxFuture<'static, Result<Committed, TxnError>> {
@@ -92,18 +84,6 @@ impl Storage for HubStore {
             Road::Slow => CatchUpError::TimedOut,
         };
         Box::pin(std::future::ready(Err(err)))
-    }
-
-    fn revision(&self) -> Revision {
-        self.store.revision()
-    }
-
-    fn progress(&self) -> tokio::sync::watch::Receiver<Revision> {
-        self.store.progress()
-    }
-
-    fn compact(&self, revision: Revision) {
-        self.store.compact(revision);
     }
 
     fn epoch(&self) -> StorageEpoch {

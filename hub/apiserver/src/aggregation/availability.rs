@@ -180,7 +180,8 @@ impl Aggregation {
             let request = request.body(Empty::<Bytes>::new()).map_err(|err| err.to_string())?;
             let request = passed_on(request, asked.path, &api.host()).map_err(|it| it.message)?;
             let reached = self.reach(registry, passage, api).await.map_err(|it| it.message)?;
-            let answer = passage.exchange(reached, request, None, ()).await;
+            let patience = Some(asked.patience);
+            let answer = passage.exchange(reached, request, None, patience, ()).await;
             let (head, body) = answer.map_err(|it| it.message)?.into_parts();
             let body = Limited::new(body, asked.limit).collect().await;
             let body = body.map_err(|err| err.to_string())?.to_bytes();

@@ -23,7 +23,7 @@ fn pod() -> Place {
         pod_name: "p".to_owned(),
         pod_uid: String::new(),
         container: String::new(),
-        kind: StreamKind::PortForward { port: 8443 },
+        kind: StreamKind::Connect { port: 8443 },
     };
     Place::Pod { node: "n".to_owned(), request }
 }

@@ -46,7 +46,7 @@ pub(crate) struct Webhook {
     pub(crate) port: u16,
     /// PEM in base64.
     pub(crate) ca: String,
-    connections: Arc<AtomicUsize>,
+    pub(crate) connections: Arc<AtomicUsize>,
     _serving: JoinSet<()>,
 }
 

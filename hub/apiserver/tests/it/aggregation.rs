@@ -38,7 +38,7 @@ pub(crate) struct Carrier {
 pub(crate) const SILENT_PORT: u16 = 2;
 
 async fn carry(kind: StreamKind, io: DuplexStream) {
-    let StreamKind::PortForward { port } = kind else { return };
+    let StreamKind::Connect { port } = kind else { return };
     if port == SILENT_PORT {
         let _io = io;
         return std::future::pending().await;
@@ -433,6 +433,56 @@ async fn a_server_that_is_not_believed_is_not_available() {
     world.stop().await;
 }
 
+/// A node on which connections fail in a new way each time.
+#[derive(Default)]
+struct Moody {
+    n_asked: AtomicUsize,
+}
+
+impl NodeStreams for Moody {
+    fn open(
+        &self,
+        _node: &str,
+        _request: StreamRequest,
+    ) -> BoxFuture<'_, Result<NodeStream, OpenError>> {
+        let n = self.n_asked.fetch_add(1, Ordering::Relaxed);
+        let failure = json!({"status": "Failure", "message": format!("mood {n}"), "code": 500});
+        let mut out = Vec::new();
+        encode_frame(Channel::Error, failure.to_string().as_bytes(), &mut out);
+        let recv = Box::new(std::io::Cursor::new(out));
+        Box::pin(async { Ok(NodeStream { recv, send: Box::new(tokio::io::sink()) }) })
+    }
+}
+
+#[tokio::test]
+async fn what_fails_in_many_ways_is_not_written_down_each_time() {
+    let node = Arc::new(Moody::default());
+    let mut world = World::with_nodes(node.clone()).await;
+    let mut tasks = JoinSet::new();
+    let (address, ca) = serve(world.front_proxy_ca.clone(), &mut tasks, Behind::new()).await;
+    let service = json!({
+        "metadata": {"name": "s"}, "spec": {"ports": [{"name": "https", "port": 443}]},
+    });
+    assert_eq!(world.post("/api/v1/namespaces/default/services", &service).await.code, 201);
+    put_endpoint(&mut world, address.port()).await;
+    put_api(&mut world, &ca).await;
+    let first = condition(&mut world, "FailedDiscoveryCheck").await;
+    let api = format!("{API}/v1.example.test");
+    let before = world.get(&api).await.json();
+    // The next look is over before the one after it begins.
+    let n_asked = node.n_asked.load(Ordering::Relaxed);
+    while node.n_asked.load(Ordering::Relaxed) < n_asked + 2 {
+        tokio::time::sleep(PAUSE).await;
+    }
+    assert_eq!(world.get(&api).await.json(), before);
+    // Later what is new is told.
+    world.clock.advance(60);
+    while condition(&mut world, "FailedDiscoveryCheck").await == first {
+        tokio::time::sleep(PAUSE).await;
+    }
+    world.stop().await;
+}
+
 /// Whether our document of version 2 says this.
 async fn says(world: &mut World, words: &str) -> bool {
     let document = world.get("/openapi/v2").await.body;
@@ -455,7 +505,7 @@ async fn the_document_of_version_2_has_the_paths_of_other_servers() {
     let path = "/apis/example.test/v1/namespaces/{namespace}/things/{name}";
     // Bounded: the harness of the tests ends one that hangs.
     while !says(&mut world, path).await {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(says(&mut world, "readThing").await);
     assert!(says(&mut world, "#/definitions/Thing").await);
@@ -469,7 +519,7 @@ async fn the_document_of_version_2_has_the_paths_of_other_servers() {
     let name = format!("{API}/v1.example.test");
     assert_eq!(world.send("PATCH", &name, &merge, &change).await.code, 200);
     while behind.tags.lock().unwrap().len() < 2 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(*behind.tags.lock().unwrap(), ["", "\"one\""]);
     assert!(says(&mut world, path).await);
