@@ -405,10 +405,11 @@ async fn the_running_runner_acts_on_news_and_stops_when_told() {
     let fixture = Fixture::new().await;
     let shutdown = CancellationToken::new();
     let clock = Arc::new(SystemClock);
+    // Before anything happens: all may be done before this task has its next turn.
+    let mut progress = fixture.storage.progress();
     let runner = spawn(fixture.registry.clone(), config(), clock, shutdown.clone());
     fixture.add_node("a").await;
     fixture.create("deployments", deployment(1, "web:1")).await;
-    let mut progress = fixture.storage.progress();
     let is_done =
         |fixture: &Fixture| fixture.list("deployments")[0]["status"]["availableReplicas"] == 1;
     while !is_done(&fixture) {
