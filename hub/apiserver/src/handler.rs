@@ -25,7 +25,6 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use hub_api::selector::FieldSelector;
 use hub_api::{Resource, Status};
-use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,6 +37,7 @@ use crate::limits::{DRAIN_TIMEOUT, MAX_READS_IN_FLIGHT, MAX_WRITES_IN_FLIGHT};
 use crate::metrics::{Gauge, Labels, Metrics};
 use crate::passing::Passage;
 use crate::registry::Registry;
+use crate::request::body::RequestBody;
 use crate::request::path::{ResourcePath, Route};
 use crate::request::query::{Query, decode};
 use crate::response::{self, Answer};
@@ -187,7 +187,11 @@ impl Call {
 }
 
 /// Answers one request. Never fails: whatever goes wrong is an answer as well.
-pub(crate) async fn handle(shared: Arc<Shared>, peer: Peer, request: Request<Incoming>) -> Answer {
+pub(crate) async fn handle(
+    shared: Arc<Shared>,
+    peer: Peer,
+    request: Request<RequestBody>,
+) -> Answer {
     let audit_id = audit_id(request.headers());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
@@ -236,7 +240,7 @@ fn audit_id(headers: &HeaderMap) -> HeaderValue {
 async fn route(
     shared: Arc<Shared>,
     peer: Peer,
-    mut request: Request<Incoming>,
+    mut request: Request<RequestBody>,
     marks: &mut Marks,
 ) -> Result<Answer, Status> {
     let sender = Arc::new(authenticate::sender(&shared, &peer, &request).await?);
@@ -303,7 +307,7 @@ async fn pass_on(
     api: &Api,
     verb: &'static str,
     path: ResourcePath,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Result<Answer, Status> {
     check_names(&path)?;
     check_segments(request.uri().path())?;
@@ -377,7 +381,7 @@ async fn enter_for(
 async fn serve(
     call: Call,
     subresource: &'static str,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Result<Answer, Status> {
     let shared = call.shared.clone();
     let registry = call.registry.clone();

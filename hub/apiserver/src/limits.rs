@@ -68,6 +68,10 @@ pub const LIST_PAGE: usize = 500;
 pub const EVENT_TTL: Duration = Duration::from_hours(1);
 /// Events are looked through for old ones this often.
 pub const EXPIRY_INTERVAL: Duration = Duration::from_mins(5);
+/// Bytes of a request that nobody wanted are read and dropped up to so many, so that the client sees the answer.
+pub const MAX_LEFTOVER: usize = 8 << 20;
+/// For so long.
+pub const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Objects of a collection that are deleted at once.
 pub const COLLECTION_CONCURRENCY: usize = 64;
 /// Old events that are deleted in one transaction; etcd takes 127 writes at once.

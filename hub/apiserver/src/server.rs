@@ -25,6 +25,7 @@ use crate::limits::{
 };
 use crate::places::{ACCEPT_PAUSE, Overdue, Seat, Seats};
 use crate::registry::Registry;
+use crate::request::body::RequestBody;
 use crate::streaming::NodeStreams;
 use crate::tls::{ServerCertificate, TlsConfig, TlsError, server_config};
 
@@ -223,6 +224,7 @@ impl Connection {
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let (shared, peer) = (shared.clone(), peer.clone());
             peer.seat.asked();
+            let request = request.map(RequestBody::new);
             async move { Ok::<_, Infallible>(handle(shared, peer, request).await) }
         });
         let builder = self.builder();

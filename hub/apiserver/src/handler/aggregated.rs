@@ -6,13 +6,13 @@ use std::sync::Arc;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hub_api::Status;
-use hyper::body::Incoming;
 
 use super::{Open, Shared};
 use crate::aggregation::Api;
 use crate::auth::User;
 use crate::limits::PROXY_ANSWER_TIMEOUT;
 use crate::passing;
+use crate::request::body::RequestBody;
 use crate::response::{self, Answer};
 use crate::server::Peer;
 
@@ -30,7 +30,7 @@ pub(super) async fn serve(
     peer: &Peer,
     api: &Api,
     is_long: bool,
-    mut request: Request<Incoming>,
+    mut request: Request<RequestBody>,
 ) -> Answer {
     if !api.is_available {
         return unavailable("service unavailable");

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use hub_api::Status;
-use hyper::body::Incoming;
 
 use super::Shared;
 use crate::auth::{
     Attributes, AuthenticationError, Decision, UNAUTHENTICATED, User, account_of, chain, groups_of,
     is_locked_out, node_name_of,
 };
+use crate::request::body::RequestBody;
 use crate::request::query::decode;
 use crate::server::Peer;
 
@@ -26,7 +26,7 @@ const OPEN: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
 pub(super) async fn sender(
     shared: &Shared,
     peer: &Peer,
-    request: &Request<Incoming>,
+    request: &Request<RequestBody>,
 ) -> Result<User, Status> {
     let headers = request.headers();
     match (&peer.user, bearer(headers)) {

@@ -4,14 +4,14 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hub_api::decode::{self, Target};
 use hub_api::{FieldValidation, Media, Status, protobuf};
-use hyper::body::Incoming;
 use serde_json::Value;
 
 use crate::audit;
 use crate::limits::{BODY_READ_TIMEOUT, MAX_BODY};
+use crate::request::body::RequestBody;
 
 /// Reads the whole body.
-pub(super) async fn read(body: Incoming) -> Result<Bytes, Status> {
+pub(super) async fn read(body: RequestBody) -> Result<Bytes, Status> {
     let collected = tokio::time::timeout(BODY_READ_TIMEOUT, Limited::new(body, MAX_BODY).collect());
     match collected.await {
         Ok(Ok(collected)) => {

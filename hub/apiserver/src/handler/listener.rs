@@ -5,11 +5,11 @@ use std::sync::Arc;
 use http::header::USER_AGENT;
 use http::{HeaderValue, Request};
 use hub_api::Status;
-use hyper::body::Incoming;
 
 use super::Shared;
 use crate::audit::{Audit, Noted, Outcome, Seen};
 use crate::registry::Registry;
+use crate::request::body::RequestBody;
 use crate::response::{self, Answer};
 use crate::server::Peer;
 
@@ -29,7 +29,7 @@ impl Listener {
     pub(super) fn new(
         shared: &Shared,
         peer: &Peer,
-        request: &Request<Incoming>,
+        request: &Request<RequestBody>,
         id: &HeaderValue,
     ) -> Option<Self> {
         let agent = request.headers().get(USER_AGENT).and_then(|it| it.to_str().ok());

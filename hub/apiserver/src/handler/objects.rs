@@ -8,7 +8,6 @@ use http::{Request, StatusCode};
 use hub_api::decode::{self, Target};
 use hub_api::{Status, object, write};
 use hub_storage::Revision;
-use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::render::View;
@@ -16,6 +15,7 @@ use super::{Call, body, options, pods, proxy, reviews, tokens, usage, watch};
 use crate::limits::FRESHNESS_TIMEOUT;
 use crate::registry::{Application, Deleted, PatchKind, SCALE, Written};
 use crate::request::accept::{Answer as Wanted, accepts_gzip, body_media, essence, negotiate};
+use crate::request::body::RequestBody;
 use crate::response::{self, Answer, Pieces};
 
 const DELETE_OPTIONS: Target<'_> = Target {
@@ -34,7 +34,7 @@ const EVICTION: Target<'_> = Target {
 };
 
 /// Does what the request wants of a resource.
-pub(super) async fn serve(call: Call, request: Request<Incoming>) -> Result<Answer, Status> {
+pub(super) async fn serve(call: Call, request: Request<RequestBody>) -> Result<Answer, Status> {
     if reviews::is_question(&call.resource) {
         return reviews::serve(&call, request).await;
     }
@@ -114,7 +114,7 @@ async fn list(call: &Call) -> Result<Answer, Status> {
     Ok(answer(call, StatusCode::OK, body).await)
 }
 
-async fn create(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+async fn create(call: &Call, request: Request<RequestBody>) -> Result<Answer, Status> {
     let view = view(call)?;
     let options = options::write(call, "CreateOptions")?;
     let media = body_media(call.header(CONTENT_TYPE))?;
@@ -144,7 +144,7 @@ async fn show(
     answer
 }
 
-async fn update(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+async fn update(call: &Call, request: Request<RequestBody>) -> Result<Answer, Status> {
     let view = view(call)?;
     let mut options = options::write(call, "UpdateOptions")?;
     let resource = call.resource.stored();
@@ -175,7 +175,7 @@ async fn update(call: &Call, request: Request<Incoming>) -> Result<Answer, Statu
     Ok(show(call, view, code, &written, &decoded.warnings).await)
 }
 
-async fn patch(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+async fn patch(call: &Call, request: Request<RequestBody>) -> Result<Answer, Status> {
     let view = view(call)?;
     let kind = match essence(call.header(CONTENT_TYPE)).as_str() {
         "application/json-patch+json" => PatchKind::Json,
@@ -210,7 +210,7 @@ async fn patch(call: &Call, request: Request<Incoming>) -> Result<Answer, Status
     Ok(show(call, view, StatusCode::OK, &written, &warnings).await)
 }
 
-async fn apply(call: &Call, request: Request<Incoming>, view: View) -> Result<Answer, Status> {
+async fn apply(call: &Call, request: Request<RequestBody>, view: View) -> Result<Answer, Status> {
     let (mut options, force) = options::apply(call)?;
     // Who may only patch does not create.
     options.create_refusal = super::authorize_also(call, "create").err().map(Arc::new);
@@ -231,7 +231,7 @@ async fn apply(call: &Call, request: Request<Incoming>, view: View) -> Result<An
 
 async fn delete_options(
     call: &Call,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Result<hub_api::DeleteOptions, Status> {
     let bytes = body::read(request.into_body()).await?;
     let value = if bytes.is_empty() {
@@ -242,7 +242,7 @@ async fn delete_options(
     options::delete(call, value)
 }
 
-async fn delete(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+async fn delete(call: &Call, request: Request<RequestBody>) -> Result<Answer, Status> {
     let view = view(call)?;
     let options = delete_options(call, request).await?;
     let registry = &call.registry;
@@ -289,7 +289,7 @@ fn returns_object(call: &Call) -> bool {
     plurals.contains(&&*call.resource.plural)
 }
 
-async fn delete_collection(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+async fn delete_collection(call: &Call, request: Request<RequestBody>) -> Result<Answer, Status> {
     let view = view(call)?;
     let list_options = options::list(call)?;
     let options = delete_options(call, request).await?;
@@ -301,13 +301,13 @@ async fn delete_collection(call: &Call, request: Request<Incoming>) -> Result<An
     Ok(answer(call, StatusCode::OK, body).await)
 }
 
-async fn plain_body(call: &Call, body: Incoming, target: Target<'_>) -> Result<Value, Status> {
+async fn plain_body(call: &Call, body: RequestBody, target: Target<'_>) -> Result<Value, Status> {
     let media = body_media(call.header(CONTENT_TYPE))?;
     let bytes: Bytes = body::read(body).await?;
     body::lenient(&bytes, media, target)
 }
 
-async fn bind(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+async fn bind(call: &Call, request: Request<RequestBody>) -> Result<Answer, Status> {
     let options = options::write(call, "CreateOptions")?;
     let binding = plain_body(call, request.into_body(), BINDING).await?;
     // In the collection of bindings the name stands in the body alone.
@@ -328,7 +328,7 @@ fn is_bindings(call: &Call) -> bool {
     call.resource.group.is_empty() && call.resource.plural == "bindings"
 }
 
-async fn evict(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+async fn evict(call: &Call, request: Request<RequestBody>) -> Result<Answer, Status> {
     let eviction = plain_body(call, request.into_body(), EVICTION).await?;
     if object::name(&eviction) != call.name() {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));

@@ -4,13 +4,13 @@ use http::header::ACCEPT;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hub_api::discovery::Scope;
 use hub_api::{Catalog, Status};
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::Shared;
 use super::render::pretty_text;
 use crate::limits::READY_TIMEOUT;
 use crate::request::accept::{Answer as Wanted, negotiate};
+use crate::request::body::RequestBody;
 use crate::request::path::{ResourcePath, Route};
 use crate::request::query::Query;
 use crate::response::{self, Answer};
@@ -19,7 +19,7 @@ use crate::response::{self, Answer};
 pub(super) fn answer(
     shared: &Shared,
     route: &Route,
-    request: &Request<Incoming>,
+    request: &Request<RequestBody>,
     query: &Query,
     store_answers: bool,
 ) -> Result<Answer, Status> {

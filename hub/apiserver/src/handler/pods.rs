@@ -7,12 +7,13 @@ use futures_util::stream;
 use http::{HeaderValue, Request};
 use http_body_util::StreamBody;
 use hub_api::{FieldError, Status, object};
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 
 use super::{Call, Open};
 use crate::limits::{LOG_FIRST_WORD, STREAM_OPEN_TIMEOUT};
+use crate::request::body::RequestBody;
 use crate::response::{self, Answer};
 use crate::streaming::remote_spdy::Wanted;
 use crate::streaming::upgrade::{self, Upgrade};
@@ -87,7 +88,10 @@ fn log_options(call: &Call) -> Result<StreamKind, Status> {
 }
 
 /// `exec`, `attach`, `portforward`: everything is found out before the connection changes.
-pub(super) async fn stream(call: Call, mut request: Request<Incoming>) -> Result<Answer, Status> {
+pub(super) async fn stream(
+    call: Call,
+    mut request: Request<RequestBody>,
+) -> Result<Answer, Status> {
     if call.subresource() == Some("portforward") {
         return forward(call, request).await;
     }
@@ -149,7 +153,7 @@ pub(super) async fn stream(call: Call, mut request: Request<Incoming>) -> Result
     Ok(answer)
 }
 
-async fn forward(call: Call, mut request: Request<Incoming>) -> Result<Answer, Status> {
+async fn forward(call: Call, mut request: Request<RequestBody>) -> Result<Answer, Status> {
     let upgrade = upgrade::negotiate(
         &call.headers,
         portforward::WEBSOCKET_PROTOCOLS,

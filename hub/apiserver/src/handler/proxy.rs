@@ -5,12 +5,12 @@ use agent_sync::stream::{Channel, PageHead, StreamKind, StreamRequest};
 use http::header::LOCATION;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use hub_api::{Status, object, resources};
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{Call, Open};
 use crate::limits::{MAX_PAGE, PAGE_TIMEOUT};
 use crate::passing::{self, Place, unreachable};
+use crate::request::body::RequestBody;
 use crate::request::query::decode;
 use crate::response::{self, Answer};
 use crate::streaming::Frames;
@@ -39,7 +39,7 @@ struct Address<'a> {
 }
 
 /// Passes a request on and answers with what came back.
-pub(super) async fn serve(call: Call, mut request: Request<Incoming>) -> Result<Answer, Status> {
+pub(super) async fn serve(call: Call, mut request: Request<RequestBody>) -> Result<Answer, Status> {
     let Some(rest) = rest(request.uri().path(), call.namespace().is_some()) else {
         return Ok(to_directory(request.uri()));
     };

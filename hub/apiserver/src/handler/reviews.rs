@@ -4,13 +4,13 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Request, StatusCode};
 use hub_api::selector::{FieldSelector, LabelSelector};
 use hub_api::{FieldError, Resource, Status, decode, object};
-use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
 use super::render::View;
 use super::{Call, body, options};
 use crate::auth::{Attributes, Decision, Rules, User};
 use crate::request::accept::{Answer as Wanted, body_media, negotiate};
+use crate::request::body::RequestBody;
 use crate::response::{self, Answer};
 
 /// Whether objects of this resource are questions.
@@ -20,7 +20,7 @@ pub(super) fn is_question(resource: &Resource) -> bool {
 }
 
 /// Answers a question.
-pub(super) async fn serve(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+pub(super) async fn serve(call: &Call, request: Request<RequestBody>) -> Result<Answer, Status> {
     let view = View::new(call, negotiate(call.header(ACCEPT), Wanted::JsonOnly)?)?;
     let write = options::write(call, "CreateOptions")?;
     let media = body_media(call.header(CONTENT_TYPE))?;

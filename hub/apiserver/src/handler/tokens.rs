@@ -4,12 +4,12 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Request, StatusCode};
 use hub_api::decode::{self, Target};
 use hub_api::{Status, object};
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::render::View;
 use super::{Call, body, options};
 use crate::request::accept::{Answer as Wanted, body_media, negotiate};
+use crate::request::body::RequestBody;
 use crate::response::{self, Answer};
 
 const TOKEN_REQUEST: Target<'_> = Target {
@@ -20,7 +20,7 @@ const TOKEN_REQUEST: Target<'_> = Target {
 };
 
 /// Makes a token for a service account.
-pub(super) async fn serve(call: &Call, request: Request<Incoming>) -> Result<Answer, Status> {
+pub(super) async fn serve(call: &Call, request: Request<RequestBody>) -> Result<Answer, Status> {
     let Some(issuer) = call.shared.authentication.service_accounts.clone() else {
         return Err(Status::no_such_resource());
     };

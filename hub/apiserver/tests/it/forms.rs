@@ -1,7 +1,15 @@
 //! What an answer looks like: tables, metadata alone, indented, compressed, or not at all.
 
-use http_body_util::BodyExt;
+use std::convert::Infallible;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt};
+use http::Request;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::harness::World;
 
@@ -206,5 +214,34 @@ async fn an_answer_is_indented_for_people() {
             assert_eq!(text.starts_with("{\n  \""), expect, "{path}{query} {agent}: {text}");
         }
     }
+    world.stop().await;
+}
+
+/// A body whose pieces come when they are sent.
+type Slow = StreamBody<Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>>;
+
+#[tokio::test]
+async fn a_client_that_still_sends_gets_its_answer_and_may_finish() {
+    let mut world = World::new().await;
+    let mut sender = world.open_h2::<Slow>(("root", "system:masters")).await;
+    let (pieces, waiting) = mpsc::channel::<Bytes>(1);
+    let frames = stream::unfold(waiting, |mut waiting| async move {
+        let piece = waiting.recv().await?;
+        Some((Ok(Frame::data(piece)), waiting))
+    });
+    let request = Request::post(format!("https://localhost{CMS}"))
+        .header("content-type", "text/plain")
+        .body(StreamBody::new(frames.boxed()))
+        .unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), 415);
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&body).contains("unknown format"));
+    // More than fits into the windows of flow control: somebody reads it.
+    for n in 0..64 {
+        let piece = Bytes::from(vec![b'x'; 64 << 10]);
+        assert!(pieces.send(piece).await.is_ok(), "the stream was reset before piece {n}");
+    }
+    drop(pieces);
     world.stop().await;
 }

@@ -330,13 +330,25 @@ impl World {
     }
 
     /// One request over HTTP/2, shown a client certificate.
-    pub(crate) async fn get_h2(&mut self, path: &str, user: (&str, &str)) -> Reply {
+    /// Opens a connection of HTTP/2 for requests whose body is `B`.
+    pub(crate) async fn open_h2<B>(&mut self, user: (&str, &str)) -> http2::SendRequest<B>
+    where
+        B: hyper::body::Body<Data = Bytes, Error = std::convert::Infallible>
+            + Send
+            + Unpin
+            + 'static,
+    {
         let tls = self.connect(&["h2"], Some(user)).await;
-        let (mut sender, connection) =
+        let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
         self.tasks.spawn(async move {
             let _ = connection.await;
         });
+        sender
+    }
+
+    pub(crate) async fn get_h2(&mut self, path: &str, user: (&str, &str)) -> Reply {
+        let mut sender = self.open_h2(user).await;
         let request = Request::builder()
             .method(Method::GET)
             .uri(format!("https://localhost{path}"))
