@@ -457,8 +457,10 @@ fn verb(method: &Method, path: &ResourcePath, query: &Query) -> Result<&'static 
         };
     }
     let named = path.name.is_some();
+    let is_watch = (path.is_watch || query.flag("watch")) && path.subresource.is_none();
     Ok(match *method {
-        Method::GET | Method::HEAD if query.flag("watch") && path.subresource.is_none() => "watch",
+        Method::GET | Method::HEAD if is_watch => "watch",
+        _ if path.is_watch => return Err(Status::method_not_allowed()),
         Method::GET | Method::HEAD if named => "get",
         Method::GET | Method::HEAD => "list",
         Method::POST => "create",

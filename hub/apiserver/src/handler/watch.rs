@@ -31,8 +31,12 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 pub(super) async fn serve(call: Call) -> Result<Answer, Status> {
     let view = View::new(&call, negotiate(call.header(ACCEPT), Wanted::Objects)?)?;
     let options = options::watch(&call)?;
-    let timeout = call.query.number::<u64>("timeoutSeconds")?.filter(|it| *it > 0);
-    let timeout = timeout.map_or(DEFAULT_WATCH_TIMEOUT, Duration::from_secs).min(MAX_WATCH_TIMEOUT);
+    let timeout = match call.query.number::<i64>("timeoutSeconds")?.filter(|it| *it != 0) {
+        None => DEFAULT_WATCH_TIMEOUT,
+        // It is over before it begins.
+        Some(seconds) => Duration::from_secs(u64::try_from(seconds).unwrap_or_default()),
+    };
+    let timeout = timeout.min(MAX_WATCH_TIMEOUT);
     if options.initial_events == Some(true) {
         let wanted = options.revision.map(Revision::new).unwrap_or_default();
         let registry = &call.shared.registry;

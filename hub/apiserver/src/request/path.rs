@@ -51,6 +51,8 @@ pub(crate) struct ResourcePath {
     pub(crate) plural: String,
     pub(crate) name: Option<String>,
     pub(crate) subresource: Option<String>,
+    /// Whether it is below `/watch/`, as clients asked before there was a parameter for it.
+    pub(crate) is_watch: bool,
     /// Whether more comes behind the subresource, which only other servers know.
     pub(crate) is_deep: bool,
 }
@@ -109,6 +111,10 @@ impl Route {
 
 impl ResourcePath {
     fn parse(group: &str, version: &str, rest: &[&str]) -> Route {
+        let (is_watch, rest) = match rest {
+            ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
+            _ => (false, rest),
+        };
         // A namespace is an object as well as a place: `namespaces/x/status` is about itself.
         let (namespace, rest) = match rest {
             ["namespaces", _, "status" | "finalize"] => (None, rest),
@@ -130,6 +136,7 @@ impl ResourcePath {
             plural: plural.to_owned(),
             name: name.map(str::to_owned),
             subresource: subresource.map(str::to_owned),
+            is_watch,
             is_deep,
         })
     }
@@ -187,6 +194,15 @@ mod tests {
             ("/nope", Route::Unknown),
         ] {
             assert_eq!(Route::parse(path), route, "{path}");
+        }
+        for (path, is_watch) in [
+            ("/api/v1/watch/pods", true),
+            ("/apis/apps/v1/watch/namespaces/a/deployments/d", true),
+            ("/api/v1/watch", false),
+            ("/api/v1/pods", false),
+        ] {
+            let Route::Resource(it) = Route::parse(path) else { panic!("{path}: no resource") };
+            assert_eq!((it.is_watch, it.plural == "watch"), (is_watch, path.ends_with("watch")));
         }
         // Another server may know what is there.
         let deep = Route::parse("/apis/g/v1/a/b/c/d/e");
