@@ -1,12 +1,13 @@
 //! Makes a pod's volumes as they should be, and says where they are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agent_core::{
     desired::DesiredPod,
     volume::{Content, File, PlannedVolume},
 };
 use agent_volume::{EmptyDir, FileData, FileSet, HostPathKind};
+use k8s_openapi::api::core::v1::Volume;
 
 use crate::config::AgentConfig;
 
@@ -59,22 +60,31 @@ pub fn prepare(config: &AgentConfig, pod: &DesiredPod, stamp: &str) -> Result<()
     Ok(())
 }
 
-/// Where the content of a volume is on this machine.
-pub fn source(config: &AgentConfig, pod: &DesiredPod, name: &str) -> Option<PathBuf> {
-    let volume = pod.volumes.as_ref().ok()?.iter().find(|it| it.name == name)?;
-    Some(match &volume.content {
-        Content::HostPath { path, .. } => PathBuf::from(path),
-        Content::EmptyDir { .. } | Content::Files { .. } => {
-            config.volumes_dir(&pod.uid).join(&volume.name)
-        }
+/// Where the content of a volume is on this machine; `None` if the pod has no such volume. `dir` is
+/// that of the pod's volumes.
+///
+/// The Pod alone decides: when an object that a volume is made of is gone, what is here stays, and a
+/// container that starts again gets all of it.
+pub fn source(dir: &Path, pod: &DesiredPod, name: &str) -> Option<PathBuf> {
+    let volume = find(pod, name)?;
+    Some(match &volume.host_path {
+        Some(host) => PathBuf::from(&host.path),
+        None => dir.join(&volume.name),
     })
 }
 
 /// Files that the API owns cannot be written by the pod.
 pub fn is_read_only(pod: &DesiredPod, name: &str) -> bool {
-    let volumes = pod.volumes.as_deref().unwrap_or_default();
-    let volume = volumes.iter().find(|it| it.name == name);
-    volume.is_some_and(|it| matches!(it.content, Content::Files { .. }))
+    find(pod, name).is_some_and(|it| {
+        it.config_map.is_some()
+            || it.secret.is_some()
+            || it.downward_api.is_some()
+            || it.projected.is_some()
+    })
+}
+
+fn find<'a>(pod: &'a DesiredPod, name: &str) -> Option<&'a Volume> {
+    pod.spec().volumes.iter().flatten().find(|it| it.name == name)
 }
 
 fn prepare_one(
@@ -129,4 +139,44 @@ fn host_path_kind(kind: &str) -> Option<HostPathKind> {
         "BlockDevice" => HostPathKind::BlockDevice,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use agent_core::desired::References;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_volume_has_its_place_though_what_fills_it_is_gone() {
+        let pod = serde_json::from_value(json!({
+            "metadata": {"name": "p", "namespace": "d",
+                "uid": "5f2b6a3e-8c1d-4e55-9d54-0f1a2b3c4d5e"},
+            "spec": {"containers": [{"name": "c", "image": "i"}], "volumes": [
+                {"name": "data", "emptyDir": {}},
+                {"name": "host", "hostPath": {"path": "/srv/data"}},
+                {"name": "map", "configMap": {"name": "gone"}},
+                {"name": "secret", "secret": {"secretName": "gone"}},
+                {"name": "fields", "downwardAPI": {"items": []}},
+                {"name": "all", "projected": {"sources": [{"configMap": {"name": "gone"}}]}}]}}))
+        .unwrap();
+        let pod = DesiredPod::new(Arc::new(pod), Arc::new(References::default())).unwrap();
+        assert!(pod.volumes.is_err());
+        let place = |name: &str| {
+            source(Path::new("/volumes"), &pod, name).map(|it| it.display().to_string())
+        };
+        assert_eq!(place("host").unwrap(), "/srv/data");
+        for name in ["data", "map", "secret", "fields", "all"] {
+            assert_eq!(place(name), Some(format!("/volumes/{name}")));
+        }
+        assert_eq!(place("other"), None);
+        let read_only: Vec<_> = ["data", "host", "map", "secret", "fields", "all"]
+            .into_iter()
+            .filter(|name| is_read_only(&pod, name))
+            .collect();
+        assert_eq!(read_only, ["map", "secret", "fields", "all"]);
+    }
 }

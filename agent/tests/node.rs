@@ -135,6 +135,28 @@ fn a_sandbox_that_an_earlier_agent_made_otherwise_is_made_again() {
 }
 
 #[test]
+fn a_container_keeps_its_volumes_when_what_filled_them_is_deleted() {
+    let Some(world) = World::start("volumes") else { return };
+    let web = web(&world);
+    world.put(&[web.clone(), site("one")]);
+    world.wait("the web pod is ready", |rows| ready(rows, "web"));
+    let ip = row(&world.rows(), "web")["status"]["podIP"].as_str().unwrap().to_owned();
+    // When the other pod runs, what is gone is known.
+    let spec = json!({"containers": [{"name": "c", "command": ["sleep", "1000"]}]});
+    world.put(&[web, pod(&world, 9, "other", spec)]);
+    world.wait("the other pod runs", |rows| ready(rows, "other"));
+    world.kill_process("httpd");
+    world.wait("the web pod is back", |rows| {
+        let status = &row(rows, "web")["status"]["containerStatuses"][0];
+        status["restartCount"] == 1 && status["ready"] == true
+    });
+    assert_eq!(world.get(&ip, "/page"), "one");
+    world.put(&[]);
+    world.wait("the pods are gone", |rows| rows.as_array().is_some_and(Vec::is_empty));
+    world.reset();
+}
+
+#[test]
 fn more_input_and_output_than_pipes_hold_pass_at_once() {
     let Some(world) = World::start("pipe") else { return };
     let spec = json!({"containers": [{"name": "c", "command": ["sleep", "1000"]}]});

@@ -165,7 +165,7 @@ impl PodWorker {
         let last_words = self.node.config.termination_log(id);
         prepare_file(&log_path, false)?;
         prepare_file(&last_words, true)?;
-        let made = self.runtime_spec(pod, &spec, &image, &log_path);
+        let made = self.runtime_spec(pod, &spec, &image, &log_path)?;
         match self.node.runtime.ensure_container(&made).await {
             Ok(state) => {
                 self.memory.container(&id.name).begin_attempt();
@@ -296,7 +296,7 @@ impl PodWorker {
         spec: &spec::ContainerSpec,
         image: &Image,
         log_path: &Path,
-    ) -> agent_runtime::ContainerSpec {
+    ) -> Result<agent_runtime::ContainerSpec, ApplyError> {
         let security = &spec.security;
         let mut made = agent_runtime::ContainerSpec::new(
             rt(&spec.id),
@@ -309,7 +309,9 @@ impl PodWorker {
         made.cwd = spec.cwd.clone().into();
         made.user.image.clone_from(&security.user);
         made.user.supplementary_groups.clone_from(&security.groups);
-        made.mounts = spec.mounts.iter().filter_map(|it| self.mount(pod, spec, it)).collect();
+        // All or nothing: what an app writes where its volume should be is lost with the container.
+        let mounts = spec.mounts.iter().map(|it| self.mount(pod, spec, it));
+        made.mounts = mounts.collect::<Result<_, _>>()?;
         made.resources = runtime_resources(spec.limits);
         made.capabilities.add.clone_from(&security.add_capabilities);
         made.capabilities.drop.clone_from(&security.drop_capabilities);
@@ -325,7 +327,7 @@ impl PodWorker {
         let target = spec.target.as_ref().and_then(|it| self.records.containers.get(it));
         made.process_namespace_of = target.map(|it| rt(&it.id(self.uid)));
         made.oom_score_adj = spec.oom_score_adj.max(self.node.least_oom_score_adj);
-        made
+        Ok(made)
     }
 
     fn mount(
@@ -333,14 +335,16 @@ impl PodWorker {
         pod: &DesiredPod,
         spec: &spec::ContainerSpec,
         mount: &spec::Mount,
-    ) -> Option<agent_runtime::Mount> {
+    ) -> Result<agent_runtime::Mount, ApplyError> {
         let config = &self.node.config;
         let uid = &self.uid;
         let mut read_only = mount.read_only;
         let (source, sub_path) = match &mount.source {
             MountSource::Volume { name, sub_path } => {
                 read_only |= volumes::is_read_only(pod, name);
-                (volumes::source(config, pod, name)?, sub_path.as_ref().map(Into::into))
+                let source = volumes::source(&config.volumes_dir(uid), pod, name);
+                let source = source.ok_or_else(|| missing_volume(name, spec))?;
+                (source, sub_path.as_ref().map(Into::into))
             }
             MountSource::Hosts => (system_files::path(config, uid, SystemFile::Hosts), None),
             MountSource::ResolvConf => {
@@ -349,7 +353,7 @@ impl PodWorker {
             MountSource::Hostname => (system_files::path(config, uid, SystemFile::Hostname), None),
             MountSource::TerminationLog => (config.termination_log(&spec.id), None),
         };
-        Some(agent_runtime::Mount {
+        Ok(agent_runtime::Mount {
             source,
             target: mount.target.clone().into(),
             read_only,
@@ -362,6 +366,13 @@ impl PodWorker {
             },
         })
     }
+}
+
+/// The kubelet's words for a mount that nothing is behind.
+fn missing_volume(volume: &str, spec: &spec::ContainerSpec) -> ApplyError {
+    let message =
+        format!("cannot find volume {volume:?} to mount into container \"{}\"", spec.id.name);
+    ApplyError::Noted { reason: "CreateContainerConfigError", message }
 }
 
 /// Something else has the name.

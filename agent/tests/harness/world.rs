@@ -7,6 +7,7 @@ use std::{
     net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -24,6 +25,10 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_outbye-agent");
 /// Long enough for the slowest machine; a test that waits so long has failed.
 const DEADLINE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
+/// Worlds of one process.
+const MAX_WORLDS: u32 = 16;
+
+static WORLDS: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) struct World {
     dir: TempDir,
@@ -44,9 +49,9 @@ impl World {
             return None;
         }
         let tag = format!("t{}{}", std::process::id(), &name[..1]);
-        // Two tests of one process, and tests of different processes, have different addresses.
-        let subnet =
-            u8::try_from((std::process::id() * 2 + u32::from(name == "kills")) % 250).ok()?;
+        // Tests of one process, and tests of different processes, have different addresses.
+        let nth = WORLDS.fetch_add(1, Ordering::Relaxed);
+        let subnet = u8::try_from((std::process::id() * MAX_WORLDS + nth) % 250).ok()?;
         let registry = registry::serve(image?);
         let dir = tempfile::tempdir().unwrap();
         let mut world = Self { dir, registry, tag, subnet, agent: None };
