@@ -59,6 +59,15 @@ impl RuntimeView {
         self.lock().get(uid).is_some_and(|it| !it.sandboxes.is_empty() || !it.containers.is_empty())
     }
 
+    /// Containers that have not ended.
+    pub fn alive(&self) -> Vec<ContainerId> {
+        let pods = self.lock();
+        let all = pods.values().flat_map(|it| &it.containers);
+        all.filter(|(_, phase)| !matches!(phase, Phase::Exited(_)))
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
     pub fn phase(&self, id: &ContainerId) -> Option<Phase> {
         self.lock().get(&id.pod)?.containers.get(id).cloned()
     }

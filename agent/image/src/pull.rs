@@ -74,8 +74,12 @@ impl Pull {
         let mut state = inner.state.lock();
         let former = state.images.get(&self.image).map(Arc::clone);
         if former.as_ref().is_none_or(|it| it.record != stored.record) {
-            if let Some(former) = former.filter(|it| it.record.digest != stored.record.digest) {
-                // A container may run from it: only a collection may decide that it goes.
+            let is_other = |it: &ImageRecord| {
+                it.digest != stored.record.digest || it.repo_digest != stored.record.repo_digest
+            };
+            if let Some(former) = former.filter(|it| is_other(&it.record)) {
+                // A container may run from it, and is known by the registry's digest: only a
+                // collection may decide that it goes.
                 let name = self.image.with_digest(former.record.repo_digest.clone());
                 let mut former = Stored::clone(&former);
                 former.record.reference = name.clone();

@@ -474,6 +474,39 @@ async fn a_tag_that_moves_leaves_the_old_image_to_those_who_run_it() {
     assert!(store.lookup(&app.with_digest(new.digest)).is_some());
 }
 
+/// The same image in another index: who runs it knows it by the digest of the first.
+#[tokio::test]
+async fn an_index_that_moves_leaves_its_digest_to_those_who_run_the_image() {
+    let registry = Registry::start();
+    let image = busybox();
+    registry.push("a/busybox:1", &image).await;
+    let index = |note: &str| {
+        let architecture = agent_image::Platform::host().architecture;
+        let manifest = json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": Digest::of(&image.manifest()).as_str(),
+            "size": image.manifest().len(),
+            "platform": {"os": "linux", "architecture": architecture},
+        });
+        let note = json!({"note": note});
+        json!({"schemaVersion": 2, "annotations": note, "manifests": [manifest]}).to_string()
+    };
+    let ty = "application/vnd.oci.image.index.v1+json";
+    let temp = tempfile::tempdir().unwrap();
+    let store = open(temp.path(), &registry.host);
+    let name = name(&registry.host, "a/busybox:index");
+    registry.push_manifest("a/busybox:index", index("one").as_bytes(), ty).await;
+    let old = ensure(&store, &name).await.unwrap();
+    registry.push_manifest("a/busybox:index", index("two").as_bytes(), ty).await;
+    let new = store.refresh(&name, &Auth::Anonymous).await.unwrap();
+    assert_eq!(new.digest, old.digest);
+    assert_ne!(new.repo_digest, old.repo_digest);
+    let keep = BTreeSet::from([old.repo_digest.clone()]);
+    store.gc(&keep).unwrap();
+    store.gc(&keep).unwrap();
+    assert_eq!(std::fs::read(old.layers[1].join("etc/motd")).unwrap(), b"two");
+}
+
 #[tokio::test]
 async fn a_store_has_one_owner() {
     let temp = tempfile::tempdir().unwrap();
