@@ -137,7 +137,7 @@ impl Recorder {
         let (name, first, count) = match known {
             Some(series) => {
                 series.count = series.count.saturating_add(1);
-                if now.duration_since(series.sent) < QUIET {
+                if !passed(series.sent, QUIET, now) {
                     return None;
                 }
                 series.sent = now;
@@ -163,9 +163,9 @@ impl Recorder {
             self.allowances.clear();
         }
         let allowance = self.allowances.entry(key).or_insert(Allowance { left: BURST, since: now });
-        while allowance.left < BURST && now.duration_since(allowance.since) >= REFILL {
+        while allowance.left < BURST && passed(allowance.since, REFILL, now) {
             allowance.left += 1;
-            allowance.since = allowance.since.checked_add(REFILL).unwrap_or(now);
+            allowance.since = allowance.since.checked_add(REFILL).unwrap_or(now).min(now);
         }
         if allowance.left == BURST {
             allowance.since = now;
@@ -221,6 +221,12 @@ impl Recorder {
     }
 }
 
+/// Whether this much time passed; also if the clock was set back, for then nobody knows.
+fn passed(since: Timestamp, time: SignedDuration, now: Timestamp) -> bool {
+    let elapsed = now.duration_since(since);
+    elapsed.is_negative() || elapsed >= time
+}
+
 /// Kubernetes' text form of a time.
 pub fn seconds(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -270,6 +276,22 @@ mod tests {
         assert_eq!(third["metadata"]["name"], first["metadata"]["name"]);
         let other = recorder.record(happening("b"), at(20)).unwrap();
         assert_ne!(other["metadata"]["name"], first["metadata"]["name"]);
+    }
+
+    #[test]
+    fn a_clock_set_back_silences_nobody() {
+        let mut recorder = Recorder::new("n1".to_owned());
+        let at = |secs: i64| Timestamp::from_second(secs).unwrap();
+        for n in 0..BURST {
+            assert!(recorder.record(happening(&n.to_string()), at(1_000_000)).is_some());
+        }
+        assert_eq!(recorder.record(happening("more"), at(1_000_000)), None);
+        // Known ones are counted and sent again, and new ones are allowed as time goes on from here.
+        assert_eq!(recorder.record(happening("0"), at(1_000)).unwrap()["count"], 2);
+        assert_eq!(recorder.record(happening("0"), at(1_001)), None);
+        assert!(recorder.record(happening("more"), at(1_000)).is_some());
+        assert_eq!(recorder.record(happening("still more"), at(1_001)), None);
+        assert!(recorder.record(happening("still more"), at(1_060)).is_some());
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct Plan {
 pub enum Action {
     /// Write down that the pod is taken down from now on.
     BeginTeardown { reason: TeardownReason, grace: SignedDuration },
-    /// Write down that the container is to stop, and why.
+    /// Write down that the container is to stop, since now, and why.
     StopContainer { id: ContainerId, grace: SignedDuration, reason: StopReason },
     /// Start the preStop hook of a container that is to stop.
     RunPreStop { id: ContainerId },
@@ -244,6 +244,12 @@ fn advance_stop(
         return;
     };
     let grace = grace.min(SignedDuration::from_secs(*grace_seconds)).max(MIN_GRACE);
+    if *since > now {
+        // The clock was set back: the grace is counted anew, once, and neither cut short nor endless.
+        plan.push(Action::StopContainer { id: id.clone(), grace, reason });
+        plan.look_again(now.checked_add(grace).unwrap_or(now));
+        return;
+    }
     let deadline = crate::backoff::until(*since, grace, now);
     let hook_runs = container.pre_stop == HookState::Running;
     if now >= deadline {

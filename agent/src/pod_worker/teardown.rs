@@ -50,8 +50,13 @@ impl PodWorker {
             return Ok(());
         };
         let since = self.node.clock.now();
-        record.stop = Some(StopRecord { since, grace_seconds: grace.as_secs() });
+        let stop = StopRecord { since, grace_seconds: grace.as_secs() };
+        // Once more only because the clock was set back: it was told then.
+        let is_told = record.stop.replace(stop).is_some();
         self.put_container(record).await?;
+        if is_told {
+            return Ok(());
+        }
         let message = event::killing_message(&id.name, reason);
         let subject = self.container_subject(id);
         self.node.events.normal(subject, "Killing", message).await;

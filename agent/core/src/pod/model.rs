@@ -175,8 +175,10 @@ impl Model {
             }
             Action::StopContainer { id, grace, .. } => {
                 let stop = StopRecord { since: self.now, grace_seconds: grace.as_secs() };
+                let now = self.now;
                 let record = self.container(&id.name).record.as_mut().unwrap();
-                record.stop.get_or_insert(stop);
+                let known = record.stop.take().filter(|it| it.since <= now);
+                record.stop = Some(known.unwrap_or(stop));
             }
             Action::RunPreStop { id } => self.container(&id.name).pre_stop = HookState::Running,
             Action::SignalContainer { id } => {

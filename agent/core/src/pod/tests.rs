@@ -160,6 +160,36 @@ fn a_deleted_pod_is_stopped_with_grace_and_leaves_nothing() {
 }
 
 #[test]
+fn a_clock_set_back_neither_cuts_the_grace_short_nor_makes_it_endless() {
+    let pod = pod(json!({}));
+    let mut model = Model::new(&pod);
+    model.settle(&wanted(&pod));
+    model.obedient = false;
+    let unwanted = Verdict::Unwanted { last: None };
+    model.plan(&unwanted).actions.iter().for_each(|it| model.apply(it));
+    model.now -= SignedDuration::from_hours(10);
+    check(&model, &unwanted, expect!["stop c#0 30s Teardown; look in 30s"]);
+    model.plan(&unwanted).actions.iter().for_each(|it| model.apply(it));
+    check(&model, &unwanted, expect!["look in 30s"]);
+    model.now += SignedDuration::from_secs(30);
+    check(&model, &unwanted, expect!["kill c; look in 1s"]);
+}
+
+#[test]
+fn a_clock_set_back_ends_a_back_off() {
+    let pod = pod(json!({}));
+    let (verdict, mut model) = (wanted(&pod), Model::new(&pod));
+    for _ in 0..2 {
+        model.settle(&verdict);
+        model.crash(&name("c"), 1);
+    }
+    check(&model, &verdict, expect!["exit c#1 1; remove c#1; look in 10s"]);
+    model.plan(&verdict).actions.iter().for_each(|it| model.apply(it));
+    model.now -= SignedDuration::from_hours(10);
+    check(&model, &verdict, expect!["rmlog c#0; start c#2 in 0 then 20s"]);
+}
+
+#[test]
 fn hooks_run_before_the_signal() {
     let hook = json!({"preStop": {"exec": {"command": ["sleep", "1"]}}});
     let pod = pod(json!({"containers": [{"name": "c", "image": "image", "lifecycle": hook}]}));
