@@ -37,6 +37,8 @@ pub enum RunError {
     },
     #[error("could not open the ledger")]
     Ledger(#[source] agent_ledger::OpenError),
+    #[error("could not go on: the ledger is closed after a failed write, and must be opened again")]
+    LedgerClosed,
     #[error("could not open the image store")]
     Images(#[source] agent_image::OpenError),
     #[error("could not reach the keeper")]
@@ -54,7 +56,7 @@ pub enum RunError {
 /// Runs until a signal asks to stop. Containers go on.
 ///
 /// # Errors
-/// Something that the node cannot do without is missing.
+/// Something that the node cannot do without is missing, or broke.
 pub async fn run(config: AgentConfig) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
@@ -73,10 +75,13 @@ pub async fn run(config: AgentConfig) -> Result<(), RunError> {
     let supervisor = Supervisor::new(Arc::clone(&node), shutdown.clone());
     let mut supervised = std::pin::pin!(supervisor.run());
     tracing::info!(node = node.config.node_name, "The agent is up");
-    let ended = tokio::select! {
-        ended = &mut supervised => Some(ended),
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
+    // All arms are cancel-safe.
+    let (ended, may_write) = tokio::select! {
+        ended = &mut supervised => (Some(ended), true),
+        _ = terminate.recv() => (None, true),
+        _ = interrupt.recv() => (None, true),
+        // Whoever started the agent starts it again, and then it finds out what its disk holds.
+        () = node.ledger.closed() => (None, false),
     };
     tracing::info!("The agent stops, containers go on");
     shutdown.cancel();
@@ -92,6 +97,9 @@ pub async fn run(config: AgentConfig) -> Result<(), RunError> {
     let ended = joined.await;
     node.images.close();
     node.ledger.close();
+    if !may_write {
+        return Err(RunError::LedgerClosed);
+    }
     match ended {
         Ok(ended) => ended.map_err(RunError::Inventory),
         Err(_elapsed) => {

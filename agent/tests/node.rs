@@ -157,6 +157,28 @@ fn a_container_keeps_its_volumes_when_what_filled_them_is_deleted() {
 }
 
 #[test]
+fn an_agent_that_cannot_write_ends_and_the_next_one_goes_on() {
+    let Some(mut world) = World::start("ledger") else { return };
+    world.kill_agent();
+    world.start_patient_agent();
+    let spec = json!({"containers": [{"name": "c", "command": ["sleep", "1000"]}]});
+    world.put(&[pod(&world, 10, "again", spec)]);
+    world.wait("the pod runs", |rows| ready(rows, "again"));
+    world.break_disk();
+    // How it ended cannot be written down.
+    world.kill_process("sleep 1000");
+    assert_eq!(world.wait_for_end(), 1);
+    world.start_agent();
+    world.wait("the pod is back", |rows| {
+        let status = &row(rows, "again")["status"]["containerStatuses"][0];
+        status["restartCount"] == 1 && status["ready"] == true
+    });
+    world.put(&[]);
+    world.wait("the pod is gone", |rows| rows.as_array().is_some_and(Vec::is_empty));
+    world.reset();
+}
+
+#[test]
 fn more_input_and_output_than_pipes_hold_pass_at_once() {
     let Some(world) = World::start("pipe") else { return };
     let spec = json!({"containers": [{"name": "c", "command": ["sleep", "1000"]}]});

@@ -23,7 +23,7 @@ use std::{
 };
 
 use agent_disk::{Disk, DualSlot, DualSlotError, SlotReport};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     table::RecordKey,
@@ -132,6 +132,8 @@ struct Inner {
     memory: Arc<Memory>,
     queue: mpsc::Sender<Request>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Nothing comes here: the other end goes with the writer.
+    ended: watch::Receiver<()>,
 }
 
 /// What is durable, for readers.
@@ -166,8 +168,14 @@ impl Ledger {
         let (queue, requests) = mpsc::channel();
         let writer = Writer::new(disk, slot, memory.clone(), requests);
         let thread = thread::Builder::new().name("ledger".into());
-        let thread = thread.spawn(move || writer.run()).map_err(OpenError::Thread)?;
-        let inner = Inner { memory, queue, writer: Mutex::new(Some(thread)) };
+        let (ends, ended) = watch::channel(());
+        let work = move || {
+            // Dropped whatever ends the writer, a panic too.
+            let _ends = ends;
+            writer.run();
+        };
+        let thread = thread.spawn(work).map_err(OpenError::Thread)?;
+        let inner = Inner { memory, queue, writer: Mutex::new(Some(thread)), ended };
         Ok((Self { inner: Arc::new(inner) }, report))
     }
 
@@ -222,6 +230,13 @@ impl Ledger {
     /// Finishes what is queued, then refuses every write. Returns when the directory can be opened again.
     pub fn close(&self) {
         self.inner.close();
+    }
+
+    /// Waits until nothing can be written any more: because the ledger was closed, or because a write failed and only
+    /// opening it again shows what the disk holds. Reads go on. Cancel-safe.
+    pub async fn closed(&self) {
+        let mut ended = self.inner.ended.clone();
+        while ended.changed().await.is_ok() {}
     }
 
     fn send(

@@ -75,6 +75,22 @@ async fn concurrent_commits_all_arrive() {
 }
 
 #[tokio::test]
+async fn whoever_waits_hears_that_the_ledger_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = Ledger::open(dir.path()).unwrap();
+    ledger.commit(vec![put(Table::Meta, "a", b"1")]).await.unwrap();
+    tokio::select! {
+        biased;
+        () = ledger.closed() => panic!("it is open"),
+        () = std::future::ready(()) => {}
+    }
+    let (other, waiting) = (ledger.clone(), ledger.closed());
+    other.close();
+    waiting.await;
+    ledger.closed().await;
+}
+
+#[tokio::test]
 async fn a_second_open_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (_ledger, _) = Ledger::open(dir.path()).unwrap();

@@ -16,6 +16,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -64,7 +65,10 @@ impl World {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        self.command_by(Command::new(PROGRAM), args)
+    }
+
+    fn command_by(&self, mut command: Command, args: &[&str]) -> Command {
         command.env("OUTBYE_STATE_DIR", self.dir.path().join("state"));
         command.env("OUTBYE_RUN_DIR", self.dir.path().join("run"));
         command.args(args);
@@ -85,13 +89,25 @@ impl World {
     }
 
     pub(crate) fn start_agent(&mut self) {
+        self.start_agent_by(Command::new(PROGRAM));
+    }
+
+    /// Starts an agent that a limit on its files does not end: its writes fail.
+    pub(crate) fn start_patient_agent(&mut self) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", PROGRAM]);
+        self.start_agent_by(shell);
+    }
+
+    fn start_agent_by(&mut self, program: Command) {
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.dir.path().join("log"))
             .unwrap();
         let cidr = format!("10.211.{}.0/24", self.subnet);
-        let mut command = self.command(&["run", "--node-name", "n", "--pod-cidr", &cidr]);
+        let args = ["run", "--node-name", "n", "--pod-cidr", &cidr];
+        let mut command = self.command_by(program, &args);
         command.args(["--plain-http-registry", &self.registry, "--cluster-cidr", "10.211.0.0/16"]);
         command.args(["--service-cidr", "10.212.0.0/16"]).args(self.names());
         self.agent = Some(command.stdin(Stdio::null()).stderr(log).spawn().unwrap());
@@ -102,6 +118,27 @@ impl World {
         let mut agent = self.agent.take().unwrap();
         agent.kill().unwrap();
         agent.wait().unwrap();
+    }
+
+    /// Lets every further write of the agent to a file fail, until it is started again.
+    pub(crate) fn break_disk(&self) {
+        let pid = i32::try_from(self.agent.as_ref().unwrap().id()).unwrap();
+        let nothing = Rlimit { current: Some(0), maximum: None };
+        prlimit(rustix::process::Pid::from_raw(pid), Resource::Fsize, nothing).unwrap();
+    }
+
+    /// The exit code of an agent that ends by itself.
+    pub(crate) fn wait_for_end(&mut self) -> i32 {
+        let begin = Instant::now();
+        let agent = self.agent.as_mut().unwrap();
+        loop {
+            if let Some(status) = agent.try_wait().unwrap() {
+                self.agent = None;
+                return status.code().unwrap_or(-1);
+            }
+            assert!(begin.elapsed() < DEADLINE, "the agent goes on");
+            thread::sleep(PAUSE);
+        }
     }
 
     /// Exit code and output of a command.
