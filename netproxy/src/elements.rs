@@ -112,20 +112,39 @@ impl Difference {
 
     /// Endpoints that a UDP frontend has no more.
     pub(crate) fn udp_endpoints_gone(&self) -> BTreeSet<(Frontend, Endpoint)> {
-        let pairs = |of: &[(Key, Data)]| {
-            let mut found = BTreeSet::new();
-            for element in of {
-                if let (Key::Endpoint(frontend, _), Data::Endpoint(endpoint)) = element
-                    && frontend.protocol == Protocol::Udp
-                {
-                    found.insert((*frontend, *endpoint));
-                }
-            }
-            found
-        };
         // An endpoint whose index changed is in both.
-        pairs(&self.delete).difference(&pairs(&self.add)).copied().collect()
+        udp_endpoints(&self.delete).difference(&udp_endpoints(&self.add)).copied().collect()
     }
+
+    /// UDP frontends that had no endpoint before and have some now, with all of these.
+    pub(crate) fn udp_frontends_live(&self) -> BTreeMap<Frontend, BTreeSet<Endpoint>> {
+        let served = |of: &[(Key, Data)]| {
+            let keys = of.iter().map(|(key, _)| *key);
+            keys.filter(|it| matches!(it, Key::Service(_))).collect::<BTreeSet<Key>>()
+        };
+        // One that changes the number of its endpoints is in both.
+        let (now, before) = (served(&self.add), served(&self.delete));
+        let mut live: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for (frontend, endpoint) in udp_endpoints(&self.add) {
+            let key = Key::Service(frontend);
+            if now.contains(&key) && !before.contains(&key) {
+                live.entry(frontend).or_default().insert(endpoint);
+            }
+        }
+        live
+    }
+}
+
+fn udp_endpoints(of: &[(Key, Data)]) -> BTreeSet<(Frontend, Endpoint)> {
+    let mut found = BTreeSet::new();
+    for element in of {
+        if let (Key::Endpoint(frontend, _), Data::Endpoint(endpoint)) = element
+            && frontend.protocol == Protocol::Udp
+        {
+            found.insert((*frontend, *endpoint));
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -210,19 +229,38 @@ mod tests {
         }
     }
 
+    const UDP: Frontend =
+        Frontend { address: Some(Ipv4Addr::new(10, 96, 0, 1)), protocol: Protocol::Udp, port: 53 };
+
+    fn endpoint(last: u8) -> Endpoint {
+        Endpoint { address: Ipv4Addr::new(10, 42, 0, last), port: 53 }
+    }
+
+    /// From one list of endpoints to another.
+    fn change(frontend: Frontend, before: &[u8], after: &[u8]) -> Difference {
+        let elements = |endpoints: &[u8]| {
+            elements(&ServiceTable {
+                frontends: [(frontend, endpoints.iter().map(|it| endpoint(*it)).collect())].into(),
+                ..ServiceTable::default()
+            })
+        };
+        elements(after).difference(&elements(before))
+    }
+
     #[test]
     fn an_endpoint_that_only_moves_is_not_gone() {
-        let frontend = Frontend {
-            address: Some(Ipv4Addr::new(10, 96, 0, 1)),
-            protocol: Protocol::Udp,
-            port: 53,
-        };
-        let endpoint = |last| Endpoint { address: Ipv4Addr::new(10, 42, 0, last), port: 53 };
-        let table = |endpoints: &[u8]| ServiceTable {
-            frontends: [(frontend, endpoints.iter().map(|it| endpoint(*it)).collect())].into(),
-            ..ServiceTable::default()
-        };
-        let difference = elements(&table(&[3, 4])).difference(&elements(&table(&[2, 3, 4])));
-        assert_eq!(difference.udp_endpoints_gone(), [(frontend, endpoint(2))].into());
+        let gone = change(UDP, &[2, 3, 4], &[3, 4]).udp_endpoints_gone();
+        assert_eq!(gone, [(UDP, endpoint(2))].into());
+    }
+
+    #[test]
+    fn a_frontend_is_live_from_its_first_endpoint_on() {
+        let live = |before: &[u8], after: &[u8]| change(UDP, before, after).udp_frontends_live();
+        assert_eq!(live(&[], &[2, 3]), [(UDP, [endpoint(2), endpoint(3)].into())].into());
+        assert_eq!(live(&[2], &[2, 3]), BTreeMap::new());
+        assert_eq!(live(&[2], &[3]), BTreeMap::new());
+        assert_eq!(live(&[2], &[]), BTreeMap::new());
+        let tcp = Frontend { protocol: Protocol::Tcp, ..UDP };
+        assert_eq!(change(tcp, &[], &[2]).udp_frontends_live(), BTreeMap::new());
     }
 }

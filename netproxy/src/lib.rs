@@ -29,6 +29,7 @@ use nix::libc;
 
 pub use crate::guard::Guard;
 use crate::{
+    conntrack::Stale,
     elements::{Difference, Elements},
     model::{ServiceTable, Warning},
     netlink::Batch,
@@ -119,6 +120,7 @@ impl Proxy {
         nft::replace_table(&self.config, &mut batch);
         nft::update(&self.config.table, &difference, &mut batch);
         batch.commit()?;
+        forget_connections(&difference);
         self.known = Some(wanted);
         Ok(report(&difference, true, table))
     }
@@ -142,14 +144,15 @@ impl Proxy {
     }
 }
 
-/// A UDP "connection" lives as long as packets come, and would go to an endpoint that is gone for ever.
+/// Lets go of UDP connections that lead elsewhere than new ones do.
 fn forget_connections(difference: &Difference) {
-    let gone = difference.udp_endpoints_gone();
-    if gone.is_empty() {
+    let (gone, live) = (difference.udp_endpoints_gone(), difference.udp_frontends_live());
+    let stale = Stale { gone, live };
+    if stale.is_empty() {
         return;
     }
-    if let Err(err) = conntrack::forget(&gone) {
-        tracing::warn!(error = %err, "Could not forget connections to endpoints that are gone");
+    if let Err(err) = stale.forget() {
+        tracing::warn!(error = %err, "Could not forget connections that lead elsewhere");
     }
 }
 

@@ -148,6 +148,22 @@ fn refused(from: &OwnedFd, to: Ipv4Addr, port: u16) {
     assert_eq!(err.kind(), io::ErrorKind::ConnectionRefused, "{err}");
 }
 
+fn udp_client(from: &OwnedFd, to: Ipv4Addr, port: u16) -> UdpSocket {
+    let bind = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
+    let socket = cni::in_netns(from.as_fd(), bind).unwrap();
+    socket.connect((to, port)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+    socket
+}
+
+/// What a UDP server answers.
+fn ask(socket: &UdpSocket) -> io::Result<String> {
+    let mut answer = [0; 32];
+    socket.send(b"x")?;
+    let n = socket.recv(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer[..n]).into_owned())
+}
+
 fn vip(protocol: Protocol, port: u16) -> Frontend {
     Frontend { address: Some(VIP), protocol, port }
 }
@@ -290,22 +306,40 @@ fn udp_clients_move_to_the_endpoint_that_is_left() {
         let (to_a, to_b) = (a.serve_udp(5353), b.serve_udp(5353));
         let mut proxy = Proxy::new(config());
         let udp = vip(Protocol::Udp, 53);
-        let bind = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
-        let socket = cni::in_netns(client.netns.as_fd(), bind).unwrap();
-        socket.connect((VIP, 53)).unwrap();
-        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
-        let ask = || {
-            let mut answer = [0; 32];
-            socket.send(b"x").unwrap();
-            let n = socket.recv(&mut answer).unwrap();
-            String::from_utf8(answer[..n].to_vec()).unwrap()
-        };
+        let socket = udp_client(&client.netns, VIP, 53);
+        let ask = || ask(&socket).unwrap();
         proxy.sync(&table(&[(udp, &[to_a])])).unwrap();
         assert_eq!(ask(), a.address.to_string());
         proxy.sync(&table(&[(udp, &[to_a, to_b])])).unwrap();
         assert_eq!(ask(), a.address.to_string());
         proxy.sync(&table(&[(udp, &[to_b])])).unwrap();
         assert_eq!(ask(), b.address.to_string());
+    });
+}
+
+#[test]
+fn udp_clients_that_never_stop_sending_reach_a_port_that_comes_back() {
+    Host::run(|host| {
+        let (a, b, client) = (host.pod(2), host.pod(3), host.pod(4));
+        let (to_a, to_b) = (a.serve_udp(5353), b.serve_udp(5353));
+        let port = Frontend { address: None, protocol: Protocol::Udp, port: 5300 };
+        let socket = udp_client(&client.netns, host.bridge.gateway, 5300);
+        let mut proxy = Proxy::new(config());
+        proxy.sync(&table(&[])).unwrap();
+        let refused = |asked: io::Result<String>| {
+            assert_eq!(asked.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        };
+        // What is sent while no pod has the port is a connection to the host.
+        refused(ask(&socket));
+        proxy.sync(&table(&[(port, &[to_a])])).unwrap();
+        assert_eq!(ask(&socket).unwrap(), a.address.to_string());
+        proxy.sync(&table(&[])).unwrap();
+        refused(ask(&socket));
+        proxy.sync(&table(&[(port, &[to_b])])).unwrap();
+        assert_eq!(ask(&socket).unwrap(), b.address.to_string());
+        // The pod was replaced while no proxy was there.
+        Proxy::new(config()).sync(&table(&[(port, &[to_a])])).unwrap();
+        assert_eq!(ask(&socket).unwrap(), a.address.to_string());
     });
 }
 
