@@ -89,15 +89,26 @@ impl Outbox {
     /// The status of a pod; the JSON of `status`.
     pub async fn pod_status(&self, namespace: &str, name: &str, uid: &str, status: &Value) {
         let key = ObjectKey::new("Pod", namespace, name);
-        self.put(format!("pod/{uid}"), ReportKind::PodStatus, key, uid, status, &[]).await;
+        self.put(pod_slot(uid), ReportKind::PodStatus, key, uid, status, &[]).await;
     }
 
     /// Nothing of the pod is left on this node.
     pub async fn pod_gone(&self, namespace: &str, name: &str, uid: &str) {
         let key = ObjectKey::new("Pod", namespace, name);
-        let obsolete = [format!("pod/{uid}")];
+        let obsolete = [pod_slot(uid)];
         let slot = format!("gone/{uid}");
         self.put(slot, ReportKind::PodGone, key, uid, &Value::Null, &obsolete).await;
+    }
+
+    /// Neither the hub nor the node has the pod any more: its status is not told again. What the hub
+    /// has not heard yet it still hears.
+    pub fn forget_pod(&self, uid: &str) {
+        let slot = pod_slot(uid);
+        let mut state = self.lock();
+        state.latest.remove(&slot);
+        if !state.slots.contains_key(&slot) && !state.stale.contains(&slot) {
+            state.stale.push(slot);
+        }
     }
 
     /// An Event object with `metadata.name` and `metadata.namespace`.
@@ -227,6 +238,10 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn pod_slot(uid: &str) -> String {
+    format!("pod/{uid}")
 }
 
 /// The report is still sent from memory: only a power cut before that would lose it.
@@ -370,6 +385,28 @@ mod tests {
         assert!(told.iter().any(|it| it == "PodStatus Pod/d/a 1"));
         outbox.retell();
         assert_eq!(outbox.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_forgotten_pod_is_not_told_again_and_its_last_status_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = open(dir.path());
+        outbox.pod_status("d", "a", "u1", &json!(1)).await;
+        let heard = outbox.after(0, 1)[0].0;
+        outbox.done(heard).await;
+        outbox.pod_status("d", "b", "u2", &json!(2)).await;
+        outbox.forget_pod("u1");
+        outbox.forget_pod("u2");
+        outbox.retell();
+        assert_eq!(pending(&outbox), ["PodStatus Pod/d/b 2"]);
+        let heard = outbox.after(0, 1)[0].0;
+        outbox.done(heard).await;
+        outbox.retell();
+        assert_eq!(pending(&outbox), Vec::<String>::new());
+        // With the next write both are gone from the disk.
+        outbox.pod_status("d", "c", "u3", &json!(3)).await;
+        drop(outbox);
+        assert_eq!(pending(&open(dir.path())), ["PodStatus Pod/d/c 3"]);
     }
 
     #[tokio::test]

@@ -192,7 +192,9 @@ impl PodWorker {
     pub(super) async fn forget(&mut self) -> Result<(), ApplyError> {
         let logs = self.node.config.pod_logs_dir(&self.uid, &self.pod_ref());
         remove_blocking(move || remove_tree(&logs)).await?;
-        records::forget(&self.node.ledger, &self.uid).await.map_err(ApplyError::Ledger)
+        records::forget(&self.node.ledger, &self.uid).await.map_err(ApplyError::Ledger)?;
+        self.node.outbox.forget_pod(&self.uid.to_string());
+        Ok(())
     }
 }
 
