@@ -217,7 +217,7 @@ impl Keeper {
             retired: false,
             layout,
         };
-        keeper.adopt_sandboxes()?;
+        keeper.adopt_sandboxes();
         keeper.adopt_containers()?;
         keeper.watch(listener.as_fd(), Source::Listener, epoll::EventFlags::IN)?;
         boot::announce(&keeper.layout.run_dir.join("keeper.log"))?;

@@ -79,7 +79,7 @@ impl Layout {
             builder.create(dir)?;
         }
         for kind in ["net", "uts", "ipc", "pid"] {
-            builder.create(self.run_dir.join(format!("{kind}ns")))?;
+            builder.create(self.namespaces(kind))?;
         }
         Ok(())
     }
@@ -134,9 +134,14 @@ impl Layout {
         self.running().join(format!("{id}.{stream}"))
     }
 
+    /// Where namespaces of a kind are mounted.
+    pub(super) fn namespaces(&self, kind: &str) -> PathBuf {
+        self.run_dir.join(format!("{kind}ns"))
+    }
+
     /// Where a namespace of a sandbox is mounted.
     pub(super) fn namespace(&self, kind: &str, id: &SandboxId) -> PathBuf {
-        self.run_dir.join(format!("{kind}ns")).join(id.as_str())
+        self.namespaces(kind).join(id.as_str())
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use jiff::Timestamp;
 use rustix::event::epoll::EventFlags;
@@ -21,6 +22,9 @@ use crate::types::{SandboxSpec, SandboxState};
 
 /// Kinds of namespaces that a sandbox may have, as in `/proc/<pid>/ns`.
 const KINDS: [&str; 4] = ["net", "uts", "ipc", "pid"];
+
+/// The file system of namespaces, as in statfs(2).
+const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 /// Namespaces and a cgroup that containers share.
 #[derive(Debug)]
@@ -284,11 +288,17 @@ impl Keeper {
             return;
         };
         drop(sandbox.namespaces);
+        // The record first: names without a record are swept up, one without names is a sandbox that
+        // cannot be taken over.
+        self.remove_record(id);
         self.remove_names(id);
+        let _ = self.cgroups.remove(&self.cgroup_path(sandbox.spec.cgroup.as_str()));
+    }
+
+    fn remove_record(&self, id: &SandboxId) {
         if let Err(err) = record::remove(&self.layout.sandbox_record(id)) {
             self.complain("remove a record", &err);
         }
-        let _ = self.cgroups.remove(&self.cgroup_path(sandbox.spec.cgroup.as_str()));
     }
 
     /// Removes the names that namespaces have beside their descriptors.
@@ -305,24 +315,37 @@ impl Keeper {
         }
     }
 
-    /// Takes over what an earlier keeper of the same boot made.
-    pub(super) fn adopt_sandboxes(&mut self) -> io::Result<()> {
+    /// Takes over what an earlier keeper of the same boot made. One that cannot be taken over was half
+    /// made or half removed; what is left of it goes, and never keeps this keeper from its work.
+    pub(super) fn adopt_sandboxes(&mut self) {
         for name in record::names_in(&self.layout.sandboxes(), ".json") {
             let Ok(id) = SandboxId::new(name) else { continue };
-            let path = self.layout.sandbox_record(&id);
-            match record::read::<SandboxRecord>(&path) {
-                Some(it) if it.boot_id == self.boot_id => self.adopt_sandbox(it)?,
-                _ => record::remove(&path)?,
+            let record = record::read::<SandboxRecord>(&self.layout.sandbox_record(&id));
+            let Some(record) = record.filter(|it| it.boot_id == self.boot_id) else {
+                self.remove_record(&id);
+                continue;
+            };
+            let cgroup = self.cgroup_path(record.spec.cgroup.as_str());
+            if let Err(err) = self.adopt_sandbox(record) {
+                self.complain("take over a sandbox", &err);
+                self.remove_record(&id);
+                // If something runs in it, the next sandbox of the same pod has it.
+                let _ = self.cgroups.remove(&cgroup);
             }
         }
-        Ok(())
+        for name in KINDS.iter().flat_map(|it| record::names_in(&self.layout.namespaces(it), "")) {
+            let Ok(id) = SandboxId::new(name) else { continue };
+            if !self.sandboxes.contains_key(&id) {
+                self.remove_names(&id);
+            }
+        }
     }
 
     fn adopt_sandbox(&mut self, record: SandboxRecord) -> io::Result<()> {
         let id = record.spec.id.clone();
         let mut namespaces = BTreeMap::new();
         for kind in sandbox::own_namespaces(&record.spec).into_keys() {
-            namespaces.insert(kind, File::open(self.layout.namespace(kind, &id))?.into());
+            namespaces.insert(kind, open_namespace(&self.layout.namespace(kind, &id))?);
         }
         let init = match &record.init {
             Some(init) => self.adopt_process(init, Owner::Sandbox(id.clone()))?,
@@ -365,4 +388,13 @@ impl Keeper {
         }
         self.watch_process(record.pid, pidfd, owner).map(Some)
     }
+}
+
+/// Opens a namespace by its name. Before it is mounted, and after, the name is a plain file.
+fn open_namespace(path: &Path) -> io::Result<OwnedFd> {
+    let file = File::open(path)?;
+    if rustix::fs::fstatfs(&file)?.f_type != NSFS_MAGIC {
+        return Err(io::Error::other(format!("{} is no namespace", path.display())));
+    }
+    Ok(file.into())
 }

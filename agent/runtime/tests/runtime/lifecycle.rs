@@ -14,6 +14,7 @@ pub(crate) const CASES: &[Case] = &[
     ("asking_twice_is_asking_once", idempotent),
     ("a_missing_command_is_named_and_leaves_nothing", missing_command),
     ("namespaces_made_ahead_are_as_good_as_fresh_ones", spares),
+    ("a_keeper_that_died_in_a_removal_is_replaced_and_leaves_nothing", half_removed),
 ];
 
 fn runs(w: &mut World) -> Result {
@@ -47,6 +48,35 @@ fn spares(w: &mut World) -> Result {
     assert!(seen.len() > 3 * 3, "{seen:?}");
     let own = fs::read_link("/proc/self/ns/uts")?;
     assert!(!seen.contains(&*own.to_string_lossy()));
+    Ok(())
+}
+
+/// Every state that the removal of a sandbox passes through.
+fn half_removed(w: &mut World) -> Result {
+    const HALVES: [&str; 3] = ["nameless", "unmounted", "recordless"];
+    w.sandbox("s")?;
+    for name in HALVES {
+        w.sandbox(name)?;
+    }
+    let run_dir = w.config.run_dir.clone();
+    let name = |kind: &str, id: &str| run_dir.join(format!("{kind}ns")).join(id);
+    for kind in ["net", "uts", "ipc"] {
+        for id in ["nameless", "unmounted"] {
+            rustix::mount::unmount(name(kind, id), rustix::mount::UnmountFlags::DETACH)?;
+        }
+        fs::remove_file(name(kind, "nameless"))?;
+    }
+    fs::remove_file(run_dir.join("sandboxes/recordless.json"))?;
+    crate::processes::replace_keeper(w)?;
+    let left = w.block(w.runtime.list())?.sandboxes;
+    assert_eq!(left.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["s"]);
+    for id in HALVES {
+        for kind in ["net", "uts", "ipc"] {
+            assert!(!name(kind, id).exists(), "{kind} of {id}");
+        }
+        w.sandbox(id)?;
+    }
+    assert_eq!(w.output("hostname")?, "s-host\n");
     Ok(())
 }
 

@@ -343,6 +343,17 @@ fn keeper_pid(w: &World) -> Result<i32> {
     Err("no keeper".into())
 }
 
+/// Kills the keeper, and waits for the next one.
+pub(crate) fn replace_keeper(w: &World) -> Result {
+    let mut events = w.runtime.events();
+    let keeper = nix::unistd::Pid::from_raw(keeper_pid(w)?);
+    nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGKILL)?;
+    w.block(async {
+        while events.recv().await? != RuntimeEvent::KeeperRestarted {}
+        Ok(())
+    })
+}
+
 fn keeper_killed(w: &mut World) -> Result {
     w.sandbox("s")?;
     let volume = w.dir.path().join("v");
@@ -354,12 +365,7 @@ fn keeper_killed(w: &mut World) -> Result {
     w.run_to_end(&ended)?;
     let pid = w.start(&spec)?;
     let mut events = w.runtime.events();
-    let keeper = nix::unistd::Pid::from_raw(keeper_pid(w)?);
-    nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGKILL)?;
-    w.block(async {
-        while events.recv().await? != RuntimeEvent::KeeperRestarted {}
-        Result::Ok(())
-    })?;
+    replace_keeper(w)?;
     let inventory = w.block(w.runtime.list())?;
     let phases: Vec<_> = inventory.containers.iter().map(|it| &it.phase).collect();
     assert!(
