@@ -198,6 +198,36 @@ pub(super) fn exit_record(
         started_at: exit.started_at,
         finished_at: exit.finished_at,
         image_id: record.image_id.clone(),
-        lost: false,
+        // The keeper did not see it run: the machine went down under it, or the keeper did while it
+        // started. One that ran and ended unseen counts as any other that failed.
+        lost: exit.unknown && exit.started_at.is_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_machine_took_with_it_is_lost_and_what_ended_unseen_has_failed() {
+        let at = Timestamp::from_second(1_000).unwrap();
+        let id = "5f2b6a3e-8c1d-4e55-9d54-0f1a2b3c4d5e.c.3".parse().unwrap();
+        let record = adopted(&id, Attempt(0), at);
+        let check = |code, unknown, started_at, expect: (i32, &str, bool)| {
+            let exit = ExitStatus {
+                code,
+                signal: None,
+                oom_killed: false,
+                unknown,
+                started_at,
+                finished_at: at,
+            };
+            let found = exit_record(&record, &exit, String::new());
+            assert_eq!((found.code, &*found.reason, found.lost), expect);
+        };
+        check(255, true, None, (UNKNOWN_CODE, "Unknown", true));
+        check(255, true, Some(at), (UNKNOWN_CODE, "Unknown", false));
+        check(1, false, Some(at), (1, "Error", false));
+        check(0, false, Some(at), (0, "Completed", false));
     }
 }

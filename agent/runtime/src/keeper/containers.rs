@@ -607,8 +607,11 @@ impl Keeper {
             let run: Option<RunRecord> = record::read(&self.layout.run_record(&id));
             match (exit, run) {
                 (Some(exit), run) => self.adopt_exited(exit, run),
-                (None, Some(run)) => self.adopt_running(run)?,
-                (None, None) => self.adopt_unknown(&id),
+                (None, Some(run)) if run.process.boot_id == self.boot_id => {
+                    self.adopt_running(run)?
+                }
+                // Where `run_dir` outlives a boot, the record of what ran does too.
+                (None, Some(_) | None) => self.adopt_unknown(&id),
             }
         }
         Ok(())
@@ -671,7 +674,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// It was made, and nobody knows what became of it.
+    /// It was made, and nobody knows what became of it: as a rule the machine went down under it. That no
+    /// start of it is known tells it from one that ended unseen.
     fn adopt_unknown(&mut self, id: &ContainerId) {
         let Some(record) = record::read::<CreateRecord>(&self.layout.create_record(id)) else {
             return self.discard_dir(id);

@@ -25,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_flood_of_output_is_held_up_and_nobody_else_is", flood),
     ("containers_outlive_their_agent", reconnect),
     ("containers_outlive_their_keeper", keeper_killed),
+    ("what_an_earlier_boot_took_with_it_has_no_start", lost),
     ("many_containers_start_at_once", many),
     ("a_network_namespace_can_be_had", netns),
     ("low_ports_are_for_everybody_in_a_sandbox", low_ports),
@@ -383,7 +384,28 @@ fn keeper_killed(w: &mut World) -> Result {
     assert_eq!(exec_to_end(w, &spec, &exec_spec(&["hostname"]), "")?.1, "s-host\n");
     fs::write(volume.join("go"), "")?;
     let exit = w.block(wait_exit(&mut events, &spec.id))?;
-    assert_eq!((exit.code, exit.unknown), (255, true));
+    assert_eq!((exit.code, exit.unknown, exit.started_at.is_some()), (255, true, true));
+    Ok(())
+}
+
+fn lost(w: &mut World) -> Result {
+    let (gone, kept) = (sleeper(w)?, sleeper(w)?);
+    let record = |spec: &ContainerSpec| {
+        w.config.run_dir.join("containers").join(format!("{}.json", spec.id))
+    };
+    // A boot empties the directory, or leaves it as it is.
+    fs::remove_file(record(&gone))?;
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let text = fs::read_to_string(record(&kept))?;
+    assert!(text.contains(boot_id.trim()));
+    fs::write(record(&kept), text.replace(boot_id.trim(), "another"))?;
+    replace_keeper(w)?;
+    let inventory = w.block(w.runtime.list())?;
+    assert_eq!(inventory.containers.len(), 2);
+    for container in inventory.containers {
+        let Phase::Exited(exit) = container.phase else { return Err("it runs".into()) };
+        assert_eq!((exit.code, exit.unknown, exit.started_at), (255, true, None));
+    }
     Ok(())
 }
 
