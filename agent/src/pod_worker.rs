@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 use agent_core::{
     desired::{DesiredPod, Verdict},
     event::Subject,
-    ids::{ContainerName, PodRef, PodUid},
+    ids::{ContainerId, ContainerName, PodRef, PodUid},
     pod::{self, Plan},
     record::{Lifecycle, PodRecord, Rejection, TeardownReason},
 };
@@ -52,8 +52,8 @@ pub(crate) struct WorkerHandle {
 #[derive(Debug)]
 enum Done {
     Pull { name: ContainerName, image: String, result: pull::PullResult },
-    PreStop { name: ContainerName },
-    PostStart { name: ContainerName, result: Result<(), String> },
+    PreStop { id: ContainerId },
+    PostStart { id: ContainerId, result: Result<(), String> },
 }
 
 /// Owns the loop of one pod.
@@ -180,9 +180,11 @@ impl PodWorker {
     fn finish(&mut self, done: Result<Done, tokio::task::JoinError>) {
         match done {
             Ok(Done::Pull { name, image, result }) => self.pulled(&name, &image, result),
-            Ok(Done::PreStop { name }) => self.memory.container(&name).pre_stop_ended(),
-            Ok(Done::PostStart { name, result }) => {
-                self.memory.container(&name).post_start_ended(result);
+            Ok(Done::PreStop { id }) => {
+                self.memory.container(&id.name).pre_stop_ended(id.attempt);
+            }
+            Ok(Done::PostStart { id, result }) => {
+                self.memory.container(&id.name).post_start_ended(id.attempt, result);
             }
             Err(err) => tracing::error!(pod = %self.uid, error = %err, "A pod's task panicked"),
         }

@@ -7,7 +7,7 @@ use agent_core::{
     event::Subject,
     ids::{Attempt, ContainerId, SandboxId},
     image,
-    pod::{HookState, ImageState, VolumeState},
+    pod::{ImageState, VolumeState},
     probe,
     record::{ContainerRecord, ExitRecord, SandboxRecord},
     resources,
@@ -168,7 +168,7 @@ impl PodWorker {
         let made = self.runtime_spec(pod, &spec, &image, &log_path)?;
         match self.node.runtime.ensure_container(&made).await {
             Ok(state) => {
-                self.memory.container(&id.name).begin_attempt();
+                self.memory.container(&id.name).begin_attempt(id.attempt);
                 self.node.view.container_made(id, &state);
                 Ok(())
             }
@@ -250,7 +250,7 @@ impl PodWorker {
         }
         let hook = desired.container.lifecycle.as_ref().and_then(|it| it.post_start.as_ref());
         let Some(hook) = hook else { return };
-        memory.post_start = HookState::Running;
+        memory.post_start_began(id.attempt);
         let action = probe::action(hook, &desired.container);
         let (node, id, pod_ip) = (Arc::clone(&self.node), id.clone(), self.pod_ip());
         self.tasks.spawn(async move {
@@ -260,7 +260,7 @@ impl PodWorker {
                 let text = format!("PostStartHook failed: {message}");
                 node.events.warning(subject, "FailedPostStartHook", text).await;
             }
-            Done::PostStart { name: id.name, result }
+            Done::PostStart { id, result }
         });
     }
 

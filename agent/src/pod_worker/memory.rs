@@ -33,6 +33,8 @@ pub(crate) struct ContainerMemory {
     /// The last pull's failure, for counting in a row.
     pub(crate) pull_failure: Option<Failure>,
     pub(crate) start_failure: Option<Failure>,
+    /// The attempt that the hooks below are about.
+    attempt: Option<Attempt>,
     pub(crate) post_start: HookState,
     pub(crate) pre_stop: HookState,
     pub(crate) signalled: bool,
@@ -65,7 +67,8 @@ impl PodMemory {
 
 impl ContainerMemory {
     /// A new attempt begins: nothing of the last one counts.
-    pub(crate) fn begin_attempt(&mut self) {
+    pub(crate) fn begin_attempt(&mut self, attempt: Attempt) {
+        self.attempt = Some(attempt);
         self.start_failure = None;
         self.post_start = HookState::Idle;
         self.pre_stop = HookState::Idle;
@@ -73,11 +76,28 @@ impl ContainerMemory {
         self.probes = None;
     }
 
-    pub(crate) fn pre_stop_ended(&mut self) {
-        self.pre_stop = HookState::Idle;
+    pub(crate) fn post_start_began(&mut self, attempt: Attempt) {
+        self.attempt = Some(attempt);
+        self.post_start = HookState::Running;
     }
 
-    pub(crate) fn post_start_ended(&mut self, result: Result<(), String>) {
+    pub(crate) fn pre_stop_began(&mut self, attempt: Attempt) {
+        self.attempt = Some(attempt);
+        self.pre_stop = HookState::Running;
+    }
+
+    /// A hook may end long after its container did; then it says nothing about the next one.
+    pub(crate) fn pre_stop_ended(&mut self, attempt: Attempt) {
+        if self.attempt == Some(attempt) {
+            self.pre_stop = HookState::Idle;
+        }
+    }
+
+    /// See [`Self::pre_stop_ended`].
+    pub(crate) fn post_start_ended(&mut self, attempt: Attempt, result: Result<(), String>) {
+        if self.attempt != Some(attempt) {
+            return;
+        }
         self.post_start = match result {
             Ok(()) => HookState::Idle,
             Err(message) => HookState::Failed { message },
@@ -100,4 +120,41 @@ pub(crate) fn failed_again(
 ) -> Failure {
     let count = before.map_or(0, |it| it.count).saturating_add(1);
     Failure { reason: reason.to_owned(), message, count, at }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_that_ends_late_says_nothing_about_the_next_attempt() {
+        let mut memory = ContainerMemory::default();
+        let failed = || Err("exit 1".to_owned());
+        memory.begin_attempt(Attempt(4));
+        memory.post_start_began(Attempt(4));
+        memory.begin_attempt(Attempt(5));
+        memory.post_start_ended(Attempt(4), failed());
+        assert_eq!(memory.post_start, HookState::Idle);
+        memory.post_start_began(Attempt(5));
+        memory.post_start_ended(Attempt(4), Ok(()));
+        assert_eq!(memory.post_start, HookState::Running);
+        memory.post_start_ended(Attempt(5), failed());
+        assert_eq!(memory.post_start, HookState::Failed { message: "exit 1".to_owned() });
+
+        memory.begin_attempt(Attempt(6));
+        memory.pre_stop_began(Attempt(6));
+        memory.pre_stop_ended(Attempt(5));
+        assert_eq!(memory.pre_stop, HookState::Running);
+        memory.pre_stop_ended(Attempt(6));
+        assert_eq!(memory.pre_stop, HookState::Idle);
+    }
+
+    /// The agent was started again while the container ran.
+    #[test]
+    fn a_hook_counts_for_an_attempt_that_was_found_running() {
+        let mut memory = ContainerMemory::default();
+        memory.pre_stop_began(Attempt(3));
+        memory.pre_stop_ended(Attempt(3));
+        assert_eq!(memory.pre_stop, HookState::Idle);
+    }
 }

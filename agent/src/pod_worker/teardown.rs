@@ -78,7 +78,7 @@ impl PodWorker {
         if memory.pre_stop == HookState::Running {
             return;
         }
-        memory.pre_stop = HookState::Running;
+        memory.pre_stop_began(id.attempt);
         let action = probe::action(hook, &desired.container);
         let (node, id, pod_ip) = (Arc::clone(&self.node), id.clone(), self.pod_ip());
         let subject = self.container_subject(&id);
@@ -88,7 +88,7 @@ impl PodWorker {
                 let text = format!("PreStopHook failed: {message}");
                 node.events.warning(subject, "FailedPreStopHook", text).await;
             }
-            Done::PreStop { name: id.name }
+            Done::PreStop { id }
         });
     }
 
