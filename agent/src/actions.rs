@@ -9,7 +9,7 @@ use agent_core::{
     ids::ContainerId,
     probe::{HttpGet, ProbeAction},
 };
-use agent_runtime::{CallError, ExecProcess, ExecSpec};
+use agent_runtime::{CallError, ExecProcess, ExecSpec, RefusalKind};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
@@ -29,11 +29,20 @@ pub enum ActionOutcome {
     Success,
     /// The container said no.
     Failure(String),
-    /// It could not be asked.
+    /// It could not be asked: that says nothing about it.
     Error(String),
 }
 
 impl ActionOutcome {
+    /// What the container said, if it was asked at all. The kubelet throws errors of a prober away.
+    pub fn answer(&self) -> Option<bool> {
+        match self {
+            Self::Success => Some(true),
+            Self::Failure(_) => Some(false),
+            Self::Error(_) => None,
+        }
+    }
+
     pub fn into_result(self) -> Result<(), String> {
         match self {
             Self::Success => Ok(()),
@@ -132,11 +141,14 @@ async fn exec(
         Ok::<_, CallError>((out + &err, exit))
     });
     let finished = match finished.await {
-        Ok(Err(err)) => return ActionOutcome::Failure(chain(&err)),
+        Ok(Err(err)) => return not_started(&err),
         Ok(Ok(finished)) => Ok(finished),
         Err(elapsed) => Err(elapsed),
     };
     match finished {
+        Ok((_, Ok(exit))) if exit.unknown => {
+            ActionOutcome::Error("nobody saw how the command ended".to_owned())
+        }
         Ok((_, Ok(exit))) if exit.code == 0 => ActionOutcome::Success,
         Ok((output, Ok(exit))) if output.is_empty() => {
             ActionOutcome::Failure(format!("command exited with code {}", exit.code))
@@ -157,6 +169,17 @@ async fn exec(
     }
 }
 
+/// A command that the container does not have, or cannot run, fails as it would in a shell there (127,
+/// 126). Anything else is the node's trouble: the keeper is away or out of something, or the container
+/// has just ended.
+fn not_started(err: &CallError) -> ActionOutcome {
+    let is_answer = err.refusal().is_some_and(|it| {
+        matches!(it.kind, RefusalKind::CommandNotFound | RefusalKind::CommandNotExecutable)
+    });
+    let message = chain(err);
+    if is_answer { ActionOutcome::Failure(message) } else { ActionOutcome::Error(message) }
+}
+
 /// Reads to the end and keeps the beginning.
 async fn drain(stream: Option<Box<dyn AsyncRead + Send + Sync + Unpin>>) -> String {
     let Some(mut stream) = stream else { return String::new() };
@@ -168,4 +191,44 @@ async fn drain(stream: Option<Box<dyn AsyncRead + Send + Sync + Unpin>>) -> Stri
         kept.extend_from_slice(&buffer[..n.min(room)]);
     }
     String::from_utf8_lossy(&kept).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use agent_runtime::Refusal;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_container_says_is_an_answer() {
+        let operation = "run a command";
+        let refused = |kind| {
+            let refusal = Refusal { kind, message: "no".to_owned() };
+            not_started(&CallError::Refused { operation, refusal }).answer()
+        };
+        for kind in [RefusalKind::CommandNotFound, RefusalKind::CommandNotExecutable] {
+            assert_eq!(refused(kind), Some(false), "{kind:?}");
+        }
+        for kind in [
+            RefusalKind::NotFound,
+            RefusalKind::NotRunning,
+            RefusalKind::SpecMismatch,
+            RefusalKind::InvalidSpec,
+            RefusalKind::Setup,
+            RefusalKind::Kernel,
+        ] {
+            assert_eq!(refused(kind), None, "{kind:?}");
+        }
+        assert_eq!(not_started(&CallError::Unreachable { operation }).answer(), None);
+        let err = io::Error::other("no descriptors");
+        let streams = not_started(&CallError::Streams { operation, err });
+        assert_eq!(streams.answer(), None);
+        assert_eq!(
+            streams.into_result().unwrap_err(),
+            "could not run a command: no streams: no descriptors"
+        );
+        assert_eq!(ActionOutcome::Success.answer(), Some(true));
+    }
 }

@@ -115,13 +115,15 @@ impl Prober {
             self.until_open(period).await;
             // Boxed: a prober spends its life asleep, and should not keep room for this.
             let outcome = Box::pin(self.ask()).await;
-            let success = outcome == ActionOutcome::Success;
-            succeeded |= success;
+            let answer = outcome.answer();
+            succeeded |= answer == Some(true);
             let is_eager = self.spec.kind == ProbeKind::Readiness && !succeeded && eager < period;
             if !is_eager {
                 self.tell(&outcome).await;
             }
-            self.record(success);
+            if let Some(success) = answer {
+                self.record(success);
+            }
             let pause = if is_eager { eager } else { period };
             eager = eager.saturating_mul(2);
             tokio::time::sleep(pause).await;
