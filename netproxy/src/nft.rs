@@ -3,8 +3,9 @@
 //! ```text
 //! nat     prerouting, output   (address, protocol, port) -> services -> goto lbN
 //!                              (protocol, port) of a local address -> node-ports -> goto npN
-//!         lbN, npN             N at random -> (address, protocol, port, index) -> endpoints -> dnat
-//!         postrouting          masquerade: pods to the outside; a pod to itself; from outside to a pod elsewhere
+//!         lbN, npN             N at random -> (address, protocol, port, index) -> endpoints -> mark, dnat
+//!         postrouting          masquerade: pods to the outside; of what is marked, a pod to itself, and from outside
+//!                              to a pod elsewhere
 //! filter  forward, output      what is still for an address in cluster-ips -> refuse
 //!         input                a node port without endpoints -> refuse
 //! ```

@@ -299,6 +299,52 @@ fn pods_reach_the_outside_with_the_address_of_the_host() {
     });
 }
 
+/// As Docker publishes ports: a translation by another table, to where no pod of this node is.
+#[test]
+fn what_others_translate_keeps_its_source() {
+    Host::run(|host| {
+        let (near, far) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 1));
+        let (near, far) =
+            (bridge("obtest3", "192.0.2.0/24", near), bridge("obtest4", "198.51.100.0/24", far));
+        let stranger = pod_at(&near, Ipv4Addr::new(192, 0, 2, 9));
+        let server = pod_at(&far, Ipv4Addr::new(198, 51, 100, 9));
+        let to = server.serve(80);
+        let hook = "{ type nat hook prerouting priority -100; }";
+        nft(&["add", "table", "ip", "foreign"]);
+        nft(&["add", "chain", "ip", "foreign", "c", hook]);
+        let rule = "tcp dport 8000 ct mark set ct mark or 0x4001 dnat to 198.51.100.9:80";
+        nft(&["add", "rule", "ip", "foreign", "c", rule]);
+        let mut proxy = Proxy::new(config());
+        proxy.sync(&table(&[(vip(Protocol::Tcp, 80), &[to])])).unwrap();
+        let (who, saw) = connect(&stranger.netns, near.gateway, 8000).unwrap();
+        assert_eq!((who, saw), (server.address, stranger.address));
+        // Our own go back the way they came.
+        let (who, saw) = connect(&stranger.netns, VIP, 80).unwrap();
+        assert_eq!((who, saw), (server.address, far.gateway));
+        assert_eq!(connect(host.as_client(), VIP, 80).unwrap().0, server.address);
+    });
+}
+
+#[test]
+fn the_mark_of_a_translation_leaves_the_other_bits() {
+    Host::run(|host| {
+        let pod = host.pod(2);
+        let to = pod.serve(8080);
+        nft(&["add", "table", "ip", "foreign"]);
+        let hook = "{ type nat hook output priority -150; }";
+        nft(&["add", "chain", "ip", "foreign", "before", hook]);
+        nft(&["add", "rule", "ip", "foreign", "before", "ct mark set 0x4321"]);
+        let hook = "{ type filter hook postrouting priority 0; }";
+        nft(&["add", "chain", "ip", "foreign", "after", hook]);
+        nft(&["add", "rule", "ip", "foreign", "after", "ct mark 0x5321 counter"]);
+        let mut proxy = Proxy::new(config());
+        proxy.sync(&table(&[(vip(Protocol::Tcp, 80), &[to])])).unwrap();
+        connect(host.as_client(), VIP, 80).unwrap();
+        let listed = nft(&["list", "chain", "ip", "foreign", "after"]);
+        assert!(!listed.contains("packets 0 "), "{listed}");
+    });
+}
+
 #[test]
 fn udp_clients_move_to_the_endpoint_that_is_left() {
     Host::run(|host| {

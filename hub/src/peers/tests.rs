@@ -87,6 +87,9 @@ async fn a_hub_that_is_gone_is_taken_out_and_stays_out() {
     a.at(0).await;
     b.at(0).await;
     assert_eq!(a.at(5).await, "10.0.0.1 10.0.0.2");
+    for seconds in [10, 15, 20] {
+        assert_eq!(a.at(seconds).await, "10.0.0.1 10.0.0.2", "{seconds}");
+    }
     assert_eq!(a.at(26).await, "10.0.0.1");
     // Its Lease is there for an hour more; who finds it does not take it for a sign of life.
     let c = store.hub("10.0.0.3");

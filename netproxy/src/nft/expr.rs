@@ -16,8 +16,13 @@ pub(super) const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
 pub(super) const SOURCE: u32 = 12;
 const DESTINATION: u32 = 16;
-/// `IPS_DST_NAT`
-const TRANSLATED: u32 = 1 << 5;
+/// The bit of a connection's mark (`ct mark`) that says: this table translated it. Others translate too
+/// (Docker's published ports), and what becomes of their connections is theirs to say. Not one of the
+/// bits that are known to be in use: Kubernetes has 0x4000 and 0x8000, portmap 0x2000, Tailscale
+/// 0xff0000. Every other bit stays as it was.
+const TRANSLATED: u32 = 1 << 12;
+/// `NFT_CT_MARK`
+const CT_MARK: u32 = 3;
 /// `RTN_LOCAL`
 const LOCAL: u32 = 2;
 const TCP: u8 = 6;
@@ -52,14 +57,17 @@ pub(super) fn draw(balancer: Balancer, endpoints: &'static str) -> Vec<Expressio
     let [to_address, to_port] = RESULT;
     // type dnat, family IPv4, registers of address and port
     let dnat = [nla(1, 1), nla(2, 2), nla(3, to_address.into()), nla(5, to_port.into())];
-    vec![
+    let mut rule = vec![
         load_frontend,
         load_protocol(protocol),
         load_port(port),
         other("numgen", random),
         lookup(endpoints, KEY[0], Some(RESULT[0])),
-        other("nat", dnat),
-    ]
+    ];
+    // Registers of the key are free again, those of the result are not.
+    rule.extend(set_translated());
+    rule.push(other("nat", dnat));
+    rule
 }
 
 /// Pods reach the world with the address of the host.
@@ -136,13 +144,26 @@ fn at_node_port() -> Vec<Expressions> {
     ]
 }
 
+/// What this table translated.
 fn translated() -> Vec<Expressions> {
-    const STATUS: u32 = 2;
     vec![
-        other("ct", [nla(1, KEY[0].into()), nla(2, STATUS)]),
+        load_mark(),
         mask(KEY[0], TRANSLATED.to_ne_bytes()),
         compare(KEY[0], Operator::NotEqual, vec![0; 4]),
     ]
+}
+
+/// Notes at the connection that this table translates it.
+fn set_translated() -> [Expressions; 3] {
+    [
+        load_mark(),
+        bitwise(KEY[0], (!TRANSLATED).to_ne_bytes(), TRANSLATED.to_ne_bytes()),
+        other("ct", [nla(2, CT_MARK), nla(4, KEY[0].into())]),
+    ]
+}
+
+fn load_mark() -> Expressions {
+    other("ct", [nla(1, KEY[0].into()), nla(2, CT_MARK)])
 }
 
 fn in_network(offset: u32, network: Ipv4Net, operator: Operator) -> Vec<Expressions> {
@@ -181,12 +202,17 @@ pub(super) fn lookup(set: &'static str, key: Register, to: Option<Register>) -> 
 }
 
 fn mask(register: Register, mask: [u8; 4]) -> Expressions {
+    bitwise(register, mask, [0; 4])
+}
+
+/// Keeps the bits of `mask`, then flips those of `xor`.
+fn bitwise(register: Register, mask: [u8; 4], xor: [u8; 4]) -> Expressions {
     Expressions::Bitwise(vec![
         Bitwise::SourceRegister(register),
         Bitwise::DestinationRegister(register),
         Bitwise::Length(4),
         Bitwise::Mask(DataAttribute::Value(mask.to_vec())),
-        Bitwise::Xor(DataAttribute::Value(vec![0; 4])),
+        Bitwise::Xor(DataAttribute::Value(xor.to_vec())),
     ])
 }
 

@@ -350,9 +350,10 @@ async fn reading_everything_goes_on_when_etcd_comes_back() {
     let Some(mut etcd) = etcd() else { return };
     let writer = etcd.open("x").await;
     let made = writer.txn(Txn::create(pod("a"), body("1"))).await.unwrap();
-    let members = Members::new(&etcd.place("x"), &EtcdTls::default()).unwrap();
+    let place = etcd.place("x");
+    let members = Members::new(&place, &EtcdTls::default()).unwrap();
+    let layout = Layout::new(&place.prefix);
     etcd.kill();
-    let layout = Layout::new("x");
     let loading = tokio::spawn(async move { load(&members, &layout, None).await });
     tokio::time::sleep(Duration::from_millis(700)).await;
     etcd.start();
