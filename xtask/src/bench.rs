@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 
 use crate::{
-    dist,
+    dist::{self, Purpose},
     sh::{self, say},
     tools,
 };
@@ -54,7 +54,8 @@ pub(crate) fn run(options: &BenchOptions) -> anyhow::Result<()> {
     }
     tools::ensure_packages(&tools::UP)?;
     tools::ensure_packages(&tools::BENCH)?;
-    sh::step("Building release binaries (some minutes the first time)", dist::build)?;
+    let build = || dist::build(Purpose::Ship);
+    sh::step("Building what is shipped (a quarter of an hour the first time)", build)?;
     let subjects = if options.what.is_empty() { &ALL[..] } else { &options.what };
     for subject in subjects {
         say(format!("\n## {subject:?}, with a load average of {}\n", load_average()?));
@@ -75,10 +76,10 @@ fn dir() -> PathBuf {
 
 /// A program that measures from inside, built like the product's own and beside it.
 fn example(package: &str, name: &str) -> anyhow::Result<PathBuf> {
-    let path = dist::dir().join("examples").join(name);
+    let path = dist::dir(Purpose::Ship).join("examples").join(name);
     if std::env::var_os("OUTBYE_BIN_DIR").is_none() {
         let target = ["--package", package, "--example", name];
-        sh::step(&format!("Building {name}"), || dist::cargo_static(&target))?;
+        sh::step(&format!("Building {name}"), || dist::cargo_static(Purpose::Ship, &target))?;
     }
     ensure!(path.exists(), "there is no {}", path.display());
     Ok(path)

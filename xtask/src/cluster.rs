@@ -40,13 +40,17 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// The one of `cargo xtask up`.
     pub(crate) fn local() -> Self {
-        Self { dir: sh::root().join(".outbye"), bin: dist::dir(), addresses: LOCAL }
+        Self {
+            dir: sh::root().join(".outbye"),
+            bin: dist::dir(dist::Purpose::Test),
+            addresses: LOCAL,
+        }
     }
 
     /// Only a registry, to be filled.
     pub(crate) fn registry_only(dir: &Path) -> Self {
         let addresses = Addresses { registry: "127.0.0.1:5255", api: "", sync: "" };
-        Self { dir: dir.to_owned(), bin: dist::dir(), addresses }
+        Self { dir: dir.to_owned(), bin: dist::dir(dist::Purpose::Test), addresses }
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {

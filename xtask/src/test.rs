@@ -42,7 +42,7 @@ pub(crate) fn run(options: &TestOptions) -> anyhow::Result<()> {
     let (informers, python) = (tools::informers()?, tools::python()?);
     let mut counts = Counts::default();
 
-    let bin = step("Building the binaries under test", dist::build)?;
+    let bin = step("Building the binaries under test", || dist::build(dist::Purpose::Test))?;
     let registry_data = sh::root().join("target/test-registry");
     step("Filling a registry for the tests", || fill_registry(&registry_data))?;
     step("Running unit, property, kernel and client tests", || {

@@ -30,7 +30,7 @@ pub(crate) fn up() -> anyhow::Result<()> {
     leftovers::note_baseline(&cluster.dir)?;
     let kubectl = tools::kubectl()?;
     step("Building release binaries (some minutes the first time)", || {
-        let dir = dist::build()?;
+        let dir = dist::build(dist::Purpose::Test)?;
         cluster.link_binaries(&dir)
     })?;
     step("Starting a registry", || cluster.start_registry())?;

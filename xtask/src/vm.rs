@@ -51,7 +51,7 @@ pub(crate) fn run(options: &VmOptions) -> anyhow::Result<usize> {
     sh::ensure_root()?;
     tools::ensure_packages(&tools::UP)?;
     tools::ensure_packages(&tools::TEST)?;
-    let bin = step("Building static binaries", dist::build)?;
+    let bin = step("Building static binaries", || dist::build(dist::Purpose::Test))?;
     let kernel = step("Unpacking Debian's cloud kernel", kernel::Kernel::fetch)?;
     let dir = sh::root().join("target/vm");
     std::fs::create_dir_all(&dir)?;

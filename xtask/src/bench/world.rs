@@ -34,7 +34,11 @@ pub(super) fn with(
         !Cluster::local().is_running("agent"),
         "a node of `cargo xtask up` runs here; stop it with `cargo xtask down` first"
     );
-    let cluster = Cluster { dir: dir().join(name), bin: dist::dir(), addresses: ADDRESSES };
+    let cluster = Cluster {
+        dir: dir().join(name),
+        bin: dist::dir(dist::Purpose::Ship),
+        addresses: ADDRESSES,
+    };
     let world = World { cluster, kubectl: tools::kubectl()? };
     world.remove()?;
     leftovers::note_baseline(&world.cluster.dir)?;
