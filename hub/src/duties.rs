@@ -55,7 +55,7 @@ impl Duties {
     async fn perform(self, term: CancellationToken) {
         let mut tasks = JoinSet::new();
         let published = (self.front_proxy, self.authority.cert_pem().to_owned());
-        tasks.spawn(bootstrap::keep(self.registry.clone(), published, term.clone()));
+        tasks.spawn(bootstrap::keep(self.registry.unquestioned(), published, term.clone()));
         tasks.spawn(certificates::run(self.registry.clone(), self.authority.clone(), term.clone()));
         let legacy = LegacyTokens {
             registry: self.registry.clone(),

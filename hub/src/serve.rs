@@ -157,7 +157,7 @@ pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Re
             Some(meet_peers(&config, &ground, &registry, certificate.clone(), address).await?)
         }
         None => {
-            Published::read(&registry)?.replace(&registry, &[address]).await?;
+            Published::read(&registry)?.replace(&registry.unquestioned(), &[address]).await?;
             None
         }
     };
@@ -199,10 +199,11 @@ async fn open_registry(
     let registry = Registry::new(ground.storage.clone(), ground.time(), registry_config)
         .with_guard(access.guard.clone());
     registry.mount_tokens(true);
-    registry.bootstrap().await?;
-    Access::ensure_policy(&registry).await?;
-    bootstrap::ensure(&registry, config.service_cidr, address.port()).await?;
-    ground.front_proxy.publish(&registry, ground.authority.cert_pem()).await?;
+    let own = registry.unquestioned();
+    own.bootstrap().await?;
+    Access::ensure_policy(&own).await?;
+    bootstrap::ensure(&own, config.service_cidr, address.port()).await?;
+    ground.front_proxy.publish(&own, ground.authority.cert_pem()).await?;
     Ok(registry)
 }
 
@@ -219,7 +220,8 @@ async fn meet_peers(
     let id = peers::identity(&config.data_dir)?;
     let peer = SocketAddr::new(api.ip(), port.address()?.port());
     let own = Whereabouts { id, api, peer };
-    let peers = Peers::new(registry.clone(), ground.time(), ground.authority.clone(), own);
+    let registry = registry.unquestioned();
+    let peers = Peers::new(registry, ground.time(), ground.authority.clone(), own);
     peers.look_around(monotonic()).await?;
     Ok((peers, port))
 }
@@ -266,7 +268,7 @@ impl Work {
         let election = peers.map(|(peers, _)| {
             // Of this process: a hub that was started again does not take itself for the one before.
             let identity = format!("{}_{}", peers.id(), uuid::Uuid::new_v4());
-            Election::new(registry.clone(), ground.time(), config.election, identity)
+            Election::new(registry.unquestioned(), ground.time(), config.election, identity)
         });
         self.tasks.spawn(duties.run(election, self.stop.clone(), shutdown.clone()));
     }

@@ -65,6 +65,7 @@ pub struct Registry {
     definitions: Arc<catalog::Definitions>,
     converted: Arc<conversion::Converted>,
     guard: Option<Arc<Guard>>,
+    is_unquestioned: bool,
 }
 
 impl std::fmt::Debug for Registry {
@@ -85,7 +86,19 @@ impl Registry {
             definitions: Arc::default(),
             converted: Arc::default(),
             guard: None,
+            is_unquestioned: false,
         }
+    }
+
+    /// The same registry, about whose writes no webhook and no policy is asked: for what a hub must be able to write
+    /// before any of them can answer, because their pods are reached through this very hub.
+    #[must_use]
+    pub fn unquestioned(&self) -> Self {
+        Self { is_unquestioned: true, ..self.clone() }
+    }
+
+    pub(crate) fn is_unquestioned(&self) -> bool {
+        self.is_unquestioned
     }
 
     /// The same registry, acting on behalf of a user: admission is told who it is, and what it has

@@ -169,6 +169,27 @@ pub(crate) async fn configure(world: &mut World, kind: &str, settings: Value) ->
 }
 
 #[tokio::test]
+async fn a_hub_makes_what_it_begins_with_although_nobody_answers_yet() {
+    let mut world = World::new().await;
+    let class = "/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical";
+    assert_eq!(world.send("DELETE", class, &[], "").await.code, 200);
+    let hook = json!({
+        "name": "hook.example.com",
+        "clientConfig": {"service": {"namespace": "default", "name": "not-yet"}},
+        "rules": [{"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*/*"]}],
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    });
+    assert_eq!(configure(&mut world, "validating", hook.clone()).await.code, 201);
+    assert_eq!(configure(&mut world, "mutating", hook).await.code, 201);
+    assert_eq!(world.post(CONFIGMAPS, &configmap("a")).await.code, 500);
+    world.registry.bootstrap().await.unwrap_err();
+    world.registry.unquestioned().bootstrap().await.unwrap();
+    assert_eq!(world.get(class).await.code, 200);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn webhooks_deny_change_and_fail_as_configured() {
     let mut world = World::new().await;
     let hook = Webhook::new().await;
