@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::object::{Name, Object, ObjectRef, OwnerRef, Uid};
 use crate::owned::without_owners;
 use crate::world::{Change, World};
-use crate::write::{Propagation, Write};
+use crate::write::{Note, Propagation, Write};
 use crate::{Controller, Plan};
 
 /// Finalizer of an owner that waits for its dependents to go first.
@@ -58,8 +58,26 @@ impl Controller for GarbageCollector {
         if object.is_deleting() || object.owners().next().is_none() {
             return Plan::default();
         }
-        Plan::from(follow_owners(object, world).into_iter().collect::<Vec<_>>())
+        let mut writes: Vec<Write> = misplaced_owner(object, world).into_iter().collect();
+        writes.extend(follow_owners(object, world));
+        Plan::from(writes)
     }
+}
+
+/// Tells of the first owner that lives where no reference of this object reaches.
+fn misplaced_owner(object: &Object, world: &World) -> Option<Write> {
+    let namespace = object.name.namespace.as_str();
+    let owner = object.owners().find(|owner| {
+        world.by_uid(owner.uid()).is_some_and(|found| {
+            let place = found.name.namespace.as_str();
+            !place.is_empty() && place != namespace
+        })
+    })?;
+    let (group, kind, name, uid) = (owner.api_version(), owner.kind(), owner.name(), owner.uid());
+    let message = format!(
+        "ownerRef [{group}/{kind}, namespace: {namespace}, name: {name}, uid: {uid}] does not exist in namespace {namespace:?}"
+    );
+    Some(Write::Note(Note::warning(object, world, "OwnerRefInvalidNamespace", message)))
 }
 
 /// Whether an object is being deleted in a way that concerns its dependents.
@@ -85,6 +103,11 @@ impl<'a> Owners<'a> {
                 owners.n_solid += 1;
                 continue;
             };
+            // No reference leads out of the cluster into a namespace: the owner is somewhere, or was never meant.
+            if row.namespaced && object.name.namespace.is_empty() {
+                owners.n_solid += 1;
+                continue;
+            }
             let namespace = if row.namespaced { object.name.namespace.as_str() } else { "" };
             let key = row.kind.key(&Name::new(namespace, owner.name()));
             match world.find(&key).filter(|it| it.uid.0 == owner.uid()) {
@@ -230,6 +253,25 @@ mod tests {
             vec![going(), set("b", None), pod(&[owner("a", "a"), owner("b", "b")])],
             expect![[r#"
                 patch pods default/p {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"kind":"ReplicaSet","name":"b","uid":"b"}],"resourceVersion":"7","uid":"p"}}
+            "#]],
+        );
+    }
+
+    /// Kubernetes never deletes for such a reference (`namespacedOwnerOfClusterScopedObjectErr`).
+    #[test]
+    fn what_has_no_namespace_is_not_owned_from_within_one() {
+        let roles = Kind { group: "rbac.authorization.k8s.io", plural: "clusterroles" };
+        let check = |objects: Vec<(Kind, Value)>, expect: Expect| {
+            let key = roles.key(&Name::cluster("r"));
+            expect.assert_eq(&testing::plan(&GarbageCollector, &key, &testing::world(objects)));
+        };
+        let metadata = json!({"name": "r", "ownerReferences": [owner("a", "a")]});
+        let role = || (roles, json!({"metadata": metadata}));
+        check(vec![role()], expect![[""]]);
+        check(
+            vec![role(), set("a", None)],
+            expect![[r#"
+                note OwnerRefInvalidNamespace: ownerRef [apps/v1/ReplicaSet, namespace: , name: a, uid: a] does not exist in namespace ""
             "#]],
         );
     }
