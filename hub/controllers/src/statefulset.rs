@@ -298,7 +298,9 @@ impl<'a> Work<'a> {
         let mut current = count(&|pod| is_of(pod, &self.current));
         let mut current_revision = self.current.as_str();
         let rolls = str_at(self.set.spec(), &["updateStrategy", "type"]) != "OnDelete";
-        if rolls && updated == replicas && ready == replicas {
+        // Pods that are not there are not of the new revision.
+        let wanted = self.end - self.first;
+        if rolls && [updated, ready, replicas].iter().all(|it| *it == wanted) {
             current_revision = update;
             current = updated;
         }

@@ -200,6 +200,9 @@ fn the_status_counts_revisions_and_closes_an_update() {
         (&json!(2), &json!(1), &json!(new))
     );
     assert_eq!(half.get("currentRevision"), None);
+    assert_eq!(status(&[]).get("currentRevision"), None, "no pod is of any revision");
+    let few = status(&[(0, &new, "ready"), (1, &new, "ready")]);
+    assert_eq!(few.get("currentRevision"), None);
     let done = status(&[(0, &new, "ready"), (1, &new, "ready"), (2, &new, "ready")]);
     assert_eq!((&done["currentReplicas"], &done["currentRevision"]), (&json!(3), &json!(new)));
 }
