@@ -212,7 +212,8 @@ impl<'a> Work<'a> {
         true
     }
 
-    /// Replaces pods of another revision, the last first.
+    /// Replaces pods of another revision, the last first. What is away already, wherever it belongs, counts against
+    /// `maxUnavailable`; an old pod that is away itself costs nothing more, and may never come by itself.
     fn update(&mut self) {
         let strategy = at(self.set.spec(), &["updateStrategy"]);
         if str_at(strategy, &["type"]) == "OnDelete" {
@@ -221,18 +222,22 @@ impl<'a> Work<'a> {
         let rolling = at(strategy, &["rollingUpdate"]);
         let partition = int_at(rolling, &["partition"]);
         let mut room = member::scaled(at(rolling, &["maxUnavailable"]), self.end - self.first);
-        for ordinal in (self.first.saturating_add(partition)..self.end).rev() {
-            let Some(pod) = self.pods.get(&ordinal).cloned() else { continue };
-            let is_old = history::of_pod(&pod) != self.history.name;
-            if is_old && !pod.is_deleting() {
-                self.delete(&pod);
-                room -= 1;
-            } else if !self.is_healthy(&pod) {
-                room -= 1;
+        let mut old = Vec::new();
+        for ordinal in (self.first..self.end).rev() {
+            let pod = self.pods.get(&ordinal).cloned();
+            let is_available = pod.as_ref().is_some_and(|pod| self.is_available(pod));
+            room -= i64::from(!is_available);
+            let is_behind_partition = ordinal >= self.first.saturating_add(partition);
+            old.extend(pod.filter(|_| is_behind_partition).map(|pod| (pod, is_available)));
+        }
+        for (pod, is_available) in old {
+            // Finished ones are deleted before.
+            let goes = pod.is_deleting() || pods::is_finished(&pod);
+            if goes || history::of_pod(&pod) == self.history.name || is_available && room <= 0 {
+                continue;
             }
-            if room <= 0 {
-                return;
-            }
+            room -= i64::from(is_available);
+            self.delete(&pod);
         }
     }
 

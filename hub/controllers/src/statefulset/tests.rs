@@ -34,6 +34,9 @@ fn pod(ordinal: i64, revision: &str, state: &str) -> (Kind, Value) {
         "ready" => {}
         "ending" => pod["metadata"]["deletionTimestamp"] = json!("2026-11-20T08:00:00Z"),
         "Failed" | "Pending" => pod["status"] = json!({"phase": state}),
+        "fresh" => {
+            pod["status"]["conditions"][0]["lastTransitionTime"] = json!("2026-11-20T07:59:59Z");
+        }
         _ => pod["status"]["conditions"][0]["status"] = json!("False"),
     }
     (Kind::POD, pod)
@@ -120,6 +123,36 @@ fn updates_go_from_the_last_and_stop_at_the_partition() {
     let by_hand: &[(&[&str], Value)] =
         &[(&["spec", "updateStrategy"], json!({"type": "OnDelete"}))];
     check(all(stateful(by_hand), ["old", "old", "old"], "ready"), &[]);
+}
+
+#[test]
+fn parallel_updates_take_no_more_away_than_they_may() {
+    fn set(changes: &[(&[&str], Value)]) -> (Kind, Value) {
+        let (kind, mut set) = stateful(changes);
+        put(&mut set, &["spec", "podManagementPolicy"], json!("Parallel"));
+        (kind, set)
+    }
+    let (old, new) = ("old", revision());
+    // The one that is made again is away as well.
+    check(with(set(&[]), &[(0, old, "ready"), (1, old, "ready")]), &["create pods s-2"]);
+    check(
+        with(set(&[]), &[(0, old, "ready"), (1, old, "ready"), (2, &new, "ready")]),
+        &["delete s-1"],
+    );
+    let slow = set(&[(&["spec", "minReadySeconds"], json!(10))]);
+    check(with(slow, &[(0, old, "ready"), (1, old, "ready"), (2, &new, "fresh")]), &[]);
+    let rolling = ["spec", "updateStrategy", "rollingUpdate"];
+    let part = set(&[(&rolling, json!({"partition": 1}))]);
+    check(with(part, &[(0, old, "waiting"), (1, old, "ready"), (2, old, "ready")]), &[]);
+    // Pods of a template that does not work make room for those of one that does.
+    check(
+        with(set(&[]), &[(0, old, "waiting"), (1, old, "ready"), (2, old, "waiting")]),
+        &["delete s-2", "delete s-0"],
+    );
+    check(
+        with(set(&[]), &[(0, old, "ready"), (1, old, "ready"), (2, old, "Failed")]),
+        &["delete s-2"],
+    );
 }
 
 #[test]
