@@ -2,9 +2,10 @@
 //!
 //! Works on any kind by metadata alone. An owner that is not in the cache may only be late, so that
 //! every deletion carries the owners whose absence it rests on, and whoever performs it asks the store
-//! itself for each of them, by uid. Namespaces are not emptied here.
+//! itself for each of them, by uid; and it holds only for the references that were seen. An owner is let go only when
+//! everything is known that was made before it began to go. Namespaces are not emptied here.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::object::{Name, Object, ObjectRef, OwnerRef, Uid};
@@ -17,6 +18,8 @@ use crate::{Controller, Plan};
 const FOREGROUND: &str = "foregroundDeletion";
 /// Finalizer of an owner that sets its dependents free before it goes.
 const ORPHAN: &str = "orphan";
+/// Before it is asked again whether all dependents are known: news is on its way.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_millis(100);
 
 #[derive(Debug)]
 pub struct GarbageCollector;
@@ -47,13 +50,13 @@ impl Controller for GarbageCollector {
         keys
     }
 
-    fn reconcile(&self, key: &ObjectRef, world: &World, _now: Timestamp) -> Plan {
+    fn reconcile(&self, key: &ObjectRef, world: &World, now: Timestamp) -> Plan {
         let Some(object) = world.find(key) else { return Plan::default() };
         if object.is_deleting() && object.has_finalizer(ORPHAN) {
-            return Plan::from(free_dependents(object, world));
+            return free_dependents(object, world, now);
         }
         if object.is_deleting() && object.has_finalizer(FOREGROUND) {
-            return Plan::from(await_dependents(object, world));
+            return await_dependents(object, world, now);
         }
         if object.is_deleting() || object.owners().next().is_none() {
             return Plan::default();
@@ -145,7 +148,8 @@ fn follow_owners(object: &Object, world: &World) -> Option<Write> {
     let absent =
         owners.absent.iter().map(|(owner, key)| (key.clone(), Some(Uid(owner.uid().to_owned()))));
     let mut write = Write::delete(object);
-    if let Write::Delete { propagation, only_without, .. } = &mut write {
+    if let Write::Delete { revision, propagation, only_without, .. } = &mut write {
+        *revision = Some(object.revision);
         *propagation = policy;
         *only_without = absent.collect();
     }
@@ -153,19 +157,19 @@ fn follow_owners(object: &Object, world: &World) -> Option<Write> {
 }
 
 /// Removes the foreground finalizer once no dependent blocks it.
-fn await_dependents(object: &Object, world: &World) -> Vec<Write> {
+fn await_dependents(object: &Object, world: &World, now: Timestamp) -> Plan {
     let is_blocking = |dependent: &Object| {
         let mut owners = dependent.owners();
         owners.any(|owner| owner.uid() == object.uid.0 && owner.blocks_owner_deletion())
     };
     match world.dependents(&object.uid).any(|dependent| is_blocking(dependent)) {
-        true => Vec::new(),
-        false => vec![drop_finalizer(object, FOREGROUND)],
+        true => Plan::default(),
+        false => let_go(object, FOREGROUND, world, now),
     }
 }
 
 /// Takes the owner from every dependent, and only then the finalizer from the owner.
-fn free_dependents(object: &Object, world: &World) -> Vec<Write> {
+fn free_dependents(object: &Object, world: &World, now: Timestamp) -> Plan {
     let dependents: Vec<Write> = world
         .dependents(&object.uid)
         .map(|dependent| {
@@ -174,15 +178,21 @@ fn free_dependents(object: &Object, world: &World) -> Vec<Write> {
         })
         .collect();
     match dependents.is_empty() {
-        true => vec![drop_finalizer(object, ORPHAN)],
-        false => dependents,
+        true => let_go(object, ORPHAN, world, now),
+        false => Plan::from(dependents),
     }
 }
 
-fn drop_finalizer(object: &Object, finalizer: &str) -> Write {
+/// Removes a finalizer from an owner without dependents, once none can be on its way: one that is not known yet would
+/// be deleted as soon as the owner is gone.
+fn let_go(object: &Object, finalizer: &str, world: &World, now: Timestamp) -> Plan {
+    if !world.is_complete(object.revision) {
+        return Plan::recheck(now + LOOK_AGAIN);
+    }
     let left: Vec<&str> = object.finalizers().filter(|it| *it != finalizer).collect();
     let finalizers = if left.is_empty() { Value::Null } else { json!(left) };
-    Write::patch_exactly(object, None, json!({"metadata": {"finalizers": finalizers}}))
+    let patch = json!({"metadata": {"finalizers": finalizers}});
+    Plan::from(vec![Write::patch_exactly(object, None, patch)])
 }
 
 #[cfg(test)]
@@ -213,9 +223,18 @@ mod tests {
         (Kind::POD, json!({"metadata": {"name": "p", "ownerReferences": owners}}))
     }
 
+    /// Everything is known.
+    fn complete(objects: Vec<(Kind, Value)>) -> World {
+        let mut world = testing::world(objects);
+        for row in testing::rows() {
+            world.mark_synced(row.kind, 7);
+        }
+        world
+    }
+
     fn check(key: (Kind, &str), objects: Vec<(Kind, Value)>, expect: Expect) {
         let key = key.0.key(&Name::new("default", key.1));
-        expect.assert_eq(&testing::plan(&GarbageCollector, &key, &testing::world(objects)));
+        expect.assert_eq(&testing::plan(&GarbageCollector, &key, &complete(objects)));
     }
 
     #[test]
@@ -226,7 +245,7 @@ mod tests {
             pods,
             vec![pod(&[owner("a", "a")])],
             expect![[r#"
-            delete pods default/p Background unless replicasets.apps default/a
+            delete pods default/p at 7 Background unless replicasets.apps default/a
         "#]],
         );
         // A namesake of the owner is not the owner.
@@ -234,7 +253,7 @@ mod tests {
             pods,
             vec![set("a", None), pod(&[owner("a", "other")])],
             expect![[r#"
-            delete pods default/p Background unless replicasets.apps default/a
+            delete pods default/p at 7 Background unless replicasets.apps default/a
         "#]],
         );
         check(pods, vec![set("b", None), pod(&[owner("a", "a"), owner("b", "b")])], expect![[""]]);
@@ -245,7 +264,7 @@ mod tests {
             pods,
             vec![going(), pod(&[owner("a", "a")])],
             expect![[r#"
-            delete pods default/p Background
+            delete pods default/p at 7 Background
         "#]],
         );
         check(
@@ -312,5 +331,20 @@ mod tests {
             patch replicasets.apps default/a {"metadata":{"finalizers":null,"resourceVersion":"7","uid":"a"}}
         "#]],
         );
+    }
+
+    #[test]
+    fn an_owner_stays_while_dependents_may_be_on_their_way() {
+        for finalizer in [FOREGROUND, ORPHAN] {
+            let mut world = testing::world([set("a", Some(finalizer))]);
+            let key = Kind::REPLICA_SET.key(&Name::new("default", "a"));
+            let plan = |world: &World| testing::plan(&GarbageCollector, &key, world);
+            for row in testing::rows() {
+                world.mark_synced(row.kind, if row.kind == Kind::POD { 6 } else { 7 });
+            }
+            assert_eq!(plan(&world), "recheck at 2026-11-20T08:00:00.1Z\n");
+            world.mark_synced(Kind::POD, 7);
+            assert!(plan(&world).starts_with("patch replicasets.apps default/a "));
+        }
     }
 }

@@ -114,11 +114,12 @@ fn line(write: &Write) -> String {
         Write::Replace { target, subresource, object } => {
             format!("replace {target}/{} {object}", subresource.unwrap_or_default())
         }
-        Write::Delete { target, propagation, grace_seconds, only_without, .. } => {
+        Write::Delete { target, revision, propagation, grace_seconds, only_without, .. } => {
+            let revision = revision.map(|it| format!(" at {it}")).unwrap_or_default();
             let grace = grace_seconds.map(|it| format!(" grace {it}")).unwrap_or_default();
             let without: Vec<String> =
                 only_without.iter().map(|(key, _)| format!(" unless {key}")).collect();
-            format!("delete {target} {propagation:?}{grace}{}", without.concat())
+            format!("delete {target}{revision} {propagation:?}{grace}{}", without.concat())
         }
         Write::Note(note) => format!("note {}: {}", note.reason, note.message),
     }

@@ -218,6 +218,12 @@ impl World {
         self.tables.get(&kind).map(|table| table.seen)
     }
 
+    /// Whether nothing that was written up to `revision` is missing here, whatever its kind. Kinds are heard of each on
+    /// its own: what is not seen may be there.
+    pub fn is_complete(&self, revision: u64) -> bool {
+        self.tables.values().all(|table| table.seen >= revision)
+    }
+
     /// Notes that everything of `kind` up to `revision` has been delivered.
     pub fn mark_synced(&mut self, kind: Kind, revision: u64) {
         if let Some(table) = self.tables.get_mut(&kind) {

@@ -36,6 +36,8 @@ pub enum Write {
     Delete {
         target: ObjectRef,
         uid: Uid,
+        /// Holds only for this revision, if one is given.
+        revision: Option<u64>,
         propagation: Propagation,
         grace_seconds: Option<i64>,
         /// Dropped unless each of these is gone from the store itself, not only from the cache: one
@@ -71,6 +73,7 @@ impl Write {
         Self::Delete {
             target: object.key(),
             uid: object.uid.clone(),
+            revision: None,
             propagation: Propagation::Background,
             grace_seconds: None,
             only_without: Vec::new(),

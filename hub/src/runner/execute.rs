@@ -173,9 +173,11 @@ impl Executor {
         let resource = self.resource(target.kind)?;
         let (namespace, name) = place(target);
         let options = delete_options(write);
+        let is_exact = options.preconditions.resource_version.is_some();
         match self.registry.delete(&resource, namespace, name, &options).await {
-            // Gone, or another incarnation is there: either way this one is not.
-            Err(status) if status.code != 404 && status.code != 409 => {
+            // Gone, or another incarnation is there: either way this one is not. But whoever named a revision has to
+            // look at what became of it.
+            Err(status) if status.code != 404 && (is_exact || status.code != 409) => {
                 Err(failure(FailureKind::Delete, status))
             }
             Ok(_) | Err(_) => Ok(Await::Gone(target.clone(), uid.clone())),
@@ -227,7 +229,7 @@ fn options(work: &Work) -> WriteOptions {
 }
 
 fn delete_options(write: &Write) -> DeleteOptions {
-    let Write::Delete { uid, propagation, grace_seconds, .. } = write else {
+    let Write::Delete { uid, revision, propagation, grace_seconds, .. } = write else {
         return DeleteOptions::default();
     };
     DeleteOptions {
@@ -237,7 +239,10 @@ fn delete_options(write: &Write) -> DeleteOptions {
             Propagation::Foreground => hub_api::Propagation::Foreground,
             Propagation::Orphan => hub_api::Propagation::Orphan,
         }),
-        preconditions: Preconditions { uid: Some(uid.0.clone()), resource_version: None },
+        preconditions: Preconditions {
+            uid: Some(uid.0.clone()),
+            resource_version: revision.map(|it| it.to_string()),
+        },
         dry_run: false,
     }
 }

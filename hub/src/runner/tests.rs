@@ -378,6 +378,37 @@ async fn an_owner_deleted_in_the_foreground_goes_last() {
     }
 }
 
+/// Owners are followed as they were seen; what changed since is looked at again.
+#[tokio::test]
+async fn an_object_that_lets_its_owner_go_in_time_stays() {
+    let fixture = Fixture::new().await;
+    let (mut task, _recording) = fixture.task();
+    let named = |name: &str| {
+        fixture.list("configmaps").into_iter().find(|it| it["metadata"]["name"] == name)
+    };
+    fixture.create("configmaps", json!({"metadata": {"name": "owner"}})).await;
+    let owner = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "name": "owner",
+        "uid": named("owner").unwrap()["metadata"]["uid"],
+    });
+    for name in ["kept", "dropped"] {
+        let metadata = json!({"name": name, "ownerReferences": [owner]});
+        fixture.create("configmaps", json!({"metadata": metadata})).await;
+    }
+    fixture.settle(&mut task).await;
+
+    let options = hub_api::DeleteOptions::default();
+    let configmaps = resource("configmaps");
+    fixture.registry.delete(configmaps, Some("default"), "owner", &options).await.unwrap();
+    task.take_news().unwrap();
+    let free = json!({"metadata": {"ownerReferences": null}});
+    fixture.patch("configmaps", "kept", false, &free).await;
+    task.start_work();
+    fixture.settle(&mut task).await;
+    assert!(named("kept").is_some());
+    assert!(named("dropped").is_none());
+}
+
 #[tokio::test]
 async fn what_does_not_fit_says_why() {
     let fixture = Fixture::new().await;

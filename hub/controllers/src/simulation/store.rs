@@ -50,13 +50,26 @@ impl Store {
                 new["spec"]["finalizers"] = finalizers;
                 Ok(self.put(target.clone(), new))
             }
-            Write::Delete { target, uid, propagation, grace_seconds, only_without, .. } => {
+            Write::Delete {
+                target,
+                uid,
+                revision,
+                propagation,
+                grace_seconds,
+                only_without,
+                ..
+            } => {
                 let is_present = |(key, uid): &(ObjectRef, Option<Uid>)| {
                     let found = self.objects.get(key).map(|it| str_at(it, &["metadata", "uid"]));
                     found.is_some_and(|it| uid.as_ref().is_none_or(|uid| uid.0 == it))
                 };
                 if only_without.iter().any(is_present) {
                     return Ok(None);
+                }
+                let found = self.revision_of(target);
+                if revision.is_some_and(|it| it != found && self.objects.contains_key(target)) {
+                    let message = "the object has been modified".to_owned();
+                    return Err(Failure { kind: FailureKind::Conflict, message });
                 }
                 Ok(self.delete(target, &uid.0, *propagation, *grace_seconds, now))
             }
