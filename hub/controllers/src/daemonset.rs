@@ -34,14 +34,8 @@ impl Controller for DaemonSetController {
     fn affected(&self, change: &Change<'_>, world: &World) -> Vec<ObjectRef> {
         match change.kind {
             Kind::DAEMON_SET => change.latest().map(Object::key).into_iter().collect(),
-            Kind::POD => change.sides().flat_map(|pod| sets_of(pod, world)).collect(),
-            Kind::CONTROLLER_REVISION => {
-                let owners = change.sides().filter_map(|it| Some((it, it.controller()?)));
-                let of_sets = owners.filter(|(_, owner)| owner.kind() == "DaemonSet");
-                let key = |(it, owner): (&Object, crate::object::OwnerRef<'_>)| {
-                    Kind::DAEMON_SET.key(&Name::new(&it.name.namespace, owner.name()))
-                };
-                of_sets.map(key).collect()
+            Kind::POD | Kind::CONTROLLER_REVISION => {
+                change.sides().flat_map(|it| sets_of(it, world)).collect()
             }
             Kind::NODE => {
                 let facts = |it: Option<&Object>| {
@@ -77,7 +71,7 @@ impl Controller for DaemonSetController {
             now,
             nodes: nodes(set, world),
             by_node: by_node(&claim.objects),
-            hash: &history.hash,
+            history: &history,
             recheck: None,
             create: BTreeSet::new(),
             delete: Vec::new(),
@@ -106,17 +100,17 @@ fn forget(set: &Object, history: &History, pods: &[Arc<Object>]) -> Vec<Write> {
     history.forget(set, &live)
 }
 
-/// The sets to wake when this pod changes.
-fn sets_of(pod: &Object, world: &World) -> Vec<ObjectRef> {
-    let namespace = pod.name.namespace.as_str();
-    match pod.controller() {
+/// The sets to wake when this pod or revision changes.
+fn sets_of(object: &Object, world: &World) -> Vec<ObjectRef> {
+    let namespace = object.name.namespace.as_str();
+    match object.controller() {
         Some(owner) if owner.kind() == "DaemonSet" => {
             vec![Kind::DAEMON_SET.key(&Name::new(namespace, owner.name()))]
         }
         Some(_) => Vec::new(),
         None => world
             .list_in(Kind::DAEMON_SET, namespace)
-            .filter(|set| selector::matches(at(set.spec(), &["selector"]), pod.labels()))
+            .filter(|set| selector::matches(at(set.spec(), &["selector"]), object.labels()))
             .map(|set| set.key())
             .collect(),
     }
@@ -210,7 +204,7 @@ struct Work<'a> {
     now: Timestamp,
     nodes: BTreeMap<String, Fit>,
     by_node: BTreeMap<String, Vec<Arc<Object>>>,
-    hash: &'a str,
+    history: &'a History,
     recheck: Option<Timestamp>,
     /// Nodes that get a pod.
     create: BTreeSet<String>,
@@ -304,7 +298,7 @@ impl Work<'_> {
     fn updated(&self, pods: &[Arc<Object>]) -> (Option<Arc<Object>>, Option<Arc<Object>>) {
         let (mut new, mut old) = (None, None);
         for pod in pods.iter().filter(|pod| pods::is_active(pod)) {
-            let slot = if history::of_pod(pod) == self.hash { &mut new } else { &mut old };
+            let slot = if history::of_pod(pod) == self.history.hash { &mut new } else { &mut old };
             *slot = Some(pod.clone());
         }
         (new, old)
@@ -390,7 +384,7 @@ impl Work<'_> {
         let template = at(set.spec(), &["template"]);
         let mut labels = at(template, &["metadata", "labels"]).clone();
         let fields = object_mut(&mut labels);
-        fields.insert(history::HASH.to_owned(), json!(self.hash));
+        fields.insert(history::HASH.to_owned(), json!(self.history.hash));
         if let Some(generation) = set.annotation("deprecated.daemonset.template.generation") {
             fields.insert(GENERATION.to_owned(), json!(generation));
         }
@@ -445,7 +439,7 @@ impl Work<'_> {
             let Some(pod) = first.filter(|_| fit.should_run) else { continue };
             count("numberReady", pods::is_ready(pod));
             count("numberAvailable", self.is_available(pod));
-            count("updatedNumberScheduled", history::of_pod(pod) == self.hash);
+            count("updatedNumberScheduled", history::of_pod(pod) == self.history.hash);
             let due = pods::available_at(pod, min_ready).filter(|at| *at > self.now);
             recheck = recheck.into_iter().chain(due).min();
         }
@@ -461,6 +455,9 @@ impl Work<'_> {
             "numberReady",
         ] {
             fields.insert(field.to_owned(), json!(get(field)));
+        }
+        if self.history.collisions > 0 {
+            fields.insert("collisionCount".to_owned(), json!(self.history.collisions));
         }
         for (field, number) in [
             ("updatedNumberScheduled", get("updatedNumberScheduled")),

@@ -68,7 +68,8 @@ pub fn controller_ref(owner: &Object, world: &World) -> Value {
     })
 }
 
-fn adopt(owner: &Object, object: &Object, world: &World) -> Write {
+/// Makes `owner` the controller of an object that has none.
+pub fn adopt(owner: &Object, object: &Object, world: &World) -> Write {
     let mut owners =
         at(object.meta(), &["ownerReferences"]).as_array().cloned().unwrap_or_default();
     owners.push(controller_ref(owner, world));

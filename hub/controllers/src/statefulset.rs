@@ -76,12 +76,11 @@ fn sets_of(object: &Object, world: &World) -> Vec<ObjectRef> {
             vec![Kind::STATEFUL_SET.key(&Name::new(namespace, owner.name()))]
         }
         Some(_) => Vec::new(),
-        None if object.kind == Kind::POD => world
+        None => world
             .list_in(Kind::STATEFUL_SET, namespace)
             .filter(|set| selector::matches(at(set.spec(), &["selector"]), object.labels()))
             .map(|set| set.key())
             .collect(),
-        None => Vec::new(),
     }
 }
 
@@ -316,7 +315,7 @@ impl<'a> Work<'a> {
         fields.insert("availableReplicas".to_owned(), json!(available));
         fields.insert("currentRevision".to_owned(), json!(current_revision));
         fields.insert("updateRevision".to_owned(), json!(update));
-        fields.entry("collisionCount").or_insert_with(|| json!(0));
+        fields.insert("collisionCount".to_owned(), json!(self.history.collisions));
         for (field, number) in
             [("readyReplicas", ready), ("currentReplicas", current), ("updatedReplicas", updated)]
         {

@@ -69,7 +69,7 @@ pub struct World {
     tables: BTreeMap<Kind, Table>,
     by_uid: BTreeMap<Uid, ObjectRef>,
     dependents: BTreeMap<Uid, BTreeSet<ObjectRef>>,
-    /// Pods and replica sets that no controller manages, by kind and namespace.
+    /// Pods, replica sets and revisions that no controller manages, by kind and namespace.
     unmanaged: BTreeMap<(Kind, String), BTreeSet<Name>>,
     pods_by_node: BTreeMap<String, BTreeSet<Name>>,
     slices_by_service: BTreeMap<Name, BTreeSet<Name>>,
@@ -168,7 +168,7 @@ impl World {
             .filter(move |object| object.kind == kind && object.is_controlled_by(owner))
     }
 
-    /// Pods or replica sets of a namespace that no controller manages.
+    /// Pods, replica sets or revisions of a namespace that no controller manages.
     pub fn unmanaged(&self, kind: Kind, namespace: &str) -> impl Iterator<Item = &Arc<Object>> {
         self.unmanaged
             .get(&(kind, namespace.to_owned()))
@@ -343,7 +343,7 @@ fn is_heartbeat(kind: Kind, name: &Name) -> bool {
 }
 
 fn is_manageable(kind: Kind) -> bool {
-    kind == Kind::POD || kind == Kind::REPLICA_SET
+    matches!(kind, Kind::POD | Kind::REPLICA_SET | Kind::CONTROLLER_REVISION)
 }
 
 fn node_of(object: &Object) -> Option<String> {

@@ -314,6 +314,40 @@ async fn jobs_daemon_sets_and_stateful_sets_run() {
 }
 
 #[tokio::test]
+async fn a_stateful_set_that_is_made_again_finds_its_pods() {
+    let fixture = Fixture::new().await;
+    let (mut task, _recording) = fixture.task();
+    fixture.add_node("a").await;
+    let spec = json!({
+        "selector": {"matchLabels": {"app": "s"}}, "template": template("s", "Always"),
+        "replicas": 2, "serviceName": "s",
+    });
+    let set = json!({"metadata": {"name": "s"}, "spec": spec});
+    fixture.create("statefulsets", set.clone()).await;
+    fixture.settle(&mut task).await;
+    let uids = |plural: &str| -> Vec<Value> {
+        fixture.list(plural).iter().map(|it| it["metadata"]["uid"].clone()).collect()
+    };
+    let before = (uids("pods"), uids("controllerrevisions"));
+    assert_eq!((before.0.len(), before.1.len()), (2, 1));
+
+    let options = hub_api::DeleteOptions {
+        propagation_policy: Some(hub_api::Propagation::Orphan),
+        ..Default::default()
+    };
+    let sets = resource("statefulsets");
+    fixture.registry.delete(sets, Some("default"), "s", &options).await.unwrap();
+    fixture.settle(&mut task).await;
+    assert_eq!(uids("statefulsets").len(), 0);
+    fixture.create("statefulsets", set).await;
+    fixture.settle(&mut task).await;
+    assert_eq!((uids("pods"), uids("controllerrevisions")), before);
+    let status = &fixture.list("statefulsets")[0]["status"];
+    assert_eq!((&status["updatedReplicas"], &status["readyReplicas"]), (&json!(2), &json!(2)));
+    assert_eq!(status["currentRevision"], status["updateRevision"]);
+}
+
+#[tokio::test]
 async fn a_restarted_runner_writes_nothing_without_need() {
     let fixture = Fixture::new().await;
     let (mut task, _recording) = fixture.task();

@@ -174,3 +174,24 @@ fn two_pods_and_failed_pods_of_a_node_do_not_stay() {
         &["delete y", "delete f", "desired 2 current 2 wrong 0 ready 1 updated 2"],
     );
 }
+
+#[test]
+fn a_revision_that_nobody_owns_is_taken_over() {
+    let world = world([daemon(&[])]);
+    let key = Kind::DAEMON_SET.key(&Name::new("default", "d"));
+    let plan = DaemonSetController.reconcile(&key, &world, now());
+    let made = plan.writes.into_iter().find_map(|write| {
+        let Write::Create { object, .. } = write else { return None };
+        Some(object)
+    });
+    let mut made = made.unwrap();
+    object_mut(&mut made["metadata"]).remove("ownerReferences");
+    let world = crate::testing::world([daemon(&[]), (Kind::CONTROLLER_REVISION, made.clone())]);
+    let text = crate::testing::plan(&DaemonSetController, &key, &world);
+    assert!(text.starts_with("patch controllerrevisions.apps default/d-"), "{text}");
+    assert!(!text.contains("create "), "{text}");
+
+    let made = Object::from_value(Kind::CONTROLLER_REVISION, made);
+    let change = Change { kind: made.kind, old: None, new: Some(&made) };
+    assert_eq!(DaemonSetController.affected(&change, &world), [key]);
+}

@@ -10,11 +10,11 @@ pub const HASH_LABEL: &str = "pod-template-hash";
 /// The letters that a name may be made of without spelling words.
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// A short stable name for a template; `collisions` makes it another one.
+/// A short stable name for a template; `collisions` makes it another one. None of them are as good as nothing said.
 pub fn hash(template: &Value, collisions: Option<i64>) -> String {
     // Keys are sorted, so that the text is canonical.
     let text = template.to_string();
-    let salt = collisions.map(i64::to_le_bytes);
+    let salt = collisions.filter(|it| *it > 0).map(i64::to_le_bytes);
     let bytes = text.bytes().chain(salt.into_iter().flatten());
     let hash = bytes
         .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
@@ -61,6 +61,7 @@ mod tests {
     fn hash_is_stable_and_changes_with_template_and_collisions() {
         let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"x": 1}});
         assert_eq!(hash(&template, None), "5888c8f5b6");
+        assert_eq!(hash(&template, Some(0)), hash(&template, None));
         assert_ne!(hash(&template, Some(1)), hash(&template, None));
         assert_ne!(hash(&template, Some(1)), hash(&template, Some(2)));
         assert_ne!(hash(&json!({"spec": {"x": 2}}), None), hash(&template, None));

@@ -239,3 +239,82 @@ fn the_status_counts_revisions_and_closes_an_update() {
     let done = status(&[(0, &new, "ready"), (1, &new, "ready"), (2, &new, "ready")]);
     assert_eq!((&done["currentReplicas"], &done["currentRevision"]), (&json!(3), &json!(new)));
 }
+
+/// The revision of the template that `stateful` has, as it is left when its set goes without it.
+fn left() -> (Kind, Value) {
+    let made = plan_of(vec![stateful(&[])]).writes.into_iter().find_map(|write| {
+        let Write::Create { kind: Kind::CONTROLLER_REVISION, object, .. } = write else {
+            return None;
+        };
+        Some(object)
+    });
+    let mut made = made.unwrap();
+    object_mut(&mut made["metadata"]).remove("ownerReferences");
+    (Kind::CONTROLLER_REVISION, made)
+}
+
+#[test]
+fn a_set_that_is_made_again_takes_over_what_it_left() {
+    let name = revision();
+    let objects = || {
+        let mut pod = pod(0, &name, "ready");
+        object_mut(&mut pod.1["metadata"]).remove("ownerReferences");
+        vec![stateful(&[(&["spec", "replicas"], json!(1))]), left(), pod]
+    };
+    let text = crate::testing::text(&plan_of(objects()));
+    assert!(text.contains(&format!("patch controllerrevisions.apps default/{name} ")), "{text}");
+    assert!(text.contains("patch pods default/s-0 "), "{text}");
+    assert!(!text.contains("create ") && !text.contains("delete "), "{text}");
+
+    let world = world(objects());
+    let (set, revision) = (Kind::STATEFUL_SET, Kind::CONTROLLER_REVISION);
+    let found: &Object = world.get(revision, &Name::new("default", &name)).unwrap();
+    let change = Change { kind: revision, old: None, new: Some(found) };
+    let woken = StatefulSetController.affected(&change, &world);
+    assert_eq!(woken, [set.key(&Name::new("default", "s"))]);
+
+    // One that goes leaves them alone.
+    let going = stateful(&[(&["metadata", "deletionTimestamp"], json!("2026-11-20T08:00:00Z"))]);
+    let text = crate::testing::text(&plan_of(vec![going, left()]));
+    assert!(!text.contains("controllerrevisions"), "{text}");
+}
+
+#[test]
+fn a_name_that_is_taken_is_passed_over() {
+    let made = |others: Vec<(Kind, Value)>| {
+        let mut taken = left();
+        taken.1["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "t", "uid": "t", "controller": true,
+        }]);
+        let mut objects = vec![stateful(&[]), taken];
+        objects.extend(others);
+        let plan = plan_of(objects);
+        let name = plan.writes.iter().find_map(|write| match write {
+            Write::Create { kind: Kind::CONTROLLER_REVISION, object, .. } => {
+                Some(object["metadata"]["name"].as_str().unwrap().to_owned())
+            }
+            Write::Create { .. }
+            | Write::Delete { .. }
+            | Write::Note(_)
+            | Write::Patch { .. }
+            | Write::Replace { .. } => None,
+        });
+        let collisions = plan.writes.iter().find_map(|write| match write {
+            Write::Patch { subresource: Some("status"), patch, .. } => {
+                patch["status"]["collisionCount"].as_i64()
+            }
+            Write::Create { .. }
+            | Write::Delete { .. }
+            | Write::Note(_)
+            | Write::Patch { .. }
+            | Write::Replace { .. } => None,
+        });
+        (name.unwrap(), collisions)
+    };
+    let other = (Kind::STATEFUL_SET, json!({"metadata": {"name": "t"}}));
+    let (name, collisions) = made(vec![other]);
+    assert_ne!(name, revision());
+    assert_eq!(collisions, Some(1));
+    // What the garbage collector is about to remove is waited for.
+    assert_eq!(made(Vec::new()), (revision(), Some(0)));
+}
