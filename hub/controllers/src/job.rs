@@ -25,6 +25,7 @@ use crate::{Controller, Plan, selector};
 mod indexes;
 mod pods;
 mod policy;
+mod stray;
 mod tally;
 
 use indexes::{Indexes, index_of};
@@ -44,14 +45,26 @@ impl Controller for JobController {
 
     fn affected(&self, change: &Change<'_>, world: &World) -> Vec<ObjectRef> {
         match change.kind {
-            Kind::JOB => change.latest().map(Object::key).into_iter().collect(),
-            Kind::POD => change.sides().flat_map(|pod| jobs_of(pod, world)).collect(),
+            Kind::JOB => {
+                // Pods of a Job that is gone are looked after each on its own.
+                let gone = change.old.filter(|old| change.new.is_none_or(|it| it.uid != old.uid));
+                let left = gone.into_iter().flat_map(|old| world.dependents(&old.uid));
+                let left = left.filter(|it| it.kind == Kind::POD).map(|pod| pod.key());
+                change.latest().map(Object::key).into_iter().chain(left).collect()
+            }
+            Kind::POD => {
+                let stray = change.new.filter(|pod| stray::is_stray(pod, world)).map(Object::key);
+                change.sides().flat_map(|pod| jobs_of(pod, world)).chain(stray).collect()
+            }
             _ => Vec::new(),
         }
     }
 
     fn reconcile(&self, key: &ObjectRef, world: &World, now: Timestamp) -> Plan {
-        let Some(job) = world.find(key) else { return Plan::from(orphans(key, world)) };
+        if key.kind == Kind::POD {
+            return stray::let_go(key, world, now);
+        }
+        let Some(job) = world.find(key) else { return Plan::default() };
         if !matches!(str_at(job.spec(), &["managedBy"]), "" | MANAGER) {
             return Plan::default();
         }
@@ -90,15 +103,6 @@ fn jobs_of(pod: &Object, world: &World) -> Vec<ObjectRef> {
             .map(|job| job.key())
             .collect(),
     }
-}
-
-/// Pods of a Job that is gone are counted by nobody: nothing may hold them.
-fn orphans(key: &ObjectRef, world: &World) -> Vec<Write> {
-    let is_orphan = |pod: &&Arc<Object>| {
-        pod.controller().is_some_and(|it| it.kind() == "Job" && it.name() == key.name.name)
-    };
-    let pods = world.list_in(Kind::POD, &key.name.namespace).filter(is_orphan);
-    pods.filter_map(|pod| pods::release(pod)).collect()
 }
 
 /// A pod that is adopted is held until it is counted, as if the Job had made it.

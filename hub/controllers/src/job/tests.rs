@@ -233,6 +233,81 @@ fn failures_wait_and_then_end_the_job() {
     assert_eq!((model.status("failed"), model.status("completionTime")), (json!(2), Value::Null));
 }
 
+/// A pod that is held to be counted, of the Job with this uid or of none.
+fn held(owner: Option<&str>) -> Value {
+    let mut pod = json!({
+        "metadata": {
+            "name": "held", "namespace": "default", "uid": "held", "labels": {"job": "other"},
+            "finalizers": [tally::FINALIZER],
+        },
+        "status": {"phase": "Running"},
+    });
+    if let Some(uid) = owner {
+        pod["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": uid, "controller": true,
+        }]);
+    }
+    pod
+}
+
+/// Whether a pod that is held is looked after by itself, and how many writes let it go.
+fn let_go(model: &Model) -> (bool, usize) {
+    let key = Kind::POD.key(&Name::new("default", "held"));
+    let world = model.world();
+    let change = Change { kind: Kind::POD, old: None, new: world.find(&key).map(AsRef::as_ref) };
+    let is_woken = JobController.affected(&change, &world).contains(&key);
+    let plan = JobController.reconcile(&key, &world, model.now);
+    (is_woken, plan.writes.len())
+}
+
+#[test]
+fn pods_of_an_earlier_job_of_the_name_are_let_go() {
+    let mut model = Model::new(json!({"completions": 1, "parallelism": 1}));
+    model.pods.insert("held".to_owned(), held(Some("j")));
+    assert_eq!(let_go(&model), (false, 0));
+    model.pods.insert("held".to_owned(), held(Some("before")));
+    assert_eq!(let_go(&model), (true, 1));
+
+    // They are woken when their Job goes, also if another is there at once.
+    let world = model.world();
+    let job: &Object = world.get(Kind::JOB, &Name::new("default", "j")).unwrap();
+    let mut old = model.job.clone();
+    old["metadata"]["uid"] = json!("before");
+    let old = Object::from_value(Kind::JOB, old);
+    let pod = Kind::POD.key(&Name::new("default", "held"));
+    for new in [None, Some(job)] {
+        let change = Change { kind: Kind::JOB, old: Some(&old), new };
+        assert_eq!(JobController.affected(&change, &world), [job.key(), pod.clone()]);
+    }
+    let change = Change { kind: Kind::JOB, old: Some(job), new: Some(job) };
+    assert_eq!(JobController.affected(&change, &world), [job.key()]);
+}
+
+#[test]
+fn a_pod_is_not_let_go_while_its_job_may_be_on_its_way() {
+    let mut pod = held(Some("j"));
+    pod["metadata"]["resourceVersion"] = json!("9");
+    let mut world = crate::testing::world([(Kind::POD, pod)]);
+    let key = Kind::POD.key(&Name::new("default", "held"));
+    world.mark_synced(Kind::JOB, 8);
+    let plan = |world: &World| crate::testing::plan(&JobController, &key, world);
+    assert_eq!(plan(&world), "recheck at 2026-11-20T08:00:00.1Z\n");
+    world.mark_synced(Kind::JOB, 9);
+    assert!(plan(&world).starts_with("patch pods default/held "));
+}
+
+#[test]
+fn a_pod_without_a_job_is_let_go() {
+    let mut model = Model::new(json!({"completions": 1, "parallelism": 1}));
+    model.pods.insert("held".to_owned(), held(None));
+    assert_eq!(let_go(&model), (true, 1));
+    // A Job will adopt it.
+    model.pods.get_mut("held").unwrap()["metadata"]["labels"]["job"] = json!("j");
+    assert_eq!(let_go(&model), (true, 0));
+    model.job["metadata"]["deletionTimestamp"] = json!("2026-11-20T08:00:00Z");
+    assert_eq!(let_go(&model), (true, 1));
+}
+
 #[test]
 fn a_pod_that_is_adopted_counts() {
     let mut model = Model::new(json!({"completions": 1, "parallelism": 1}));
