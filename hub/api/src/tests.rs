@@ -151,7 +151,8 @@ proptest! {
             return Ok(());
         };
         if let Ok(made) = create(decoded.object.clone(), &context) {
-            let marked = ["namespaces", "customresourcedefinitions"];
+            let marked =
+                ["namespaces", "customresourcedefinitions", "jobs", "replicationcontrollers"];
             let deletion = delete(&made, &DeleteOptions::default(), &context).unwrap();
             prop_assert!(deletion == Deletion::Remove || marked.contains(&plural));
         }

@@ -21,7 +21,9 @@ mod update;
 
 pub use approval::update_approval;
 pub use create::{create, finish_create, prepare_create};
-pub use delete::{DeleteOptions, Deletion, Preconditions, Propagation, delete, is_gone};
+pub use delete::{
+    DeleteOptions, Deletion, Preconditions, Propagation, delete, delete_warning, is_gone,
+};
 pub use pod::{bind, resize, update_ephemeral_containers};
 pub use scale::{get_scale, get_scale_of, prepare_scale, put_scale};
 pub(crate) use update::added_finalizers;

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::clock::SystemClock;
 
+/// Timers that are due so soon are waited for.
+const SOON: Duration = Duration::from_millis(500);
+
 struct Fixture {
     registry: Registry,
     storage: Arc<SledStorage>,
@@ -123,7 +126,12 @@ impl Fixture {
             task.take_news().unwrap();
             let is_idle = task.engine.is_idle();
             if !self.run_kubelets().await && is_idle && before == self.registry.revision() {
-                return;
+                // Who waits for news that is on its way looks again in a moment.
+                let next = task.timeout();
+                if next > SOON {
+                    return;
+                }
+                tokio::time::sleep(next).await;
             }
             // A back-off of some milliseconds may be running.
             if !is_idle {
@@ -303,7 +311,10 @@ async fn jobs_daemon_sets_and_stateful_sets_run() {
     }
     assert_eq!(fixture.list("controllerrevisions").len(), 4);
     for plural in ["daemonsets", "statefulsets", "jobs", "replicationcontrollers"] {
-        let options = hub_api::DeleteOptions::default();
+        let options = hub_api::DeleteOptions {
+            propagation_policy: Some(hub_api::Propagation::Background),
+            ..Default::default()
+        };
         let name = fixture.list(plural)[0]["metadata"]["name"].as_str().unwrap().to_owned();
         fixture.registry.delete(resource(plural), Some("default"), &name, &options).await.unwrap();
     }
@@ -311,6 +322,26 @@ async fn jobs_daemon_sets_and_stateful_sets_run() {
     for plural in ["pods", "daemonsets", "statefulsets", "jobs", "controllerrevisions"] {
         assert_eq!(fixture.list(plural), Vec::<Value>::new(), "{plural}");
     }
+}
+
+#[tokio::test]
+async fn pods_of_a_job_that_is_deleted_without_them_are_free() {
+    let fixture = Fixture::new().await;
+    let (mut task, _recording) = fixture.task();
+    fixture.add_node("a").await;
+    let spec = json!({"template": template("job", "Never")});
+    fixture.create("jobs", json!({"metadata": {"name": "job"}, "spec": spec})).await;
+    fixture.settle(&mut task).await;
+    let options = hub_api::DeleteOptions::default();
+    let jobs = resource("jobs");
+    fixture.registry.delete(jobs, Some("default"), "job", &options).await.unwrap();
+    fixture.settle(&mut task).await;
+    assert_eq!(fixture.list("jobs"), Vec::<Value>::new());
+    let metadata = fixture.list("pods")[0]["metadata"].clone();
+    assert_eq!(
+        (&metadata["ownerReferences"], &metadata["finalizers"]),
+        (&json!(null), &json!(null))
+    );
 }
 
 #[tokio::test]

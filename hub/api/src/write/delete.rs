@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{WriteContext, strip_server_fields};
 use crate::decode::{FieldValidation, Target, conform_kind};
 use crate::object;
+use crate::resource::Resource;
 use crate::status::{FieldError, Status};
 use crate::time;
 
@@ -65,6 +66,7 @@ const DELETE_OPTIONS: Target<'static> = Target {
 };
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
+const JOB_WARNING: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 
 impl DeleteOptions {
     /// Reads `DeleteOptions` from a request's body or from query parameters put into its shape.
@@ -154,7 +156,7 @@ pub fn delete(
             }
         }
     };
-    let finalizers = finalizers_after(object, options);
+    let finalizers = finalizers_after(object, options, context.resource);
     let held = !finalizers.is_empty() || strategy.holds_deletion(object);
     let metadata = object::ensure(&mut new, "metadata");
     if finalizers.is_empty() {
@@ -266,16 +268,33 @@ fn check_preconditions(
     Ok(())
 }
 
+/// Whether dependents are kept where neither the client nor the object says what becomes of them: so it was before there
+/// was a garbage collector, and clients of these versions rely on it (`DefaultGarbageCollectionPolicy` of Kubernetes'
+/// registries).
+fn orphans_by_default(resource: &Resource) -> bool {
+    let kind = (&*resource.group, &*resource.version, &*resource.plural);
+    matches!(kind, ("batch", "v1", "jobs") | ("", "v1", "replicationcontrollers"))
+}
+
+/// What a client should know who deletes and does not say what becomes of dependents.
+pub fn delete_warning(resource: &Resource, options: &DeleteOptions) -> Option<&'static str> {
+    let is_told = resource.plural == "jobs" && orphans_by_default(resource);
+    (is_told && options.propagation_policy.is_none()).then_some(JOB_WARNING)
+}
+
 /// The finalizers that hold the object from now on: the garbage collector's two are as the
-/// options say, or stay if they say nothing.
-fn finalizers_after(object: &Value, options: &DeleteOptions) -> Vec<String> {
+/// options say; if they say nothing, as they were or as is usual for the kind.
+fn finalizers_after(object: &Value, options: &DeleteOptions, resource: &Resource) -> Vec<String> {
     let before: Vec<&str> =
         object::list(object, "metadata.finalizers").iter().filter_map(Value::as_str).collect();
     let (orphan, foreground) = match options.propagation_policy {
         Some(Propagation::Orphan) => (true, false),
         Some(Propagation::Foreground) => (false, true),
         Some(Propagation::Background) => (false, false),
-        None => (before.contains(&ORPHAN), before.contains(&FOREGROUND)),
+        None if before.contains(&ORPHAN) || before.contains(&FOREGROUND) => {
+            (before.contains(&ORPHAN), before.contains(&FOREGROUND))
+        }
+        None => (orphans_by_default(resource), false),
     };
     let mut out: Vec<String> = before
         .iter()

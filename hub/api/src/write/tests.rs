@@ -328,6 +328,30 @@ fn what_is_being_deleted_takes_no_new_finalizers_and_goes_with_the_last() {
     );
 }
 
+/// `jobStrategy` and `rcStrategy` of Kubernetes' registries.
+#[test]
+fn jobs_and_replication_controllers_leave_their_pods_unless_told_otherwise() {
+    for (plural, before, options, expected) in [
+        ("jobs", json!([]), json!({}), json!(["orphan"])),
+        ("replicationcontrollers", json!([]), json!({}), json!(["orphan"])),
+        ("replicasets", json!([]), json!({}), json!([])),
+        ("cronjobs", json!([]), json!({}), json!([])),
+        ("jobs", json!([]), json!({"propagationPolicy": "Background"}), json!([])),
+        ("jobs", json!([]), json!({"orphanDependents": false}), json!([])),
+        ("jobs", json!(["foregroundDeletion"]), json!({}), json!(["foregroundDeletion"])),
+        ("jobs", json!(["a/b"]), json!({}), json!(["a/b", "orphan"])),
+    ] {
+        let object = json!({"metadata": {"name": "a", "uid": "u", "finalizers": before}});
+        let options = DeleteOptions::from_value(&options).unwrap();
+        let finalizers = match delete(&object, &options, &context(plural, None)).unwrap() {
+            Deletion::Mark(it) => it["metadata"]["finalizers"].clone(),
+            Deletion::Remove => json!([]),
+            Deletion::Pending => panic!("nothing was deleted before"),
+        };
+        assert_eq!(finalizers, expected, "{plural} with {before}");
+    }
+}
+
 #[test]
 fn delete_options_are_checked() {
     for (options, expected) in [

@@ -239,7 +239,11 @@ async fn delete_options(
     } else {
         body::lenient(&bytes, body_media(call.header(CONTENT_TYPE))?, DELETE_OPTIONS)?
     };
-    options::delete(call, value)
+    let options = options::delete(call, value)?;
+    if let Some(warning) = write::delete_warning(&call.resource, &options) {
+        call.registry.requester().warn(warning.to_owned());
+    }
+    Ok(options)
 }
 
 async fn delete(call: &Call, request: Request<RequestBody>) -> Result<Answer, Status> {

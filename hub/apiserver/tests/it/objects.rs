@@ -61,6 +61,25 @@ async fn a_dry_run_stores_nothing() {
 }
 
 #[tokio::test]
+async fn who_deletes_a_job_without_a_policy_is_told_that_its_pods_stay() {
+    const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
+    let mut world = World::new().await;
+    let spec = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]});
+    let spec = json!({"template": {"spec": spec}});
+    for (name, query) in [("a", ""), ("b", "?propagationPolicy=Background")] {
+        let job = json!({"metadata": {"name": name}, "spec": spec});
+        assert_eq!(world.post(JOBS, &job).await.code, 201);
+        let gone = world.send("DELETE", &format!("{JOBS}/{name}{query}"), &[], "").await;
+        assert_eq!(gone.code, 200);
+        let told = gone.headers.get("warning").map(|it| it.to_str().unwrap().to_owned());
+        assert_eq!(told.is_some_and(|it| it.contains("child pods are preserved")), name == "a");
+        let left = world.get(&format!("{JOBS}/{name}")).await;
+        assert_eq!(left.code, if name == "a" { 200 } else { 404 });
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn forms_are_as_accepted() {
     let mut world = World::new().await;
     three(&mut world).await;
