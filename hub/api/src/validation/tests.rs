@@ -338,6 +338,70 @@ fn pods_change_little() {
     );
 }
 
+/// As `TestValidatePodUpdate` of Kubernetes has it.
+#[test]
+fn pods_that_wait_at_a_gate_may_only_be_directed_to_fewer_nodes() {
+    let context = context("pods");
+    let expression = |key: &str| json!({"key": key, "operator": "Exists"});
+    let term = |keys: &[&str]| {
+        let expressions: Vec<Value> = keys.iter().map(|it| expression(it)).collect();
+        json!({"matchExpressions": expressions})
+    };
+    let affinity = |terms: &[Value]| {
+        json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": terms,
+        }}})
+    };
+    let mut gated = pod();
+    gated["spec"]["schedulingGates"] = json!([{"name": "a/b"}]);
+    let free = create(gated.clone(), &context).unwrap();
+    gated["spec"]["nodeSelector"] = json!({"zone": "a"});
+    gated["spec"]["affinity"] = affinity(&[term(&["x"])]);
+    let bound = create(gated, &context).unwrap();
+    let change = |old: &Value, field: &str, value: Value| {
+        let mut new = old.clone();
+        new["spec"][field] = value;
+        causes(update(new, old, &context))
+    };
+    let preferred = json!({"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+        {"weight": 1, "preference": term(&["y"])},
+    ]}});
+    for (old, field, value) in [
+        (&free, "nodeSelector", json!({"zone": "a"})),
+        (&free, "affinity", affinity(&[term(&["x"]), term(&["y"])])),
+        (&free, "affinity", preferred),
+        (&bound, "nodeSelector", json!({"zone": "a", "disk": "ssd"})),
+        (&bound, "affinity", affinity(&[term(&["x", "y"])])),
+    ] {
+        assert_eq!(change(old, field, value.clone()), Vec::<String>::new(), "{field}: {value}");
+    }
+
+    let terms = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms";
+    let more = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+    let number = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+    let fewer = "only additions are allowed (no mutations or deletions)";
+    let first = format!("{terms}[0]");
+    for (field, value, place, why) in [
+        ("nodeSelector", json!({"zone": "b"}), "spec.nodeSelector", more),
+        ("nodeSelector", json!({"disk": "ssd"}), "spec.nodeSelector", more),
+        ("affinity", Value::Null, terms, number),
+        ("affinity", affinity(&[term(&["x"]), term(&["y"])]), terms, number),
+        ("affinity", affinity(&[term(&["y"])]), first.as_str(), fewer),
+        ("affinity", affinity(&[term(&["y", "x"])]), first.as_str(), fewer),
+    ] {
+        let wrong = change(&bound, field, value.clone());
+        let [wrong] = wrong.as_slice() else { panic!("{value}: {wrong:?}") };
+        assert!(wrong.starts_with(&format!("{place}: Invalid value: ")), "{value}: {wrong}");
+        assert!(wrong.ends_with(why), "{value}: {wrong}");
+    }
+    let mut both = affinity(&[term(&["x", "y"])]);
+    both["podAntiAffinity"] = json!({"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}},
+    ]});
+    let wrong = change(&bound, "affinity", both);
+    assert!(wrong[0].starts_with("spec: Forbidden: pod updates may not change"), "{wrong:?}");
+}
+
 fn deployment() -> Value {
     json!({
         "metadata": {"name": "web"},

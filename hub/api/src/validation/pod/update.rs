@@ -47,8 +47,11 @@ pub fn update(new: &Value, old: &Value) -> Vec<FieldError> {
         }
     }
     if !object::list(old, "schedulingGates").is_empty() {
-        // What is not scheduled yet may still be directed.
-        keep(&mut munged, old, &["nodeSelector", "affinity"]);
+        // What is not scheduled yet may still be directed, but only to fewer nodes.
+        errors.extend(selected(new, old, &path));
+        errors.extend(required(new, old, &path));
+        keep(&mut munged, old, &["nodeSelector"]);
+        keep_node_affinity(&mut munged, old);
     }
     let grace = |it: &Value| object::int(it, "terminationGracePeriodSeconds");
     if grace(old).is_some_and(|it| it < 0) && grace(new) == Some(1) {
@@ -215,6 +218,64 @@ fn gates(new: &Value, old: &Value, path: &Path<'_>) -> Option<FieldError> {
             ),
         )
     })
+}
+
+/// Checks a changed node selector: it may only become longer (KEP-3838).
+fn selected(new: &Value, old: &Value, path: &Path<'_>) -> Option<FieldError> {
+    let after = &new["nodeSelector"];
+    let is_lost = |(key, value): (&String, &Value)| after.get(key) != Some(value);
+    object::entries(old, "nodeSelector").any(is_lost).then(|| {
+        FieldError::invalid(
+            path.field("nodeSelector"),
+            after.clone(),
+            "only additions to spec.nodeSelector are allowed (no mutations or deletions)",
+        )
+    })
+}
+
+/// Checks a changed node affinity: where there were terms, none may come or go, and each may only ask for more (KEP-3838).
+/// What is merely preferred may change.
+fn required(new: &Value, old: &Value, path: &Path<'_>) -> Vec<FieldError> {
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    let affinity = path.field("affinity");
+    let affinity = affinity.field("nodeAffinity");
+    let selector = affinity.field(REQUIRED);
+    let path = selector.field("nodeSelectorTerms");
+    let terms = format!("affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms");
+    let (before, after) = (object::list(old, &terms), object::list(new, &terms));
+    if before.is_empty() {
+        return Vec::new();
+    }
+    if before.len() != after.len() {
+        let why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        return vec![FieldError::invalid(path, after.to_vec(), why)];
+    }
+    let pairs = after.iter().zip(before).enumerate();
+    let changed = pairs.filter(|(_, (after, before))| !asks_for_more(after, before));
+    let why = "only additions are allowed (no mutations or deletions)";
+    changed.map(|(i, (after, _))| FieldError::invalid(path.index(i), after.clone(), why)).collect()
+}
+
+/// Whether a term is another with more behind it. An empty one fits no node: whatever it asks for would fit more.
+fn asks_for_more(term: &Value, other: &Value) -> bool {
+    let lists = ["matchExpressions", "matchFields"];
+    let is_empty = |term: &Value| lists.iter().all(|it| object::list(term, it).is_empty());
+    match is_empty(other) {
+        true => is_empty(term),
+        false => lists.iter().all(|it| object::list(term, it).starts_with(object::list(other, it))),
+    }
+}
+
+/// Makes the node affinity the old one, and the whole affinity absent where nothing else is left of it.
+fn keep_node_affinity(new: &mut Value, old: &Value) {
+    let mut affinity = new["affinity"].clone();
+    keep(&mut affinity, &old["affinity"], &["nodeAffinity"]);
+    let is_left = !same(&affinity, &Value::Null) || !old["affinity"].is_null();
+    let map = object::as_map(new);
+    match is_left {
+        true => map.insert("affinity".to_owned(), affinity),
+        false => map.remove("affinity"),
+    };
 }
 
 /// Says what changed, a line a place.
