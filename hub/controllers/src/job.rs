@@ -5,7 +5,7 @@
 //!    └──suspend──> no pods ──resume──> running
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -29,7 +29,7 @@ mod stray;
 mod tally;
 
 use indexes::{Indexes, index_of};
-use tally::{Tally, is_indexed, waits_for_failure};
+use tally::{Tally, is_indexed, limit_per_index, waits_for_failure};
 
 /// Pods created or deleted by one plan at most.
 const BURST: usize = 500;
@@ -176,7 +176,12 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn go_on(&mut self) {
-        if let Some(end) = self.begun_end().or_else(|| self.end()) {
+        let end = self.begun_end().or_else(|| self.end());
+        if end.is_some() || self.job.is_deleting() {
+            // No other pod comes after them.
+            self.tally.held.clear();
+        }
+        if let Some(end) = end {
             self.bring_to_end(&end);
         } else if !self.job.is_deleting() {
             self.manage();
@@ -237,9 +242,7 @@ impl Work<'_> {
         let spec = self.job.spec();
         let completions = maybe_int_at(spec, &["completions"])?;
         let failed = &self.tally.failed_indexes;
-        if !is_indexed(self.job) || maybe_int_at(spec, &["backoffLimitPerIndex"]).is_none() {
-            return None;
-        }
+        limit_per_index(self.job)?;
         if maybe_int_at(spec, &["maxFailedIndexes"]).is_some_and(|max| failed.len() > max) {
             let message = "Job has exceeded the specified maximal number of failed indexes";
             return Some(End::failure("MaxFailedIndexesExceeded", message));
@@ -339,15 +342,17 @@ impl Work<'_> {
         if missing <= 0 {
             return;
         }
-        if let Some(at) = pods::next_start(&self.pods).filter(|at| *at > self.now) {
+        let counts_alone = limit_per_index(self.job).is_some();
+        let start = pods::next_start(&self.pods).filter(|_| !counts_alone);
+        if let Some(at) = start.filter(|at| *at > self.now) {
             self.plan.recheck_by(at);
             return;
         }
         let missing = usize::try_from(missing).unwrap_or_default().min(BURST);
         if is_indexed(self.job) {
             for index in self.pending(missing) {
-                let failures = maybe_int_at(self.job.spec(), &["backoffLimitPerIndex"])
-                    .map(|_| self.tally.failures.get(&index).copied().unwrap_or(0));
+                let failures = self.tally.failures.get(&index).copied().unwrap_or(0);
+                let failures = counts_alone.then_some(failures);
                 self.create(Some((index, failures)));
             }
         } else {
@@ -414,8 +419,8 @@ impl Work<'_> {
         out
     }
 
-    /// The first indexes that nobody works on.
-    fn pending(&self, at_most: usize) -> Vec<i64> {
+    /// The first indexes that nobody works on and that need not wait after their failures.
+    fn pending(&mut self, at_most: usize) -> Vec<i64> {
         let completions = maybe_int_at(self.job.spec(), &["completions"]).unwrap_or(0);
         let waits = waits_for_failure(self.job);
         let busy: BTreeSet<i64> = self
@@ -424,11 +429,24 @@ impl Work<'_> {
             .filter(|pod| !crate::pods::is_finished(pod) && (waits || !pod.is_deleting()))
             .filter_map(|pod| index_of(pod))
             .collect();
-        (0..completions)
+        let starts = match limit_per_index(self.job) {
+            Some(_) => pods::next_starts(&self.pods, &self.tally.failures),
+            None => BTreeMap::new(),
+        };
+        let mut pending = Vec::new();
+        let idle = (0..completions)
             .filter(|it| !busy.contains(it))
-            .filter(|it| !self.tally.completed.has(*it) && !self.tally.failed_indexes.has(*it))
-            .take(at_most)
-            .collect()
+            .filter(|it| !self.tally.completed.has(*it) && !self.tally.failed_indexes.has(*it));
+        for index in idle {
+            match starts.get(&index) {
+                Some(at) if *at > self.now => self.plan.recheck_by(*at),
+                Some(_) | None => pending.push(index),
+            }
+            if pending.len() == at_most {
+                break;
+            }
+        }
+        pending
     }
 
     fn create(&mut self, index: Option<(i64, Option<i64>)>) {
@@ -452,7 +470,8 @@ impl Work<'_> {
             let patch = json!({"status": patch});
             self.plan.writes.push(Write::patch_exactly(self.job, Some("status"), patch));
         }
-        self.plan.writes.extend(self.tally.done.iter().filter_map(|pod| pods::release(pod)));
+        let done = self.tally.done.iter().filter(|pod| !self.tally.held.contains(&pod.uid.0));
+        self.plan.writes.extend(done.filter_map(|pod| pods::release(pod)));
         self.plan.writes.append(&mut self.after);
         self.plan
     }
@@ -475,6 +494,7 @@ impl Work<'_> {
         fields.insert("terminating".to_owned(), json!(tally.terminating));
         let mut uncounted = json!({});
         for (list, field) in tally.uncounted.iter().zip(["succeeded", "failed"]) {
+            let list: Vec<&String> = list.iter().filter(|it| !tally.held.contains(*it)).collect();
             if !list.is_empty() {
                 uncounted[field] = json!(list);
             }

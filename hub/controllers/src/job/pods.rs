@@ -1,11 +1,12 @@
 //! The pods that a Job makes, and how long it waits after failures.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::indexes::INDEX;
+use super::indexes::{INDEX, index_of};
 use super::tally::{FINALIZER, index_marks};
 use crate::object::{Kind, Object};
 use crate::owned::controller_ref;
@@ -15,6 +16,8 @@ use crate::write::{Note, Write};
 
 const FIRST_DELAY: SignedDuration = SignedDuration::from_secs(10);
 const LAST_DELAY: SignedDuration = SignedDuration::from_secs(600);
+/// Doublings after which the wait is the longest for certain.
+const MAX_DOUBLINGS: i64 = 10;
 /// Longest base of a generated name.
 const MAX_BASE: usize = 58;
 
@@ -118,9 +121,31 @@ pub(super) fn next_start(pods: &[Arc<Object>]) -> Option<Timestamp> {
     let failures: Vec<Timestamp> =
         ended("Failed").filter(|at| last_success.is_none_or(|it| *at > it)).collect();
     let last = failures.iter().max()?;
-    let doublings = i32::try_from(failures.len() - 1).unwrap_or(i32::MAX).min(10);
-    let delay = (FIRST_DELAY * (1 << doublings)).min(LAST_DELAY);
-    last.checked_add(delay).ok()
+    last.checked_add(delay(i64::try_from(failures.len()).unwrap_or(i64::MAX))).ok()
+}
+
+/// The same for each index on its own, by how often it has failed.
+pub(super) fn next_starts(
+    pods: &[Arc<Object>],
+    failures: &BTreeMap<i64, i64>,
+) -> BTreeMap<i64, Timestamp> {
+    let mut last: BTreeMap<i64, Timestamp> = BTreeMap::new();
+    for pod in pods.iter().filter(|pod| str_at(pod.status(), &["phase"]) == "Failed") {
+        if let (Some(index), Some(at)) = (index_of(pod), finished_at(pod)) {
+            let known = last.entry(index).or_insert(at);
+            *known = at.max(*known);
+        }
+    }
+    let start = |(index, at): (i64, Timestamp)| {
+        let failures = failures.get(&index).copied().unwrap_or(0);
+        Some((index, at.checked_add(delay(failures)).ok()?))
+    };
+    last.into_iter().filter_map(start).collect()
+}
+
+fn delay(failures: i64) -> SignedDuration {
+    let doublings = failures.saturating_sub(1).clamp(0, MAX_DOUBLINGS);
+    (FIRST_DELAY * (1 << doublings)).min(LAST_DELAY)
 }
 
 /// When the last container of a pod ended.

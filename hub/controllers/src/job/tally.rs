@@ -5,13 +5,16 @@
 //! ```
 //! Each arrow is one write, and each write holds only after the one before: a crash between two of
 //! them neither loses a pod nor counts it twice. Indexes are a set and need no second step.
+//!
+//! How often an index has failed is written on its pods. The last one is held until the next one bears the number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::indexes::{INDEX, Indexes, index_of};
+use super::pods::finished_at;
 use super::policy::{self, Action};
 use crate::object::Object;
 use crate::pods;
@@ -38,6 +41,8 @@ pub(super) struct Tally {
     pub(super) failures: BTreeMap<i64, i64>,
     /// Pods that are counted once the status is stored.
     pub(super) done: Vec<Arc<Object>>,
+    /// UIDs of those among them that are not counted yet: they alone know how often their index has failed.
+    pub(super) held: BTreeSet<String>,
     /// Why a rule wants the Job to fail.
     pub(super) verdict: Option<String>,
     indexed: bool,
@@ -64,6 +69,11 @@ fn total(counted: i64, uncounted: &[String]) -> i64 {
 
 pub(super) fn is_indexed(job: &Object) -> bool {
     str_at(job.spec(), &["completionMode"]) == "Indexed"
+}
+
+/// How often an index may fail, where each is judged on its own.
+pub(super) fn limit_per_index(job: &Object) -> Option<i64> {
+    maybe_int_at(job.spec(), &["backoffLimitPerIndex"]).filter(|_| is_indexed(job))
 }
 
 /// Whether a pod is replaced only when it has failed, not when it begins to end.
@@ -102,7 +112,17 @@ pub(super) fn tally(job: &Object, pods: &[Arc<Object>]) -> Tally {
     for pod in pods {
         tally.look_at(job, pod, completions);
     }
+    if limit_per_index(job).is_some() {
+        tally.hold(job, completions);
+    }
     tally
+}
+
+/// How often the index of a failed pod has failed, with it.
+fn failures_with(job: &Object, pod: &Object) -> i64 {
+    let before = pod.annotation(FAILURES).and_then(|it| it.parse::<i64>().ok());
+    let ignored = policy::judge(job, pod) == Action::Ignore;
+    before.unwrap_or(0).saturating_add(i64::from(!ignored))
 }
 
 impl Tally {
@@ -119,9 +139,7 @@ impl Tally {
         let failed = phase == "Failed"
             || pod.is_deleting() && phase != "Succeeded" && !waits_for_failure(job);
         if failed && let Some(index) = index {
-            let before = pod.annotation(FAILURES).and_then(|it| it.parse::<i64>().ok());
-            let ignored = policy::judge(job, pod) == Action::Ignore;
-            let failures = before.unwrap_or(0) + i64::from(!ignored);
+            let failures = failures_with(job, pod);
             let known = self.failures.entry(index).or_default();
             *known = (*known).max(failures);
         }
@@ -141,7 +159,7 @@ impl Tally {
             }
             return;
         }
-        let limit = maybe_int_at(job.spec(), &["backoffLimitPerIndex"]);
+        let limit = limit_per_index(job);
         let exceeds = |index: &i64| {
             limit.is_some_and(|limit| self.failures.get(index).is_some_and(|it| *it > limit))
         };
@@ -156,6 +174,21 @@ impl Tally {
         };
         self.failed_indexes.0.extend(fails);
         self.uncounted[1].push(pod.uid.0.clone());
+    }
+
+    /// Holds the last failed pod of each index that is to be tried again and has no other pod.
+    fn hold(&mut self, job: &Object, completions: i64) {
+        let busy: BTreeSet<i64> = self.active.iter().filter_map(|pod| index_of(pod)).collect();
+        let is_over = |index: &i64| self.completed.has(*index) || self.failed_indexes.has(*index);
+        let mut last = BTreeMap::new();
+        for pod in self.done.iter().filter(|pod| str_at(pod.status(), &["phase"]) != "Succeeded") {
+            let index = index_of(pod).filter(|it| *it < completions && !is_over(it));
+            let Some(index) = index.filter(|it| !busy.contains(it)) else { continue };
+            let rank = (failures_with(job, pod), finished_at(pod), pod.uid.0.clone());
+            let known = last.entry(index).or_insert_with(|| rank.clone());
+            *known = rank.max(known.clone());
+        }
+        self.held = last.into_values().map(|(_, _, uid)| uid).collect();
     }
 }
 

@@ -126,6 +126,33 @@ impl Model {
         n_ended
     }
 
+    /// Ends the pod that works on an index.
+    fn end(&mut self, index: &str, phase: &str) {
+        let at = time_text(self.now);
+        let running = self.pods.values_mut().filter(|pod| pod["status"]["phase"] == "Running");
+        for pod in running.filter(|pod| pod["metadata"]["labels"][indexes::INDEX] == index) {
+            pod["status"] = json!({"phase": phase, "containerStatuses": [{
+                "name": "c", "state": {"terminated": {"exitCode": 1, "finishedAt": at}},
+            }]});
+        }
+        self.revision += 1;
+        self.collect();
+    }
+
+    /// Indexes that are worked on, and how often each had failed before.
+    fn running(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let pods = self.pods.values().filter(|pod| pod["status"]["phase"] == "Running");
+        let mut running: Vec<_> = pods
+            .map(|pod| {
+                let annotations = &pod["metadata"]["annotations"];
+                (text(&annotations[indexes::INDEX]), text(&annotations[tally::FAILURES]))
+            })
+            .collect();
+        running.sort();
+        running
+    }
+
     fn status(&self, field: &str) -> Value {
         self.job["status"][field].clone()
     }
@@ -363,6 +390,61 @@ fn an_index_fails_alone() {
     model.settle();
     assert_eq!((model.status("failedIndexes"), model.status("failed")), (json!("0,1"), json!(4)));
     assert_eq!(model.conditions(), ["FailureTarget FailedIndexes", "Failed FailedIndexes"]);
+}
+
+#[test]
+fn an_index_waits_alone_and_its_failures_are_remembered() {
+    let mut model = Model::new(json!({
+        "completions": 3, "parallelism": 2, "completionMode": "Indexed",
+        "backoffLimit": 2_147_483_647_i64, "backoffLimitPerIndex": 3,
+    }));
+    let pairs = |model: &Model| -> Vec<String> {
+        model
+            .running()
+            .iter()
+            .map(|(index, failures)| format!("{index} after {failures}"))
+            .collect()
+    };
+    model.settle();
+    assert_eq!(pairs(&model), ["0 after 0", "1 after 0"]);
+    model.end("0", "Failed");
+    model.settle();
+    assert_eq!(pairs(&model), ["1 after 0", "2 after 0"], "another index need not wait");
+    // Whoever deletes the failed pod meanwhile does not make its failure undone.
+    for pod in model.pods.values_mut().filter(|pod| pod["status"]["phase"] == "Failed") {
+        pod["metadata"]["deletionTimestamp"] = json!("2026-11-20T08:00:00Z");
+    }
+    model.collect();
+    model.settle();
+    assert_eq!((model.pods.len(), model.status("failed")), (3, Value::Null));
+
+    model.now = model.now.checked_add(SignedDuration::from_secs(10)).unwrap();
+    model.end("1", "Succeeded");
+    model.settle();
+    assert_eq!(pairs(&model), ["0 after 1", "2 after 0"]);
+    assert_eq!((model.pods.len(), model.status("failed")), (3, json!(1)), "counted now");
+
+    model.end("0", "Failed");
+    model.settle();
+    assert_eq!(pairs(&model), ["2 after 0"]);
+    let key = Kind::JOB.key(&Name::new("default", "j"));
+    let plan = JobController.reconcile(&key, &model.world(), model.now);
+    let twice = model.now.checked_add(SignedDuration::from_secs(20)).unwrap();
+    assert_eq!(plan.recheck_at, Some(twice), "each failure doubles the wait of the index");
+    model.now = twice;
+    model.settle();
+    assert_eq!(pairs(&model), ["0 after 2", "2 after 0"]);
+
+    // A Job that ends keeps nothing.
+    model.end("0", "Failed");
+    model.job["spec"]["activeDeadlineSeconds"] = json!(1);
+    for _ in 0..2 {
+        model.settle();
+        model.end("2", "Failed");
+    }
+    assert_eq!(model.conditions().last().unwrap(), "Failed DeadlineExceeded");
+    assert!(model.pods.values().all(|pod| pod["metadata"]["finalizers"].is_null()));
+    assert_eq!(model.status("failed"), 4);
 }
 
 #[test]
