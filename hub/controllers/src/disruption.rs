@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::condition;
 use crate::object::{Kind, Name, Object, ObjectRef, OwnerRef};
 use crate::pods;
-use crate::value::{at, int_at, maybe_int_at, merge_diff, time_text};
+use crate::value::{at, int_at, list_at, maybe_int_at, merge_diff, str_at, time_text};
 use crate::world::{Change, World};
 use crate::write::{Note, Write};
 use crate::{Controller, Plan, selector};
@@ -20,6 +20,8 @@ use crate::{Controller, Plan, selector};
 /// How long an evicted pod may take to begin its end.
 const DELETION_TIMEOUT: SignedDuration = SignedDuration::from_secs(120);
 const ALLOWED: &str = "DisruptionAllowed";
+/// Where a version of a definition says where its objects say how many pods they want.
+const SPEC_REPLICAS: [&str; 3] = ["subresources", "scale", "specReplicasPath"];
 
 #[derive(Debug)]
 pub struct DisruptionController;
@@ -40,16 +42,16 @@ impl Controller for DisruptionController {
             Kind::DEPLOYMENT
             | Kind::REPLICA_SET
             | Kind::REPLICATION_CONTROLLER
-            | Kind::STATEFUL_SET => {
-                let replicas =
-                    |it: Option<&Object>| it.map(|it| at(it.spec(), &["replicas"]).clone());
-                if replicas(change.old) == replicas(change.new) {
+            | Kind::STATEFUL_SET => rescaled(change, &["spec", "replicas"], world),
+            Kind::CUSTOM_RESOURCE_DEFINITION => redefined(change, world),
+            kind => {
+                let namespace = change.latest().map_or("", |it| it.name.namespace.as_str());
+                if world.list_in(Kind::BUDGET, namespace).next().is_none() {
                     return Vec::new();
                 }
-                let namespace = change.latest().map_or("", |it| it.name.namespace.as_str());
-                world.list_in(Kind::BUDGET, namespace).map(|it| it.key()).collect()
+                let path = replicas_path(kind, world);
+                path.map(|path| rescaled(change, &path, world)).unwrap_or_default()
             }
-            _ => Vec::new(),
         }
     }
 
@@ -94,6 +96,31 @@ impl Controller for DisruptionController {
         }
         plan
     }
+}
+
+/// The budgets to wake when somebody may want another number of pods, which is said at `path`.
+fn rescaled(change: &Change<'_>, path: &[&str], world: &World) -> Vec<ObjectRef> {
+    let replicas = |it: Option<&Object>| it.map(|it| at(it.value(), path).clone());
+    if replicas(change.old) == replicas(change.new) {
+        return Vec::new();
+    }
+    let namespace = change.latest().map_or("", |it| it.name.namespace.as_str());
+    world.list_in(Kind::BUDGET, namespace).map(|it| it.key()).collect()
+}
+
+/// The budgets to wake when a definition says otherwise where the number of pods is found.
+fn redefined(change: &Change<'_>, world: &World) -> Vec<ObjectRef> {
+    if world.is_empty_of(Kind::BUDGET) {
+        return Vec::new();
+    }
+    let paths = |it: Option<&Object>| -> Vec<String> {
+        let versions = it.map(|it| list_at(it.spec(), &["versions"])).unwrap_or_default();
+        versions.iter().map(|it| str_at(it, &SPEC_REPLICAS).to_owned()).collect()
+    };
+    if paths(change.old) == paths(change.new) {
+        return Vec::new();
+    }
+    world.list(Kind::BUDGET).map(|it| it.key()).collect()
 }
 
 fn count(number: usize) -> i64 {
@@ -144,7 +171,7 @@ fn scale(guarded: &[&Arc<Object>], world: &World) -> Result<i64, String> {
     for pod in guarded {
         // Pods that nobody manages have no scale: only a number says how many there should be.
         let Some(owner) = pod.controller() else { continue };
-        let known = scale_of(owner, &pod.name.namespace, world);
+        let known = scale_of(owner, &pod.name.namespace, world)?;
         let (uid, replicas) =
             known.ok_or_else(|| format!("found no controllers for pod {:?}", pod.name.name))?;
         scales.insert(uid, replicas);
@@ -152,24 +179,55 @@ fn scale(guarded: &[&Arc<Object>], world: &World) -> Result<i64, String> {
     Ok(scales.values().sum())
 }
 
-/// Who decides how many pods there are, and how many.
-fn scale_of(owner: OwnerRef<'_>, namespace: &str, world: &World) -> Option<(String, i64)> {
-    let kind = match owner.kind() {
-        "ReplicaSet" => Kind::REPLICA_SET,
-        "ReplicationController" => Kind::REPLICATION_CONTROLLER,
-        "StatefulSet" => Kind::STATEFUL_SET,
-        _ => return None,
-    };
-    let found = world.get(kind, &Name::new(namespace, owner.name()))?;
-    if found.uid.0 != owner.uid() {
-        return None;
+/// Who decides how many pods there are, and how many; none if the owner is not there.
+fn scale_of(
+    owner: OwnerRef<'_>,
+    namespace: &str,
+    world: &World,
+) -> Result<Option<(String, i64)>, String> {
+    let Some(row) = world.kind_of_owner(owner) else { return Ok(None) };
+    let namespace = if row.namespaced { namespace } else { "" };
+    let found = world.get(row.kind, &Name::new(namespace, owner.name()));
+    let found = found.filter(|it| it.uid.0 == owner.uid());
+    match row.kind {
+        Kind::DEPLOYMENT
+        | Kind::REPLICA_SET
+        | Kind::REPLICATION_CONTROLLER
+        | Kind::STATEFUL_SET => Ok(found.map(|it| replicas_of(it, world))),
+        kind => {
+            let path = replicas_path(kind, world)
+                .ok_or_else(|| format!("{kind} does not implement the scale subresource"))?;
+            let Some(found) = found else { return Ok(None) };
+            let replicas = maybe_int_at(found.value(), &path);
+            let why = || format!("the spec replicas field \".{}\" does not exist", path.join("."));
+            Ok(Some((found.uid.0.clone(), replicas.ok_or_else(why)?)))
+        }
     }
-    let above = found.controller().filter(|it| it.kind() == "Deployment").and_then(|it| {
-        let deployment = world.get(Kind::DEPLOYMENT, &Name::new(namespace, it.name()))?;
-        (deployment.uid.0 == it.uid()).then_some(deployment)
+}
+
+/// How many pods a set wants, or the Deployment above it.
+fn replicas_of(set: &Object, world: &World) -> (String, i64) {
+    let above = set.controller().and_then(|owner| {
+        let row = world.kind_of_owner(owner).filter(|row| row.kind == Kind::DEPLOYMENT)?;
+        let name = Name::new(&set.name.namespace, owner.name());
+        let deployment: &Object = world.get(row.kind, &name)?;
+        (deployment.uid.0 == owner.uid()).then_some(deployment)
     });
-    let decides = above.unwrap_or(found);
-    Some((decides.uid.0.clone(), maybe_int_at(decides.spec(), &["replicas"]).unwrap_or(1)))
+    let decides = above.unwrap_or(set);
+    (decides.uid.0.clone(), maybe_int_at(decides.spec(), &["replicas"]).unwrap_or(1))
+}
+
+/// Where objects of a custom kind say how many pods they want, if its definition has the scale subresource: in the
+/// version that is known here, which is the stored one.
+fn replicas_path(kind: Kind, world: &World) -> Option<Vec<&str>> {
+    let row = world.row(kind)?;
+    let (_, version) = row.api_version.rsplit_once('/')?;
+    let name = Name::cluster(&format!("{}.{}", kind.plural, kind.group));
+    let definition = world.get(Kind::CUSTOM_RESOURCE_DEFINITION, &name)?;
+    let mut versions = list_at(definition.spec(), &["versions"]).iter();
+    let version = versions.find(|it| str_at(it, &["name"]) == version)?;
+    let path = str_at(version, &SPEC_REPLICAS).strip_prefix('.')?;
+    Some(path.split('.').collect())
 }
 
 /// Evicted pods that have not begun to end, and when to look for them again.
