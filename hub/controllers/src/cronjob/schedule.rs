@@ -1,15 +1,17 @@
 //! When a schedule comes around, in a time zone.
 //!
-//! A wall-clock time that a zone skips does not come around that day; one that it has twice comes
-//! around the first time.
+//! A wall-clock time that a zone skips does not come around that day; one that it has twice comes around both times, as
+//! in Kubernetes.
 
 use hub_api::cron::{Fields, Schedule};
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
 /// Days that are looked through: the 29th of February is never farther than eight years away.
 const HORIZON: u32 = 366 * 8 + 2;
+/// Longer are days on which a part comes twice.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// The first time after `after`.
 pub(super) fn next(schedule: &Schedule, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
@@ -83,15 +85,36 @@ fn times<'a>(
     fields: &'a Fields,
     zone: &'a TimeZone,
     date: Date,
-) -> impl Iterator<Item = Timestamp> + 'a {
+) -> Box<dyn Iterator<Item = Timestamp> + 'a> {
     let hours = (0..24).filter(|hour| has(fields.hours, *hour));
     let minutes = |hour| {
         (0..60).filter(|minute| has(fields.minutes, *minute)).map(move |minute| (hour, minute))
     };
-    hours.flat_map(minutes).filter_map(move |(hour, minute)| {
-        let found = date.at(hour, minute, 0, 0).to_zoned(zone.clone()).ok()?;
-        (found.hour() == hour && found.minute() == minute).then(|| found.timestamp())
-    })
+    let all =
+        hours.flat_map(minutes).map(move |(hour, minute)| both(zone, date.at(hour, minute, 0, 0)));
+    if !is_long(zone, date) {
+        return Box::new(all.filter_map(|[first, _]| first));
+    }
+    let mut all: Vec<Timestamp> = all.flatten().flatten().collect();
+    all.sort_unstable();
+    Box::new(all.into_iter())
+}
+
+/// When a zone's clocks show a time: never, once, or a second time.
+fn both(zone: &TimeZone, time: DateTime) -> [Option<Timestamp>; 2] {
+    let found = zone.to_ambiguous_timestamp(time);
+    match found.offset() {
+        AmbiguousOffset::Unambiguous { .. } => [found.earlier().ok(), None],
+        AmbiguousOffset::Gap { .. } => [None, None],
+        AmbiguousOffset::Fold { .. } => [found.earlier().ok(), found.later().ok()],
+    }
+}
+
+fn is_long(zone: &TimeZone, date: Date) -> bool {
+    let start = |date: Date| date.to_zoned(zone.clone()).ok();
+    let next = date.tomorrow().ok().and_then(start);
+    let (Some(start), Some(next)) = (start(date), next) else { return false };
+    next.timestamp().duration_since(start.timestamp()) > DAY
 }
 
 #[cfg(test)]
@@ -123,6 +146,18 @@ mod tests {
         check("30 9 * * *", "Europe/Berlin", "2026-11-20T08:00:00Z", "2026-11-20T08:30:00Z");
         // Half past two does not come on the day on which summer begins.
         check("30 2 * * *", "Europe/Berlin", "2026-03-28T02:00:00Z", "2026-03-30T00:30:00Z");
+        // Half past two comes twice on the day on which it ends.
+        check("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z");
+        check("30 2 * * *", "Europe/Berlin", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z");
+        check("30 2 * * *", "Europe/Berlin", "2026-10-25T01:30:00Z", "2026-10-26T01:30:00Z");
+        check("0 * * * *", "Europe/Berlin", "2026-10-25T00:00:00Z", "2026-10-25T01:00:00Z");
+        check("0 * * * *", "Europe/Berlin", "2026-10-25T01:00:00Z", "2026-10-25T02:00:00Z");
+        check("*/20 * * * *", "Europe/Berlin", "2026-10-25T00:40:00Z", "2026-10-25T01:00:00Z");
+        check("*/20 * * * *", "Europe/Berlin", "2026-10-25T01:00:00Z", "2026-10-25T01:20:00Z");
+        // Only half an hour does there.
+        let island = "Australia/Lord_Howe";
+        check("*/15 * * * *", island, "2026-04-04T14:45:00Z", "2026-04-04T15:00:00Z");
+        check("*/15 * * * *", island, "2026-04-04T15:15:00Z", "2026-04-04T15:30:00Z");
         check("@every 1h30m", "", "2026-11-20T08:00:00Z", "2026-11-20T09:30:00Z");
     }
 
