@@ -14,6 +14,7 @@ mod harness;
 mod hooks_in_pods;
 mod lists;
 mod node_tokens;
+mod nodes;
 mod objects;
 mod oidc;
 mod proxy;
