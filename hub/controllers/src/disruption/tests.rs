@@ -145,7 +145,7 @@ fn custom_resources_say_where_their_definition_points_how_many_pods_they_want() 
         let change = Change { kind, old: Some(old), new: Some(new) };
         DisruptionController.affected(&change, &scaled)
     };
-    assert_eq!(woken(kind, &fleet(5), &fleet(6)), [key.clone()]);
+    assert_eq!(woken(kind, &fleet(5), &fleet(6)), std::slice::from_ref(&key));
     assert_eq!(woken(kind, &fleet(5), &fleet(5)), []);
     let definition = |path: &str| {
         let (kind, value) = fleets(path);

@@ -354,9 +354,11 @@ async fn reading_everything_goes_on_when_etcd_comes_back() {
     let members = Members::new(&place, &EtcdTls::default()).unwrap();
     let layout = Layout::new(&place.prefix);
     etcd.kill();
-    let loading = tokio::spawn(async move { load(&members, &layout, None).await });
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    etcd.start();
-    let Ok(loaded) = loading.await.unwrap() else { panic!("it did not go on") };
+    let comes_back = async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        etcd.start();
+    };
+    let (loaded, ()) = tokio::join!(load(&members, &layout, None), comes_back);
+    let Ok(loaded) = loaded else { panic!("it did not go on") };
     assert_eq!((loaded.entries.len(), loaded.revision), (1, made.revision));
 }
