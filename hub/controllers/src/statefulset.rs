@@ -212,7 +212,7 @@ impl<'a> Work<'a> {
     }
 
     /// Replaces pods of another revision, the last first. What is away already, wherever it belongs, counts against
-    /// `maxUnavailable`; an old pod that is away itself costs nothing more, and may never come by itself.
+    /// `maxUnavailable`; an old pod that does not serve costs nothing more, and may never come by itself.
     fn update(&mut self) {
         let strategy = at(self.set.spec(), &["updateStrategy"]);
         if str_at(strategy, &["type"]) == "OnDelete" {
@@ -232,7 +232,9 @@ impl<'a> Work<'a> {
         for (pod, is_available) in old {
             // Finished ones are deleted before.
             let goes = pod.is_deleting() || pods::is_finished(&pod);
-            if goes || history::of_pod(&pod) == self.history.name || is_available && room <= 0 {
+            // One that is ready serves, though it does not count as available yet.
+            let serves = self.is_healthy(&pod);
+            if goes || history::of_pod(&pod) == self.history.name || serves && room <= 0 {
                 continue;
             }
             room -= i64::from(is_available);
