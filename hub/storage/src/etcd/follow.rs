@@ -6,7 +6,7 @@ use super::{
     CALL_TIMEOUT, Store,
     load::{LoadError, load, parse_epoch},
     one,
-    record::{RecordError, decode, revision},
+    record::{RecordError, decode, number, revision},
     wire::{self, CallError, EventType, WatchCreateRequest, WatchEvent},
 };
 use crate::{Revision, cache::Change};
@@ -168,7 +168,7 @@ async fn relist(store: &Store) -> Result<i64, FollowError> {
     })?;
     // A snapshot can be restored with revisions that look newer than all that was ever there.
     let is_same = loaded.cluster == store.cluster && loaded.epoch == Some(store.epoch);
-    if !is_same || loaded.revision < store.cache.revision() {
+    if !is_same || loaded.at < number(store.cache.revision()) {
         return Err(FollowError::WentBack);
     }
     store.cache.reset(loaded.entries, loaded.revision);

@@ -15,7 +15,7 @@ use crate::{Entry, Key, Revision, Sealer, StorageEpoch};
 const PAGE: i64 = 256;
 /// For one page. On a narrow link fewer objects arrive in this time: then fewer are asked for.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a page is asked for again when a connection breaks.
+/// How often one page is asked for again when a connection breaks.
 const MAX_BREAKS: u32 = 5;
 const PAUSE_AFTER_BREAK: Duration = Duration::from_millis(500);
 
@@ -140,8 +140,11 @@ impl Pager<'_> {
                 revision,
             };
             match wire::range(&self.members.channel(), request, PAGE_TIMEOUT).await {
-                Err(CallError::TimedOut | CallError::TooLarge) if self.limit > 1 => {
+                Err(err @ (CallError::TimedOut | CallError::TooLarge)) if self.limit > 1 => {
                     self.limit = (self.limit / 4).max(1);
+                    if err == CallError::TimedOut {
+                        self.members.pass_over();
+                    }
                 }
                 Err(CallError::Unreachable { .. } | CallError::TimedOut)
                     if self.n_breaks < MAX_BREAKS =>
@@ -150,7 +153,13 @@ impl Pager<'_> {
                     self.members.pass_over();
                     tokio::time::sleep(PAUSE_AFTER_BREAK).await;
                 }
-                answered => return answered,
+                Err(err) => return Err(err),
+                Ok(page) => {
+                    // One slow moment, or a few large objects, are soon behind us.
+                    self.limit = self.limit.saturating_mul(2).min(PAGE);
+                    self.n_breaks = 0;
+                    return Ok(page);
+                }
             }
         }
     }
