@@ -47,7 +47,7 @@ impl Guard {
         let mut batch = Batch::bridge();
         nft::guard::replace_table(&self.table, &mut batch);
         nft::guard::update(&self.table, &[], &links.iter().collect::<Vec<_>>(), &mut batch);
-        batch.commit()?;
+        batch.commit().map_err(SyncError::of_new_table)?;
         self.known = Some(links.clone());
         Ok(())
     }

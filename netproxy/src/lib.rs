@@ -77,14 +77,36 @@ pub enum SyncError {
         #[source]
         err: io::Error,
     },
+    /// The kernel lacks a part of itself, such as a module that cannot be loaded.
+    #[error("could not {what}: the kernel lacks a part of nftables")]
+    Lacking {
+        /// What needs it.
+        what: &'static str,
+        /// Why.
+        #[source]
+        err: io::Error,
+    },
 }
 
 impl SyncError {
-    /// Whether the kernel has no nftables, or none for this family of packets.
+    /// Whether the kernel has no nftables, or not what this needs of it.
     pub fn is_unsupported(&self) -> bool {
-        let (Self::Socket(err) | Self::Exchange(err) | Self::Refused { err, .. }) = self;
+        let (Self::Socket(err) | Self::Exchange(err) | Self::Refused { err, .. }) = self else {
+            return true;
+        };
         let unsupported = [libc::EOPNOTSUPP, libc::EAFNOSUPPORT, libc::EPROTONOSUPPORT];
         err.raw_os_error().is_some_and(|it| unsupported.contains(&it))
+    }
+
+    /// The same, of a batch that makes all that it names: nothing but a part of the kernel can be missing then.
+    fn of_new_table(self) -> Self {
+        if let Self::Refused { what, err } = self {
+            return match err.raw_os_error() {
+                Some(libc::ENOENT) => Self::Lacking { what, err },
+                _ => Self::Refused { what, err },
+            };
+        }
+        self
     }
 }
 

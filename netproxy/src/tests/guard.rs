@@ -246,3 +246,15 @@ fn a_thousand_pods_are_guarded_at_once() {
         assert_eq!(n_elements(), links.len());
     });
 }
+
+#[test]
+fn a_kernel_that_lacks_a_module_is_told_from_a_table_that_somebody_changed() {
+    let refused = |errno| SyncError::Refused {
+        what: "create a rule",
+        err: io::Error::from_raw_os_error(errno),
+    };
+    assert!(!refused(libc::ENOENT).is_unsupported(), "an element that is not there any more");
+    assert!(refused(libc::ENOENT).of_new_table().is_unsupported());
+    assert!(!refused(libc::EPERM).of_new_table().is_unsupported());
+    assert!(refused(libc::EOPNOTSUPP).of_new_table().is_unsupported());
+}
