@@ -12,7 +12,7 @@ use super::initramfs::Archive;
 use crate::{sh, tools};
 
 /// Without their dependencies, which are read from the files.
-const WANTED: [&str; 25] = [
+const WANTED: [&str; 26] = [
     "crc32c-intel",
     "virtio_pci",
     "virtio_blk",
@@ -22,6 +22,7 @@ const WANTED: [&str; 25] = [
     "bridge",
     "veth",
     "nf_tables",
+    "nft_meta_bridge",
     "nft_chain_nat",
     "nft_nat",
     "nft_masq",
